@@ -1,0 +1,32 @@
+"""Batches in an order that depends on seed and step alone, so that a resume replays nothing."""
+
+import numpy as np
+
+from muonlab.streams import numpy_generator
+
+
+def steps_per_epoch(examples: int, batch_size: int) -> int:
+    """Batches in one pass over the data; the last, shorter one counts."""
+    return -(-examples // batch_size)
+
+
+def epoch_order(examples: int, epoch: int, *stream: str | int) -> np.ndarray:
+    """The permutation (examples,) in which `epoch` visits the examples; `stream` starts with the
+    run's seed."""
+    return numpy_generator(*stream, "epoch", epoch).permutation(examples)
+
+
+class BatchOrder:
+    """Indices of the batch at a step, computed from the step, with one epoch kept at hand."""
+
+    def __init__(self, examples: int, batch_size: int, *stream: str | int):
+        self.examples, self.batch_size, self.stream = examples, batch_size, stream
+        self.per_epoch = steps_per_epoch(examples, batch_size)
+        self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
+
+    def indices(self, step: int) -> np.ndarray:
+        """Examples of the 0-based `step`: (batch_size,), fewer at the end of an epoch."""
+        epoch, place = divmod(step, self.per_epoch)
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, epoch_order(self.examples, epoch, *self.stream)
+        return self._order[place * self.batch_size : (place + 1) * self.batch_size]

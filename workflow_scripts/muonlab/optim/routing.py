@@ -1,0 +1,99 @@
+"""Which tensor is trained by which optimizer, and the manifest that proves it.
+
+A model says what each of its tensors is (`components(): name -> component`); the optimizer's
+config says which components Muon may have. Only matrices and stacks of matrices can go to Muon;
+everything else goes to AdamW, tensors of one dimension without weight decay.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Route:
+    """One row of the routing manifest."""
+
+    tensor: str
+    shape: str
+    component: str
+    optimizer: str
+    group: str
+    lr: float
+    weight_decay: float
+
+
+def wants_muon(tensor: Tensor, component: str, components: Iterable[str]) -> bool:
+    """Whether Muon takes this tensor: a matrix (or stack) of one of the named components."""
+    return tensor.ndim in (2, 3) and component in components
+
+
+def manifest(model: nn.Module, optimizers: dict[str, torch.optim.Optimizer]) -> list[Route]:
+    """A row for each trained tensor, read back from the optimizers themselves.
+
+    Raises ValueError when a trained tensor is held by no optimizer, or by more than one group.
+    """
+    holders: dict[int, list[tuple[str, dict]]] = {}
+    for name, optimizer in optimizers.items():
+        for group in optimizer.param_groups:
+            for p in group["params"]:
+                holders.setdefault(id(p), []).append((name, group))
+    components = model.components()
+    rows = []
+    for tensor, p in model.named_parameters():
+        if not p.requires_grad:
+            continue
+        held = holders.get(id(p), [])
+        if len(held) != 1:
+            count = "no optimizer" if not held else f"{len(held)} optimizer groups"
+            raise ValueError(f"routing: the trained tensor {tensor} has {count}; it needs just one")
+        name, group = held[0]
+        rows.append(
+            Route(
+                tensor=tensor,
+                shape="x".join(map(str, p.shape)),
+                component=components[tensor],
+                optimizer=name,
+                group=group["name"],
+                lr=float(group["lr"]),
+                weight_decay=float(group["weight_decay"]),
+            )
+        )
+    return rows
+
+
+def as_records(rows: list[Route]) -> list[dict]:
+    """The manifest as plain dictionaries."""
+    return [asdict(row) for row in rows]
+
+
+class MovementCheck:
+    """Fails when a tensor that got a gradient has not moved since this check was made.
+
+    A frozen tensor trains nothing and says nothing: silent misrouting has voided published
+    comparisons, so a run looks once, after its first updates.
+    """
+
+    def __init__(self, model: nn.Module):
+        self.before = {name: p.detach().clone() for name, p in model.named_parameters()}
+        self.had_gradient: set[str] = set()
+
+    def observe(self, model: nn.Module) -> None:
+        """Notes which tensors have a gradient that is not zero; call after each backward pass."""
+        for name, p in model.named_parameters():
+            if p.grad is not None and bool(p.grad.ne(0).any()):
+                self.had_gradient.add(name)
+
+    def verify(self, model: nn.Module) -> None:
+        """Raises RuntimeError naming each tensor that had a gradient and stands where it stood."""
+        still = [
+            name
+            for name, p in model.named_parameters()
+            if name in self.had_gradient and torch.equal(p.detach(), self.before[name])
+        ]
+        if still:
+            raise RuntimeError(
+                f"routing: {', '.join(still)} got a gradient and did not move in the first updates"
+            )
