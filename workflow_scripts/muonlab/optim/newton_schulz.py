@@ -61,7 +61,7 @@ def exact_polar_factor(G: Tensor) -> Tensor:
     """UVᵀ over the singular values that are not zero to float64 rounding; (..., m, n) as G."""
     U, S, Vh = torch.linalg.svd(G.double(), full_matrices=False)
     tolerance = S[..., :1] * max(G.shape[-2:]) * torch.finfo(torch.float64).eps
-    kept = (S > tolerance).to(torch.float64)
+    kept = S.gt(tolerance).to(torch.float64)
     return ((U * kept.unsqueeze(-2)) @ Vh).to(G.dtype)
 
 

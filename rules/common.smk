@@ -1,0 +1,41 @@
+"""What all files of rules use: the checked plan, digests of code, and names of outputs.
+
+Needs: the config. Gives: PLAN (studies, arms, runs), `job()`, wildcard constraints, one target per
+study. Nothing here imports torch: each job of a cluster reads these files again.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+SCRIPTS = Path(workflow.basedir) / "workflow_scripts"
+sys.path.append(str(SCRIPTS))
+
+from muonlab.io.errors import UserError
+from muonlab.plan.digest import code_digest
+from muonlab.plan.naming import RUN_PATTERN
+from muonlab.plan.runs import load_plan
+
+try:
+    # Snakemake lists the overlays first and the file of the `configfile:` directive last.
+    *overlays, base = workflow.configfiles
+    PLAN = load_plan([base, *overlays], command_line=workflow.config_settings.config)
+except UserError as mistake:
+    raise WorkflowError(str(mistake))
+
+
+wildcard_constraints:
+    study="|".join(PLAN.studies),
+    dataset="|".join(PLAN.data),
+    arm=r"[a-z][a-z0-9_]*",
+    run=RUN_PATTERN,
+    seed=r"\d+",
+
+
+def job(script, **settings):
+    """A rule's one param: plain settings in a fixed order, and the digest of the code that it runs.
+
+    Snakemake compares params as a set of texts without names, so that two equal values swapped
+    would not be seen if they stood alone.
+    """
+    return {"code": code_digest(SCRIPTS / script)} | settings

@@ -1,0 +1,131 @@
+"""Who reads what: input functions, and the plain values that go into params.
+
+Needs: PLAN. Functions that call `read_selection` wait for tuning, since only then the reporting
+runs are known.
+"""
+
+import json
+
+TABLES = ["runs", "summary", "tuning"]
+FIGURES = ["learning_curves", "lr_sweep"]
+
+
+def study_tables(study):
+    return expand("results/{study}/tables/{table}.csv", study=study, table=TABLES)
+
+
+def study_figures(study):
+    return expand(
+        "results/{study}/figures/{figure}.{suffix}",
+        study=study,
+        figure=FIGURES,
+        suffix=["svg", "png"],
+    )
+
+
+def study_results(study):
+    """All that a study gives, once its tuning is known."""
+    return [
+        f"results/{study}/tuning/selection.json",
+        *study_tables(study),
+        *study_figures(study),
+    ]
+
+
+def source_files(wildcards):
+    """The IDX files that a data set is made from, so that a replaced file is noticed."""
+    section = PLAN.data[wildcards.dataset]
+    if section.get("folder") is None:
+        return []
+    from muonlab.data.vision import find_idx
+
+    try:
+        found = find_idx(Path(section["folder"]), f"data.{wildcards.dataset}.folder")
+    except UserError as mistake:
+        raise WorkflowError(str(mistake))
+    return sorted(map(str, found.values()))
+
+
+def run_data(wildcards):
+    return f"results/data/{PLAN.runs[wildcards.run]['data']}"
+
+
+def tuning_runs(study):
+    plan = PLAN.studies[study]
+    return [(trial, seed, run) for arm in plan.arms for trial, seed, run in plan.tuning_runs(arm)]
+
+
+def read_selection(study):
+    """The chosen settings and the common loss, once tuning has been run."""
+    with checkpoints.select.get(study=study).output.selection.open() as file:
+        return json.load(file)
+
+
+def reporting_runs(study):
+    """(arm, seed, run) for each reporting run, with the settings that tuning chose."""
+    chosen = read_selection(study)["arms"]
+    plan = PLAN.studies[study]
+    return [
+        (arm, seed, run)
+        for arm in plan.arms
+        for seed, run in plan.reporting_runs(arm, chosen[arm]["settings"])
+    ]
+
+
+def reporting_files(name):
+    """An input function for one file of each reporting run of a study."""
+    return lambda wildcards: [
+        f"results/runs/{run}/{name}" for _, _, run in reporting_runs(wildcards.study)
+    ]
+
+
+def all_reporting_runs(wildcards):
+    return [
+        f"results/runs/{run}/summary.json"
+        for study in PLAN.studies
+        for _, _, run in reporting_runs(study)
+    ]
+
+
+def run_records(study):
+    """arm, seed and folder of each reporting run, as plain values for params."""
+    return [{"arm": arm, "seed": seed, "run": run} for arm, seed, run in reporting_runs(study)]
+
+
+def study_context(study):
+    """What tables, figures and captions say about a study, as plain values for params."""
+    plan, selection = PLAN.studies[study], read_selection(study)
+    return {
+        "title": plan.title,
+        "data": plan.data,
+        "protocol": plan.protocol,
+        "seeds": plan.seeds,
+        "training": next(iter(plan.arms.values())).settings["training"],
+        "target_loss": selection["target_loss"],
+        "arms": [
+            {
+                "name": arm.name,
+                "label": arm.label,
+                "settings": selection["arms"][arm.name]["settings"],
+                "edges": selection["arms"][arm.name]["edges"],
+            }
+            for arm in plan.arms.values()
+        ],
+    }
+
+
+def reporting_run(wildcards):
+    """The folder of the run behind one arm and seed of a study."""
+    return next(
+        f"results/runs/{run}"
+        for arm, seed, run in reporting_runs(wildcards.study)
+        if (arm, str(seed)) == (wildcards.arm, wildcards.seed)
+    )
+
+
+def matched_files(suffix):
+    """An input function for one file of each reporting run at matched loss."""
+    return lambda wildcards: [
+        f"results/{wildcards.study}/matched/{arm}/seed-{seed}.{suffix}"
+        for arm, seed, _ in reporting_runs(wildcards.study)
+    ]

@@ -1,0 +1,44 @@
+"""Training: one rule for every run of every study, for tuning and for reporting.
+
+Needs: a prepared data set. Gives: results/runs/<run>/ with the resolved config, metrics, routing
+manifest, snapshots, final weights, provenance and, written last, the summary. An unfinished run
+lies in <run>.partial, which Snakemake does not know and therefore does not delete; the next attempt
+goes on from there.
+"""
+
+
+rule train:
+    input:
+        # The digest says whether the data changed; the splits themselves are too large to hash for
+        # every run and only have to be there.
+        digest=lambda wildcards: f"{run_data(wildcards)}/digest.json",
+        splits=lambda wildcards: ancient(
+            expand(
+                "{data}/{split}.safetensors",
+                data=run_data(wildcards),
+                split=["train", "validation", "test"],
+            )
+        ),
+    output:
+        config="results/runs/{run}/config.json",
+        metrics="results/runs/{run}/metrics.parquet",
+        routing="results/runs/{run}/routing.csv",
+        snapshots=directory("results/runs/{run}/snapshots"),
+        weights="results/runs/{run}/weights.safetensors",
+        provenance="results/runs/{run}/provenance.json",
+        summary="results/runs/{run}/summary.json",
+    log:
+        "results/logs/train/{run}.log",
+    conda:
+        "../envs/train.yaml"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        gpu=0,
+        checkpoint_seconds=30,
+    params:
+        job=lambda wildcards: job("train.py", config=PLAN.runs[wildcards.run]),
+    message:
+        "Training {wildcards.run}"
+    script:
+        "../workflow_scripts/train.py"

@@ -1,0 +1,55 @@
+"""Tuning: the best settings of each arm, the common loss, and the snapshots that match it.
+
+Needs: the tuning runs. Gives: results/<study>/tuning/selection.json, and for each reporting run the
+weights at the first snapshot whose loss is at or under the target, in results/<study>/matched/.
+"""
+
+
+checkpoint select:
+    input:
+        summaries=lambda wildcards: [
+            f"results/runs/{run}/summary.json" for _, _, run in tuning_runs(wildcards.study)
+        ],
+    output:
+        selection="results/{study}/tuning/selection.json",
+    log:
+        "results/logs/select/{study}.log",
+    conda:
+        "../envs/tables.yaml"
+    params:
+        job=lambda wildcards: job(
+            "select_trials.py",
+            tuning=PLAN.studies[wildcards.study].tuning,
+            trials=[
+                {"arm": trial.arm, "settings": trial.settings, "seed": seed, "run": run}
+                for trial, seed, run in tuning_runs(wildcards.study)
+            ],
+        ),
+    message:
+        "Choosing the settings of each arm of {wildcards.study}"
+    script:
+        "../workflow_scripts/select_trials.py"
+
+
+rule match_loss:
+    input:
+        metrics=lambda wildcards: f"{reporting_run(wildcards)}/metrics.parquet",
+        summary=lambda wildcards: f"{reporting_run(wildcards)}/summary.json",
+        # Its time stamp is that of the run, and the metrics already say whether the run changed.
+        snapshots=lambda wildcards: ancient(f"{reporting_run(wildcards)}/snapshots"),
+    output:
+        weights="results/{study}/matched/{arm}/seed-{seed}.safetensors",
+        record="results/{study}/matched/{arm}/seed-{seed}.json",
+    log:
+        "results/logs/match_loss/{study}/{arm}/seed-{seed}.log",
+    conda:
+        "../envs/tables.yaml"
+    params:
+        # The target goes in by value: a grid that grows by a losing rate leaves it as it is.
+        job=lambda wildcards: job(
+            "match_loss.py", target=read_selection(wildcards.study)["target_loss"]
+        ),
+    message:
+        "Taking {wildcards.study} {wildcards.arm} seed {wildcards.seed} at the common loss"
+    script:
+        "../workflow_scripts/match_loss.py"

@@ -1,0 +1,56 @@
+"""IDX, the file format of MNIST and FashionMNIST: big-endian header, then unsigned bytes.
+
+Layout: two zero bytes, a type byte (8: unsigned byte), the number of dimensions, each dimension as
+four bytes, then the data (Y. LeCun, C. Cortes, C. Burges, The MNIST database).
+"""
+
+import gzip
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from muonlab.io.errors import UserError
+
+UNSIGNED_BYTE = 8
+
+
+def read_idx(path: Path, dimensions: int) -> np.ndarray:
+    """The uint8 array in an IDX file, plain or gzipped, with that many dimensions.
+
+    Raises UserError for a file that is damaged, shorter or longer than it says, or of another kind
+    (labels where images are expected).
+    """
+    raw = _read_bytes(path)
+    if len(raw) < 4 or raw[:2] != b"\0\0":
+        raise UserError(f"{path}: is not an IDX file (it does not start with two zero bytes)")
+    kind, found = raw[2], raw[3]
+    if kind != UNSIGNED_BYTE:
+        raise UserError(f"{path}: holds IDX type {kind}, where unsigned bytes (8) are expected")
+    if found != dimensions:
+        raise UserError(
+            f"{path}: has {found} dimension(s) where {dimensions} are expected "
+            f"(images have 3, labels have 1): is the file mislabelled?"
+        )
+    header = 4 + 4 * dimensions
+    if len(raw) < header:
+        raise UserError(f"{path}: ends inside its header; the file is truncated")
+    shape = struct.unpack(f">{dimensions}I", raw[4:header])
+    expected = header + int(np.prod(shape, dtype=np.int64))
+    if len(raw) != expected:
+        what = "truncated" if len(raw) < expected else "longer than its header says"
+        raise UserError(f"{path}: is {what}: {len(raw)} bytes, where {expected} are expected")
+    return np.frombuffer(raw, dtype=np.uint8, offset=header).reshape(shape)
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        if path.suffix == ".gz":
+            with gzip.open(path, "rb") as file:
+                return file.read()
+        return path.read_bytes()
+    except (EOFError, zlib.error, gzip.BadGzipFile) as damage:
+        raise UserError(f"{path}: is damaged or truncated ({damage})") from damage
+    except OSError as failure:
+        raise UserError(f"{path}: cannot be read ({failure.strerror or failure})") from failure

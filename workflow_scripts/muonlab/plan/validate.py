@@ -1,0 +1,244 @@
+"""From config files to a checked Config, or one sentence that says which field of which file."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from muonlab.io.errors import UserError
+from muonlab.plan.schema import Config, Study
+
+NAMED = ("data", "studies", "optimizers", "arms")
+
+
+class Sources:
+    """The config files in the order in which they overlay each other, for naming the culprit."""
+
+    def __init__(self, files: Iterable[str | Path], command_line: Mapping | None = None):
+        self.files = [(_short(Path(file)), read_yaml(Path(file))) for file in files]
+        if command_line:
+            self.files.append(("--config", dict(command_line)))
+
+    def of(self, path: tuple) -> str:
+        """The last file that sets the field at `path`, or the last that sets its nearest parent."""
+        for length in range(len(path), 0, -1):
+            for name, content in reversed(self.files):
+                if _has(content, path[:length]):
+                    return name
+        return self.files[-1][0] if self.files else "the config"
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Safe YAML in which a key may stand only once in a mapping."""
+
+
+def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode, deep: bool = False) -> dict:
+    loader.flatten_mapping(node)
+    seen = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if not isinstance(key, str):
+            raise yaml.MarkedYAMLError(
+                problem=f"the key {key!r} is not text", problem_mark=key_node.start_mark
+            )
+        if key in seen:
+            raise yaml.MarkedYAMLError(
+                problem=f"the key {key!r} stands twice in one section",
+                problem_mark=key_node.start_mark,
+            )
+        seen.add(key)
+    return loader.construct_mapping(node, deep)
+
+
+_UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def read_yaml(path: Path) -> dict:
+    """The mapping in a YAML file; raises UserError for a file that is none."""
+    shown = _short(path)
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
+    except OSError as failure:
+        raise UserError(f"{shown}: cannot be read ({failure.strerror})") from failure
+    except UnicodeDecodeError as failure:
+        raise UserError(f"{shown}: is not UTF-8 text ({failure.reason})") from failure
+    except yaml.YAMLError as failure:
+        mark = getattr(failure, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(failure, "problem", None) or "cannot be parsed"
+        raise UserError(f"{shown}{where}: is not valid YAML: {problem}") from failure
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UserError(f"{shown}: must hold sections (key: value), not a {type(content).__name__}")
+    return content
+
+
+def overlay(below: Any, above: Any) -> Any:
+    """`above` laid over `below`: mappings merge key by key, everything else is replaced."""
+    if isinstance(below, Mapping) and isinstance(above, Mapping):
+        merged = dict(below)
+        for key, value in above.items():
+            merged[key] = overlay(merged.get(key), value)
+        return merged
+    return above
+
+
+def load_config(
+    files: Iterable[str | Path], command_line: Mapping | None = None
+) -> tuple[Config, Sources]:
+    """The config that the files make, each laid over the ones before it, `command_line` last.
+
+    In a section of named things (data, studies, optimizers, arms) null removes the thing of that
+    name. Raises UserError with one sentence for the first field that is wrong.
+    """
+    sources = Sources(files, command_line)
+    merged: dict = {}
+    for _, content in sources.files:
+        merged = overlay(merged, content)
+    return check(Config, _without_removed(merged), sources), sources
+
+
+def published(study: Study, place: tuple, sources: Sources) -> Study:
+    """The study with its `published` section laid over it."""
+    merged = overlay(study.model_dump(exclude={"published"}), study.published)
+    return check(Study, _without_removed(merged), sources, place, also=(*place, "published"))
+
+
+def check(
+    model: type[BaseModel],
+    value: Any,
+    sources: Sources,
+    place: tuple = (),
+    also: tuple | None = None,
+    exactly: bool = False,
+) -> Any:
+    """`value` as a `model`; raises UserError naming the file and the field under `place`.
+
+    `also` is a second place at which a culprit may stand, looked up first. With `exactly`, `place`
+    itself is the culprit, whichever field of the model complains.
+    """
+    try:
+        return model.model_validate(value)
+    except ValidationError as failure:
+        errors = failure.errors()
+        first = errors[0]
+        path = () if exactly else _field_path(first["loc"], value)
+        field = (*place, *path)
+        if also is not None and any(_has(c, (*also, *path)) for _, c in sources.files):
+            field = (*also, *path)
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        sentence = _sentence(first, model)
+        name = ".".join(map(str, field)) or "the config"
+        raise UserError(f"{sources.of(field)}: {name}: {sentence}{more}") from failure
+
+
+def _field_path(loc: tuple, value: Any) -> tuple:
+    """pydantic's location without the tags of unions, which are not in the file."""
+    path = []
+    for i, part in enumerate(loc):
+        if _holds(value, part):
+            value = value[part]
+            path.append(part)
+        elif i == len(loc) - 1 and isinstance(value, Mapping) and part not in value.values():
+            path.append(part)  # a field that is required and missing
+    return tuple(path)
+
+
+def _sentence(error: dict, model: type[BaseModel]) -> str:
+    given = error["input"]
+    kind = error["type"]
+    if kind == "extra_forbidden":
+        return f"is not a known field{did_you_mean(str(error['loc'][-1]), _all_fields(model))}"
+    if kind == "missing":
+        return "is required and missing"
+    if kind == "value_error":
+        return str(error["ctx"]["error"])
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        tag = error["ctx"]["discriminator"].strip("'")
+        allowed = error["ctx"].get("expected_tags")
+        found = f", not {error['ctx']['tag']!r}" if "tag" in error["ctx"] else ""
+        one_of = f" one of {allowed}" if allowed else ""
+        return f"needs {tag}:{one_of}{found}"
+    if kind == "string_pattern_mismatch":
+        return f"names are small letters, digits and _, starting with a letter, not {given!r}"
+    text = error["msg"].replace("Input should", "must").replace("valid ", "")
+    shown = "null" if given is None else repr(given)
+    return f"{text}, not {shown if len(shown) < 80 else shown[:77] + '...'}{_number_hint(given)}"
+
+
+def _number_hint(given: Any) -> str:
+    """YAML reads 1e-4, without a point, as text."""
+    try:
+        number = float(given) if isinstance(given, str) else None
+    except ValueError:
+        number = None
+    return "" if number is None else f" in quotes or without a point; write {number!r}"
+
+
+def did_you_mean(name: str, known: set[str]) -> str:
+    close = difflib.get_close_matches(name, sorted(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _all_fields(model: type[BaseModel], seen: frozenset = frozenset()) -> set[str]:
+    """Names of all fields of a model and the models in it, for suggestions."""
+    fields = set(model.model_fields)
+    for info in model.model_fields.values():
+        for inner in _models_in(info.annotation):
+            if inner not in seen:
+                fields |= _all_fields(inner, seen | {model})
+    return fields
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [m for inner in get_args(annotation) for m in _models_in(inner)]
+
+
+def _without_removed(value: Any, inside_named: bool = False) -> Any:
+    """The config without the named things that an overlay has set to null."""
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: _without_removed(inner, inside_named=key in NAMED and not inside_named)
+        for key, inner in value.items()
+        if not (inside_named and inner is None)
+    }
+
+
+def _short(path: Path) -> str:
+    """The path as a user would type it from where they stand."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def _has(content: Any, path: tuple) -> bool:
+    for part in path:
+        if not _holds(content, part):
+            return False
+        content = content[part]
+    return True
+
+
+def _holds(content: Any, part: str | int) -> bool:
+    """Whether `part` is a key of that mapping, or an index of that list."""
+    if isinstance(content, list):
+        return isinstance(part, int) and part < len(content)
+    return isinstance(content, Mapping) and part in content
+
+
+def refuse(sources: Sources, path: tuple, sentence: str, known: Iterable[str] = ()) -> NoReturn:
+    """Raises UserError for the field at `path`; `known` names are offered as what is allowed."""
+    allowed = f" (there are {', '.join(sorted(known))})" if known else ""
+    raise UserError(f"{sources.of(path)}: {'.'.join(path)}: {sentence}{allowed}")
+
+
+def _short(path: Path) -> str:
+    """The path as a user would type it from where they stand."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)

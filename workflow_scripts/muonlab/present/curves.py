@@ -1,0 +1,164 @@
+"""Learning curves with seed bands, and the learning-rate sweep."""
+
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from muonlab.present.style import (
+    MUTED,
+    ArmStyle,
+    arm_styles,
+    finish,
+    log_axis,
+    study_notes,
+    use_style,
+)
+from muonlab.statistics.intervals import mean_interval
+
+
+def learning_curves(curves: pd.DataFrame, study: dict, splits: dict) -> Figure:
+    """Loss and accuracy of every arm over epochs, mean and band over seeds.
+
+    `curves`: arm, seed, step, split, metric, value. `study`: the context of a study (title, data,
+    protocol, seeds, arms, training, target_loss). `splits`: sizes of the data set's splits.
+    """
+    use_style()
+    training = study["training"]
+    examples = sum(splits[split]["examples"] for split in training["train_on"])
+    steps_per_epoch = math.ceil(examples / training["batch_size"])
+    figure, axes = plt.subplots(1, 2, figsize=(8.4, 3.7))
+    styles = arm_styles(study["arms"])
+    followed = curves[curves.split == training["evaluate_on"]]
+    for axis, metric in zip(axes, ("loss", "accuracy"), strict=True):
+        for arm, style in styles.items():
+            rows = followed[(followed.arm == arm) & (followed.metric == metric)]
+            band(axis, rows, style, x=rows.step / steps_per_epoch)
+        axis.set_xlabel("epoch")
+        axis.set_title(f"{training['evaluate_on']} {metric}")
+        axis.margins(x=0.01)
+    axes[0].set_yscale("log")
+    axes[0].set_ylabel("cross-entropy (nats)")
+    log_axis(axes[0].yaxis)
+    axes[1].set_ylabel("accuracy")
+    _zoom_accuracy(axes[1], followed[followed.metric == "accuracy"].value)
+    _target_line(axes[0], study["target_loss"])
+    axes[1].legend(loc="lower right")
+    finish(figure, f"{study['title']}: learning curves", study_notes(study))
+    return figure
+
+
+def lr_sweep(selection: dict, study: dict) -> Figure:
+    """Each arm's score over the learning rate: seeds as dots, means as lines, the choice ringed.
+
+    A choice on an edge of the grid is marked by an open triangle that points out of the box;
+    diverged trials stand above a line at the top of the figure.
+    """
+    use_style()
+    figure, axis = plt.subplots(figsize=(6.4, 4.0))
+    styles = arm_styles(study["arms"])
+    score, tuning_seeds = selection["score"], len(selection["seeds"])
+    column = "final_loss" if score == "final" else "best_loss"
+    table = pd.DataFrame(
+        [
+            {
+                "arm": trial["arm"],
+                "lr": trial["settings"]["lr"],
+                "value": math.nan if trial["diverged"] else trial[column],
+            }
+            for trial in selection["trials"]
+        ]
+    )
+    for arm in study["arms"]:
+        rows = table[table.arm == arm["name"]]
+        _sweep_line(axis, rows, styles[arm["name"]])
+        _mark_choice(axis, rows, arm, styles[arm["name"]])
+    axis.set_xscale("log")
+    axis.set_yscale("log")
+    log_axis(axis.xaxis)
+    log_axis(axis.yaxis)
+    axis.set_xlabel("learning rate")
+    axis.set_ylabel(f"{score} {study['training']['evaluate_on']} loss (nats)")
+    _diverged(axis, table, styles)
+    axis.legend(loc="best")
+    notes = [
+        f"data: {study['data']} · dots: {tuning_seeds} tuning seed(s), lines: their mean · "
+        f"ring: chosen · protocol: {study['protocol']}",
+        *study_notes(study)[1:],
+    ]
+    finish(figure, f"{study['title']}: learning-rate sweep", notes)
+    return figure
+
+
+def band(axis: Axes, rows: pd.DataFrame, style: ArmStyle, x: pd.Series) -> None:
+    """Mean over seeds at each x as a line, its 95 % t interval as a band (n ≥ 2)."""
+    grouped = rows.value.groupby(x)
+    means = grouped.apply(lambda values: values.mean(skipna=False))
+    intervals = [mean_interval(values.to_numpy()) for _, values in grouped]
+    line = {key: value for key, value in style.items() if key != "marker"}
+    axis.plot(means.index, means.to_numpy(), **line)
+    low, high = ([getattr(interval, end) for interval in intervals] for end in ("low", "high"))
+    axis.fill_between(means.index, low, high, color=style.colour, alpha=0.18, linewidth=0)
+
+
+def _target_line(axis: Axes, target: float) -> None:
+    axis.axhline(target, color=MUTED, linewidth=0.9, linestyle=":")
+    axis.annotate(
+        f"matched loss {target:.3f}",
+        (0, target),
+        xycoords=("axes fraction", "data"),
+        xytext=(3, -3),
+        textcoords="offset points",
+        va="top",
+        fontsize=7.5,
+        color=MUTED,
+    )
+
+
+def _zoom_accuracy(axis: Axes, values: pd.Series) -> None:
+    """Leaves out the steep start, where all arms are alike."""
+    finite = values[np.isfinite(values)]
+    if len(finite):
+        low = max(0.0, finite.quantile(0.08) - 0.02)
+        axis.set_ylim(low, min(1.0, finite.max() + 0.02))
+
+
+def _sweep_line(axis: Axes, rows: pd.DataFrame, style: ArmStyle) -> None:
+    means = rows.groupby("lr").value.apply(lambda v: v.mean() if v.notna().all() else math.nan)
+    axis.plot(means.index, means.to_numpy(), markersize=0, **style)
+    axis.plot(rows.lr, rows.value, style["marker"], color=style.colour, alpha=0.45, markersize=3.5)
+
+
+def _mark_choice(axis: Axes, rows: pd.DataFrame, arm: dict, style: ArmStyle) -> None:
+    lr = arm["settings"]["lr"]
+    y = rows[rows.lr == lr].value.mean()
+    axis.plot(
+        [lr], [y], "o", markersize=11, fillstyle="none", color=style.colour, markeredgewidth=1.6
+    )
+    side = arm["edges"].get("lr")
+    if side:
+        axis.annotate(
+            "▸ edge" if side == "high" else "edge ◂",
+            (lr, y),
+            xytext=(9 if side == "high" else -9, 0),
+            textcoords="offset points",
+            ha="left" if side == "high" else "right",
+            va="center",
+            fontsize=8,
+            color=style.colour,
+        )
+
+
+def _diverged(axis: Axes, table: pd.DataFrame, styles: dict[str, ArmStyle]) -> None:
+    lost = table[table.value.isna()]
+    if lost.empty:
+        return
+    for arm, style in styles.items():
+        for lr in sorted(set(lost[lost.arm == arm].lr)):
+            axis.plot([lr], [0.97], "x", transform=axis.get_xaxis_transform(), color=style.colour)
+    axis.text(
+        0.01, 0.97, "diverged ×", transform=axis.transAxes, fontsize=7.5, color=MUTED, va="center"
+    )

@@ -1,0 +1,131 @@
+"""One look for all figures: colours by optimizer, sizes, footnotes, and how they are saved."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("agg")
+
+import matplotlib.pyplot as plt
+import seaborn as sns
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from muonlab.io.atomic import replacing
+
+# Okabe and Ito's palette, which readers with any common colour blindness tell apart; each arm has
+# a dash pattern and a marker too, so that a figure survives a black-and-white printer.
+BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#000000",
+)
+COLOURS = {"adamw": BLUE, "muon": VERMILION, "muon_hybrid": GREEN}
+OTHERS = (PURPLE, ORANGE, SKY, BLACK)
+DASHES = ((1, 0), (5, 1.5), (1.5, 1.5), (6, 1.5, 1.5, 1.5), (3, 1), (8, 2))
+MARKERS = ("o", "s", "D", "^", "v", "P")
+MUTED = "#5b6470"
+
+
+def use_style() -> None:
+    """Sets matplotlib's and seaborn's defaults; call it before a figure is made."""
+    sns.set_theme(style="whitegrid", context="paper", font="DejaVu Sans")
+    plt.rcParams.update(
+        {
+            "figure.dpi": 100,
+            "savefig.dpi": 200,
+            "axes.edgecolor": "#9aa3ad",
+            "axes.linewidth": 0.8,
+            "axes.titleweight": "bold",
+            "axes.titlesize": 10,
+            "axes.titlelocation": "left",
+            "axes.labelsize": 9,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "grid.color": "#e3e7eb",
+            "grid.linewidth": 0.7,
+            "xtick.labelsize": 8,
+            "ytick.labelsize": 8,
+            "legend.fontsize": 8.5,
+            "legend.frameon": False,
+            "lines.linewidth": 1.8,
+            "svg.hashsalt": "muonlab",
+            "svg.fonttype": "path",
+        }
+    )
+
+
+class ArmStyle(dict):
+    """Keyword arguments of a line: colour, dashes, marker and label of one arm."""
+
+    @property
+    def colour(self) -> str:
+        return self["color"]
+
+
+def arm_styles(arms: Sequence[dict]) -> dict[str, ArmStyle]:
+    """A style for each arm (records with `name` and `label`), stable for the known optimizers."""
+    spare = iter(OTHERS * (1 + len(arms) // len(OTHERS)))
+    styles = {}
+    for i, arm in enumerate(arms):
+        colour = COLOURS.get(arm["name"]) or next(spare)
+        styles[arm["name"]] = ArmStyle(
+            color=colour,
+            linestyle=(0, DASHES[i % len(DASHES)]),
+            marker=MARKERS[i % len(MARKERS)],
+            label=arm["label"],
+        )
+    return styles
+
+
+def finish(figure: Figure, title: str, notes: Iterable[str]) -> None:
+    """Title above, and below it what the figure stands on: data, seeds, intervals, warnings."""
+    text = "\n".join(notes)
+    height, lines = figure.get_figheight(), text.count("\n") + 1
+    figure.text(0.012, 1 - 0.06 / height, title, va="top", fontsize=11.5, fontweight="bold")
+    figure.text(0.012, 0.06 / height, text, va="bottom", fontsize=7.5, color=MUTED)
+    figure.tight_layout(rect=(0, (0.12 + 0.13 * lines) / height, 1, 1 - 0.26 / height))
+
+
+def save(figure: Figure, svg: str | Path, png: str | Path) -> None:
+    """Saves the figure twice, whole or not at all; the same figure gives the same bytes."""
+    with replacing(svg) as temporary:
+        figure.savefig(temporary, metadata={"Date": None})
+    with replacing(png) as temporary:
+        figure.savefig(temporary, metadata={"Software": None})
+    plt.close(figure)
+
+
+def log_axis(axis: Axis) -> None:
+    """A logarithmic axis that is labelled at 1, 2 and 5 and nowhere else, in plain numbers."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def study_notes(
+    study: dict, interval: str | None = "band: 95 % t interval of the mean"
+) -> list[str]:
+    """The footnotes of every figure of a study, with a warning of choices on a grid's edge."""
+    seeds = len(study["seeds"])
+    facts = [
+        f"data: {study['data']}",
+        f"n = {seeds} seed{'s' if seeds != 1 else ''} per arm",
+        interval if seeds > 1 and interval else None,
+        f"protocol: {study['protocol']}",
+    ]
+    notes = [" · ".join(fact for fact in facts if fact)]
+    on_edge = [
+        f"{arm['label']} ({', '.join(f'{field} {side}' for field, side in arm['edges'].items())})"
+        for arm in study["arms"]
+        if arm["edges"]
+    ]
+    if on_edge:
+        notes.append(f"Warning: chosen on an edge of its tuning grid: {'; '.join(on_edge)}")
+    return notes

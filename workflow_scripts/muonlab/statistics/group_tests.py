@@ -1,0 +1,120 @@
+"""Tests of several groups at once: variances, analysis of variance, Tukey's comparisons.
+
+Groups are flat samples, one per arm, taken as independent. The rules are those of `intervals`:
+NaN where nothing can be estimated, diverged runs never dropped.
+"""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from muonlab.statistics.intervals import as_sample, check_level, is_constant
+
+
+@dataclass(frozen=True)
+class FResult:
+    """An F test over groups; NaN where not estimable."""
+
+    f: float
+    df_between: float
+    df_within: float
+    p: float
+
+
+NO_F_TEST = FResult(np.nan, np.nan, np.nan, np.nan)
+
+
+@dataclass(frozen=True)
+class TukeyResult:
+    """Tukey's comparisons of k groups: matrices (k, k), [i, j] is group i minus group j."""
+
+    difference: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    p: np.ndarray
+
+
+def brown_forsythe(*groups: ArrayLike) -> FResult:
+    """Levene's test of equal variances about the medians (Brown & Forsythe 1974).
+
+    groups: k ≥ 2 samples. It takes them as independent, so pairing by seed is not used. Under
+    three values per group |x − median| has no variance of its own: NaN, like anything diverged.
+    """
+    samples = _groups(groups)
+    if not _usable(samples, least=3):
+        return NO_F_TEST
+    deviations = [np.abs(x - np.median(x)) for x in samples]
+    if _all_constant(deviations, scale=np.max(np.abs(np.concatenate(samples)))):
+        return NO_F_TEST
+    result = stats.levene(*samples, center="median")
+    return _f_result(samples, result.statistic, result.pvalue)
+
+
+def one_way_anova(*groups: ArrayLike) -> FResult:
+    """One-way analysis of variance of k ≥ 2 groups of common variance (Fisher 1925).
+
+    A group of fewer than two values, a value that is not finite, or no variance inside any
+    group: all NaN.
+    """
+    samples = _groups(groups)
+    if not _usable(samples, least=2) or _all_constant(samples):
+        return NO_F_TEST
+    # scipy warns of a constant group; here another one has variance.
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
+        result = stats.f_oneway(*samples)
+    return _f_result(samples, result.statistic, result.pvalue)
+
+
+def welch_anova(*groups: ArrayLike) -> FResult:
+    """Welch's analysis of variance of k ≥ 2 groups, variances free (Welch 1951).
+
+    Not estimable where `one_way_anova` is not, or when any group has no variance: it weighs
+    groups by 1 / variance.
+    """
+    samples = _groups(groups)
+    if not _usable(samples, least=2) or any(map(is_constant, samples)):
+        return NO_F_TEST
+    from statsmodels.stats.oneway import anova_oneway
+
+    result = anova_oneway(samples, use_var="unequal")
+    return FResult(*map(float, (result.statistic, *result.df, result.pvalue)))
+
+
+def tukey_hsd(*groups: ArrayLike, alpha: float = 0.05) -> TukeyResult:
+    """Tukey–Kramer honest significant differences of k ≥ 2 groups (Tukey 1953; Kramer 1956).
+
+    Simultaneous 1 − α intervals and p values corrected for all k(k − 1)/2 pairs. Not estimable
+    where `one_way_anova` is not: all matrices NaN.
+    """
+    check_level(alpha)
+    samples = _groups(groups)
+    if not _usable(samples, least=2) or _all_constant(samples):
+        nothing = np.full((len(samples), len(samples)), np.nan)
+        return TukeyResult(nothing, nothing, nothing, nothing)
+    result = stats.tukey_hsd(*samples)
+    interval = result.confidence_interval(1 - alpha)
+    return TukeyResult(result.statistic, interval.low, interval.high, result.pvalue)
+
+
+def _f_result(samples: Sequence[np.ndarray], f: float, p: float) -> FResult:
+    k, n = len(samples), sum(map(len, samples))
+    return FResult(float(f), float(k - 1), float(n - k), float(p))
+
+
+def _groups(groups: Sequence[ArrayLike]) -> list[np.ndarray]:
+    if len(groups) < 2:
+        raise ValueError(f"a test between groups needs at least two groups, not {len(groups)}.")
+    return [as_sample(x, f"group {i}") for i, x in enumerate(groups)]
+
+
+def _usable(samples: Sequence[np.ndarray], least: int) -> bool:
+    return all(len(x) >= least and np.isfinite(x).all() for x in samples)
+
+
+def _all_constant(samples: Sequence[np.ndarray], scale: float | None = None) -> bool:
+    scale = np.max(np.abs(np.concatenate(samples))) if scale is None else scale
+    return all(is_constant(x, scale) for x in samples)

@@ -1,0 +1,81 @@
+"""What a run writes down while it trains: long-form metrics, and the files at its end."""
+
+import json
+import math
+from pathlib import Path
+
+from muonlab.io.atomic import replacing
+
+COLUMNS = ("step", "split", "metric", "value")
+
+
+class Metrics:
+    """Rows (step, split, metric, value); `step` counts the updates made before the record."""
+
+    def __init__(self, rows: list[tuple[int, str, str, float]] | None = None):
+        self.rows = rows or []
+
+    def add(self, step: int, split: str, **values: float) -> None:
+        self.rows += [(step, split, metric, float(value)) for metric, value in values.items()]
+
+    def series(self, split: str, metric: str) -> list[tuple[int, float]]:
+        """(step, value) of one metric on one split, in the order of recording."""
+        return [(s, v) for s, sp, m, v in self.rows if sp == split and m == metric]
+
+    def to_json(self) -> str:
+        """For checkpoints: Python's JSON keeps every bit of a float, NaN and infinities."""
+        return json.dumps(self.rows)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Metrics":
+        return cls([tuple(row) for row in json.loads(text)])
+
+    def write(self, path: Path) -> None:
+        """Writes the rows as parquet, the same bytes for the same rows."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        types = (pa.int64(), pa.string(), pa.string(), pa.float64())
+        columns = list(zip(*self.rows, strict=True)) or [()] * len(COLUMNS)
+        arrays = [pa.array(c, type=t) for c, t in zip(columns, types, strict=True)]
+        with replacing(path) as temporary:
+            pq.write_table(pa.table(arrays, names=list(COLUMNS)), temporary)
+
+
+def summarise(config: dict, metrics: Metrics, steps: int, stopped_at: int | None) -> dict:
+    """The run in one record; what is not finite is null, and `diverged` says why it may be.
+
+    A run has diverged when its loss stopped being finite (`stopped_at`) or when it ends above the
+    loss that it started from.
+    """
+    split = config["training"]["evaluate_on"]
+    losses = metrics.series(split, "loss")
+    initial, final = losses[0][1], losses[-1][1]
+    diverged = stopped_at is not None or not math.isfinite(final) or final > initial
+    finite = [(value, step) for step, value in losses if math.isfinite(value)]
+    best, best_step = min(finite) if finite else (math.nan, None)
+    summary = {
+        "seed": config["seed"],
+        "steps": steps,
+        "evaluated_on": split,
+        "initial_loss": initial,
+        "final_loss": math.nan if stopped_at is not None else final,
+        "final_accuracy": _last(metrics, split, "accuracy") if stopped_at is None else math.nan,
+        "best_loss": best,
+        "best_step": best_step,
+        "final_train_loss": _last(metrics, "train", "loss"),
+        "diverged": diverged,
+        "diverged_at": stopped_at,
+        "test_loss": _last(metrics, "report", "loss"),
+        "test_accuracy": _last(metrics, "report", "accuracy"),
+    }
+    return {key: _finite(value) for key, value in summary.items()}
+
+
+def _last(metrics: Metrics, split: str, metric: str) -> float:
+    series = metrics.series(split, metric)
+    return series[-1][1] if series else math.nan
+
+
+def _finite(value):
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,15 @@
+"""Draws the learning curves of a study."""
+
+import json
+from pathlib import Path
+
+from muonlab.io.logs import logged
+from muonlab.present.curves import learning_curves
+from muonlab.present.records import read_curves
+from muonlab.present.style import save
+
+with logged(snakemake.log[0]):
+    job = snakemake.params.job
+    splits = json.loads(Path(snakemake.input.digest).read_text())["splits"]
+    curves = read_curves(job["runs"], snakemake.input.metrics)
+    save(learning_curves(curves, job["study"], splits), snakemake.output.svg, snakemake.output.png)

@@ -1,0 +1,13 @@
+"""Draws each arm's loss over the learning rates of its tuning grid."""
+
+import json
+from pathlib import Path
+
+from muonlab.io.logs import logged
+from muonlab.present.curves import lr_sweep
+from muonlab.present.style import save
+
+with logged(snakemake.log[0]):
+    selection = json.loads(Path(snakemake.input.selection).read_text())
+    figure = lr_sweep(selection, snakemake.params.job["study"])
+    save(figure, snakemake.output.svg, snakemake.output.png)

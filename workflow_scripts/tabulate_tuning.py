@@ -1,0 +1,11 @@
+"""Writes every tuning trial as a table."""
+
+import json
+from pathlib import Path
+
+from muonlab.io.logs import logged
+from muonlab.present.tables import tuning_table, write_csv
+
+with logged(snakemake.log[0]):
+    selection = json.loads(Path(snakemake.input.selection).read_text())
+    write_csv(tuning_table(selection), snakemake.output.tuning)

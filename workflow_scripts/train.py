@@ -1,0 +1,18 @@
+"""Trains one run, or goes on with it."""
+
+from pathlib import Path
+
+from muonlab.io.logs import logged
+from muonlab.training.run import train_run
+
+with logged(snakemake.log[0]) as progress:
+    train_run(
+        config=snakemake.params.job["config"],
+        code=snakemake.params.job["code"],
+        data=Path(snakemake.input.digest).parent,
+        folder=Path(snakemake.output.summary).parent,
+        device="cuda" if snakemake.resources.gpu else "cpu",
+        threads=snakemake.threads,
+        checkpoint_seconds=snakemake.resources.checkpoint_seconds,
+        progress=progress,
+    )
