@@ -1,0 +1,121 @@
+"""How updates point: subspace alignment, its null, and the size of an update.
+
+A principal angle θᵢ between two k-dimensional subspaces has cos θᵢ = σᵢ(Q_Aᵀ Q_B) for orthonormal
+bases Q_A, Q_B (Björck & Golub 1973, eq. 13). The alignment of two matrices is the mean of these
+cosines over the spans of their top-k left (and right) singular vectors: 1 for equal spans, and for
+unrelated matrices not 0 but `null_alignment`, which depends on the dimension; report both.
+"""
+
+import math
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from muonlab.measure.spectra import finite_float64, rounding_error, spectral_metrics
+
+
+@torch.no_grad()
+def top_subspaces(W: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Float64 bases of the top-k singular subspaces of W (..., m, n): (..., m, k), (..., n, k).
+
+    k is clipped to min(m, n). NaN for a matrix that is not finite or whose rank is under k: its
+    k-th singular direction does not exist. (With σ_k = σ_{k+1} the subspace is not unique either;
+    then the decomposition's choice stands.) Raises ValueError if W is no matrix or k < 1.
+    """
+    if k < 1:
+        raise ValueError(f"top_subspaces: k must be >= 1, not {k}")
+    W, _ = finite_float64(W)  # a non-finite matrix becomes one of rank 0
+    k = min(k, *W.shape[-2:])
+    U, sigma, Vh = torch.linalg.svd(W, full_matrices=False)
+    undefined = (sigma <= rounding_error(sigma, W.shape))[..., k - 1, None, None]
+    U, V = U[..., :k], Vh[..., :k, :].mT
+    return U.masked_fill(undefined, math.nan), V.masked_fill(undefined, math.nan)
+
+
+def mean_principal_cosine(Q_a: Tensor, Q_b: Tensor) -> Tensor:
+    """Mean cosine (...) of the principal angles between the spans of orthonormal (..., d, k)."""
+    overlap = Q_a.mT @ Q_b  # (..., k, k)
+    defined = overlap.isfinite().all(dim=-1).all(dim=-1)
+    cosines = torch.linalg.svdvals(overlap.masked_fill(~defined[..., None, None], 0.0))
+    return cosines.clamp(max=1.0).mean(-1).masked_fill(~defined, math.nan)
+
+
+def subspace_alignment(A: Tensor, B: Tensor, k: int = 5) -> tuple[Tensor, Tensor]:
+    """(left, right) mean cosine of the principal angles between the top-k subspaces of A and B.
+
+    A and B are (..., m, n) of one shape, the results (...) in float64. k is clipped to min(m, n);
+    NaN where a subspace is undefined, see `top_subspaces`, which also serves to decompose W once
+    and compare it with several others. Raises ValueError for unequal shapes or k < 1.
+    """
+    if A.shape != B.shape:
+        raise ValueError(
+            f"subspace_alignment: A and B must have one shape, not {tuple(A.shape)} and "
+            f"{tuple(B.shape)}"
+        )
+    (U_a, V_a), (U_b, V_b) = top_subspaces(A, k), top_subspaces(B, k)
+    return mean_principal_cosine(U_a, U_b), mean_principal_cosine(V_a, V_b)
+
+
+@cache
+def null_alignment(dim: int, k: int = 5, samples: int = 4096, seed: int = 0) -> float:
+    """Expected mean principal cosine of two independent, uniformly random k-subspaces of R^dim.
+
+    Seeded Monte Carlo in float64. By rotation invariance the first subspace may be the span of the
+    first k axes; a sample is then the top k × k block of the Q of a Gaussian (dim, k) matrix (Haar
+    measure: Mezzadri 2007). Q depends on the dim − k rows under that block only through their own
+    triangular factor, whose entries are independent normals and χ's (Bartlett 1933), so that is
+    what is drawn, at a cost independent of dim. Standard error under 0.005 at the default.
+    k is clipped to dim, as in `subspace_alignment`. Raises ValueError for dim, k or samples < 1.
+    """
+    if min(dim, k, samples) < 1:
+        raise ValueError(
+            f"null_alignment: dim, k and samples must be >= 1, not {dim}, {k} and {samples}"
+        )
+    k = min(k, dim)
+    rng = np.random.default_rng(seed)
+    top = rng.standard_normal((samples, k, k))
+    rest = rng.standard_normal((samples, min(k, dim - k), k))
+    if dim - k >= k:
+        degrees = dim - k - np.arange(k)
+        rest = np.triu(rest, 1) + np.eye(k) * np.sqrt(rng.chisquare(degrees, (samples, 1, k)))
+    frame = np.linalg.qr(np.concatenate([top, rest], axis=1)).Q
+    cosines = np.linalg.svd(frame[:, :k], compute_uv=False)
+    return float(np.minimum(cosines, 1.0).mean())
+
+
+@torch.no_grad()
+def update_metrics(W_before: Tensor, W_after: Tensor, top_k: int = 10) -> dict[str, Tensor]:
+    """Metrics of the update ΔW = W_after − W_before, for (..., m, n); each float64 (...).
+
+    update_rms = ‖ΔW‖_F / √(mn), relative_update = ‖ΔW‖_F / ‖W_before‖_F (inf from zero weights, NaN
+    if both are zero), and every metric of `spectral_metrics(ΔW)` under its name with the prefix
+    "update_". The difference is taken in float64. Raises ValueError for unequal shapes.
+    """
+    if W_before.shape != W_after.shape:
+        raise ValueError(
+            f"update_metrics: W_before and W_after must have one shape, not "
+            f"{tuple(W_before.shape)} and {tuple(W_after.shape)}"
+        )
+    before = W_before.double()
+    delta = W_after.double() - before
+    norm = torch.linalg.matrix_norm(delta)
+    return {
+        "update_rms": norm / math.sqrt(math.prod(delta.shape[-2:])),
+        "relative_update": norm / torch.linalg.matrix_norm(before),
+        **{f"update_{name}": value for name, value in spectral_metrics(delta, top_k).items()},
+    }
+
+
+@torch.no_grad()
+def cosine(a: Tensor, b: Tensor) -> Tensor:
+    """Cosine of the angle between two tensors, flattened, in float64; NaN if either is zero.
+
+    Raises ValueError if they differ in their number of elements.
+    """
+    if a.numel() != b.numel():
+        raise ValueError(f"cosine: a and b must be of one size, not {a.numel()} and {b.numel()}")
+    a, b = a.double().flatten(), b.double().flatten()
+    # Normalised first, so that tiny vectors' products cannot underflow.
+    return ((a / torch.linalg.vector_norm(a)) @ (b / torch.linalg.vector_norm(b))).clamp(-1.0, 1.0)
