@@ -184,7 +184,9 @@ def _no_t_test(difference: float = np.nan) -> TResult:
 
 def _rankable(difference: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Differences with rounding removed (equal ones tie), zeros dropped, ±inf made largest."""
-    scale = np.max(np.abs(values[np.isfinite(values)]), initial=0.0) or 1.0
+    magnitudes = np.abs(values[np.isfinite(values) & (values != 0)])
+    # The median, not the largest: one run that blew up must not round the others' signs away.
+    scale = np.median(magnitudes) if len(magnitudes) else 1.0
     ranked = np.round(difference / (RESOLUTION * scale))
     beyond = 1 + np.max(np.abs(ranked[np.isfinite(ranked)]), initial=0.0)
     ranked = np.clip(ranked, -beyond, beyond)

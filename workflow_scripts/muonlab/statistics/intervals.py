@@ -20,8 +20,9 @@ from scipy import optimize, stats
 # A spread below this fraction of the values' own size is the rounding of float64, not variance.
 RESOLUTION = 1e-12
 
-# Above this |t|, T / t is its own chi limit to 1e-6 and scipy's noncentral t loses digits.
-_LARGE_T = 1e4
+# Outside these |t| scipy's noncentral t loses digits or is NaN, and the limits hold to 1e-6:
+# δ = −z for small t, δ = t·χ_df/√df for large t (quantiles).
+_SMALL_T, _LARGE_T = 1e-7, 1e4
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,8 @@ def noncentrality(t: float, df: float, cumulative: float) -> float:
     check_level(cumulative)
     if t < 0:  # P(T ≤ t | δ) = 1 − P(T ≤ −t | −δ)
         return -noncentrality(-t, df, 1 - cumulative)
+    if t < _SMALL_T:
+        return float(-stats.norm.ppf(cumulative))
     tails = np.array([(1 - cumulative) / 2, 1 - cumulative / 2])
     if t > _LARGE_T:
         return float(t * np.sqrt(stats.chi2.ppf(1 - cumulative, df) / df))

@@ -1,0 +1,95 @@
+"""Choosing trials, edges of the grid, and the loss that all arms reach."""
+
+import math
+
+import pytest
+
+from muonlab.io.errors import UserError
+from muonlab.statistics.tuning import edges, first_at_or_under, select_trials
+
+TUNING = {"score": "final", "seeds": [1, 2], "loss_tolerance": 0.01}
+
+
+def trials(arm, losses):
+    """losses: {lr: [(final, best), …]}, one pair a seed; None for a diverged run."""
+    return [
+        {
+            "arm": arm,
+            "settings": {"lr": lr},
+            "seed": seed,
+            "final_loss": pair and pair[0],
+            "best_loss": pair and pair[1],
+            "diverged": pair is None,
+        }
+        for lr, pairs in losses.items()
+        for seed, pair in enumerate(pairs, 1)
+    ]
+
+
+def test_the_lowest_mean_over_seeds_wins():
+    # 0.1 has the single best seed, 0.2 the better mean.
+    found = select_trials(
+        trials("a", {0.1: [(1.0, 1.0), (3.0, 2.0)], 0.2: [(1.5, 1.2), (1.6, 1.1)]}), TUNING
+    )
+    assert found["arms"]["a"]["settings"] == {"lr": 0.2}
+    assert found["arms"]["a"]["score"] == pytest.approx(1.55)
+
+
+def test_the_lowest_loss_reached_can_be_the_score():
+    found = select_trials(
+        trials("a", {0.1: [(1.0, 1.0)], 0.2: [(9.0, 0.5)]}), TUNING | {"score": "minimum"}
+    )
+    assert found["arms"]["a"]["settings"] == {"lr": 0.2}
+
+
+def test_a_trial_with_a_diverged_seed_is_last_and_stays_in_the_record():
+    found = select_trials(
+        trials("a", {0.1: [(0.1, 0.1), None], 0.2: [(9.0, 9.0), (9.0, 9.0)]}), TUNING
+    )
+    assert found["arms"]["a"]["settings"] == {"lr": 0.2}
+    assert len(found["trials"]) == 4
+
+
+def test_an_arm_of_which_all_trials_diverged_is_a_clear_sentence():
+    with pytest.raises(UserError, match="every trial of the arm a diverged"):
+        select_trials(trials("a", {0.1: [None]}), TUNING)
+
+
+def test_every_arm_reached_the_common_loss_with_every_tuning_seed():
+    records = trials("a", {0.1: [(0.5, 0.3), (0.5, 0.4)]}) + trials(
+        "b", {0.1: [(0.2, 0.1), (0.2, 0.2)], 0.2: [(7.0, 7.0), (7.0, 7.0)]}
+    )
+    found = select_trials(records, TUNING)
+    assert found["common_loss"] == 0.4
+    assert found["target_loss"] == pytest.approx(0.41)
+
+
+def test_a_losing_rate_moves_neither_choice_nor_target():
+    few = trials("a", {0.1: [(0.5, 0.3)], 0.2: [(0.6, 0.5)]})
+    more = few + trials("a", {0.3: [(0.9, 0.9)]})
+    one, two = select_trials(few, TUNING), select_trials(more, TUNING)
+    assert one["target_loss"] == two["target_loss"]
+    assert one["arms"]["a"]["settings"] == two["arms"]["a"]["settings"]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"), [(0.1, {"lr": "low"}), (0.2, {}), (0.3, {"lr": "high"})]
+)
+def test_edges(chosen, expected):
+    assert edges({"lr": chosen}, {"lr": [0.3, 0.1, 0.2]}) == expected
+
+
+def test_a_field_with_one_value_or_of_text_has_no_edge():
+    assert edges({"lr": 0.1, "scale": "none"}, {"lr": [0.1], "scale": ["none", "original"]}) == {}
+
+
+def test_the_first_loss_at_or_under_the_target():
+    series = [(0, 2.0), (10, 0.5), (20, 0.7), (30, 0.4)]
+    assert first_at_or_under(series, 0.5) == (10, 0.5, True)
+    assert first_at_or_under(series, 0.3) == (30, 0.4, False)
+
+
+def test_a_series_that_was_never_finite():
+    step, loss, reached = first_at_or_under([(0, math.nan), (10, math.inf)], 0.5)
+    assert (step, reached) == (0, False)
+    assert math.isnan(loss)
