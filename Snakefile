@@ -28,6 +28,7 @@ rule all:
     default_target: True
     input:
         [study_results(study) for study in PLAN.studies],
+        run_summaries(PLAN.studies),
 
 
 rule tune:
@@ -38,7 +39,7 @@ rule tune:
 rule runs:
     input:
         expand("results/{study}/tuning/selection.json", study=PLAN.studies),
-        all_reporting_runs,
+        run_summaries(PLAN.studies),
 
 
 rule tables:
@@ -58,6 +59,7 @@ for study in PLAN.studies:
             study
         input:
             study_results(study),
+            run_summaries([study]),
 
 
 onsuccess:

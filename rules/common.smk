@@ -11,6 +11,7 @@ from pathlib import Path
 SCRIPTS = Path(workflow.basedir) / "workflow_scripts"
 sys.path.append(str(SCRIPTS))
 
+from muonlab.data.sources import source_files
 from muonlab.io.errors import UserError
 from muonlab.plan.digest import code_digest
 from muonlab.plan.naming import RUN_PATTERN
@@ -20,8 +21,10 @@ try:
     # Snakemake lists the overlays first and the file of the `configfile:` directive last.
     *overlays, base = workflow.configfiles
     PLAN = load_plan([base, *overlays], command_line=workflow.config_settings.config)
+    SOURCE_FILES = {name: source_files(name, PLAN) for name in PLAN.data_used}
 except UserError as mistake:
-    raise WorkflowError(str(mistake))
+    # Not a WorkflowError: it would add the place in this file, which is not where the mistake is.
+    sys.exit(f"error: {mistake}")
 
 
 wildcard_constraints:

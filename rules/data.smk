@@ -7,7 +7,8 @@ Gives: results/data/<dataset>/ with train, validation and test as safetensors, a
 
 rule prepare_images:
     input:
-        source_files,
+        # The IDX files that the data set is made from, so that a replaced file is noticed.
+        lambda wildcards: SOURCE_FILES.get(wildcards.dataset, []),
     output:
         train="results/data/{dataset}/train.safetensors",
         validation="results/data/{dataset}/validation.safetensors",

@@ -32,20 +32,6 @@ def study_results(study):
     ]
 
 
-def source_files(wildcards):
-    """The IDX files that a data set is made from, so that a replaced file is noticed."""
-    section = PLAN.data[wildcards.dataset]
-    if section.get("folder") is None:
-        return []
-    from muonlab.data.vision import find_idx
-
-    try:
-        found = find_idx(Path(section["folder"]), f"data.{wildcards.dataset}.folder")
-    except UserError as mistake:
-        raise WorkflowError(str(mistake))
-    return sorted(map(str, found.values()))
-
-
 def run_data(wildcards):
     return f"results/data/{PLAN.runs[wildcards.run]['data']}"
 
@@ -79,12 +65,19 @@ def reporting_files(name):
     ]
 
 
-def all_reporting_runs(wildcards):
-    return [
-        f"results/runs/{run}/summary.json"
-        for study in PLAN.studies
-        for _, _, run in reporting_runs(study)
-    ]
+def run_summaries(studies):
+    """An input function for every run of the studies.
+
+    Targets name the runs too: Snakemake does not miss a file from which all that is asked for has
+    been made already.
+    """
+
+    def summaries(wildcards):
+        runs = [run for study in studies for _, _, run in tuning_runs(study)]
+        runs += [run for study in studies for _, _, run in reporting_runs(study)]
+        return [f"results/runs/{run}/summary.json" for run in runs]
+
+    return summaries
 
 
 def run_records(study):

@@ -1,9 +1,10 @@
 """Training: one rule for every run of every study, for tuning and for reporting.
 
 Needs: a prepared data set. Gives: results/runs/<run>/ with the resolved config, metrics, routing
-manifest, snapshots, final weights, provenance and, written last, the summary. An unfinished run
-lies in <run>.partial, which Snakemake does not know and therefore does not delete; the next attempt
-goes on from there.
+manifest, snapshots, final weights, provenance and, written last, the summary. Reporting runs also
+follow the geometry of their weights (geometry.parquet) and keep the update that led to each
+snapshot (updates/); tuning runs leave both empty. An unfinished run lies in <run>.partial, which
+Snakemake does not know and therefore does not delete; the next attempt goes on from there.
 """
 
 
@@ -23,7 +24,9 @@ rule train:
         config="results/runs/{run}/config.json",
         metrics="results/runs/{run}/metrics.parquet",
         routing="results/runs/{run}/routing.csv",
+        geometry="results/runs/{run}/geometry.parquet",
         snapshots=directory("results/runs/{run}/snapshots"),
+        updates=directory("results/runs/{run}/updates"),
         weights="results/runs/{run}/weights.safetensors",
         provenance="results/runs/{run}/provenance.json",
         summary="results/runs/{run}/summary.json",

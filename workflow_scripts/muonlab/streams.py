@@ -5,9 +5,12 @@ the other way round, so two arms of one seed share both whatever else they do.
 """
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 
 def stream_key(seed: int, *names: str | int) -> int:
@@ -21,6 +24,8 @@ def numpy_generator(seed: int, *names: str | int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=stream_key(seed, *names)))
 
 
-def torch_generator(seed: int, *names: str | int, device: str = "cpu") -> torch.Generator:
+def torch_generator(seed: int, *names: str | int, device: str = "cpu") -> "torch.Generator":
     """A torch generator for the stream."""
+    import torch  # late: the plan reads data folders through modules that import this one
+
     return torch.Generator(device).manual_seed(stream_key(seed, *names))

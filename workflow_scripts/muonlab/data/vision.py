@@ -12,17 +12,12 @@ from typing import NamedTuple
 import numpy as np
 
 from muonlab.data.idx import read_idx
+from muonlab.data.sources import find_idx
 from muonlab.io.atomic import replacing, write_json
 from muonlab.io.errors import UserError
 from muonlab.streams import numpy_generator
 
 SPLITS = ("train", "validation", "test")
-IDX_FILES = {
-    "train_images": "train-images-idx3-ubyte",
-    "train_labels": "train-labels-idx1-ubyte",
-    "test_images": "t10k-images-idx3-ubyte",
-    "test_labels": "t10k-labels-idx1-ubyte",
-}
 
 
 class Labelled(NamedTuple):
@@ -85,31 +80,6 @@ def hold_out(whole: Labelled, config: dict, name: str) -> tuple[Labelled, Labell
     order = numpy_generator(config["split_seed"], "validation split").permutation(len(whole.labels))
     held = config["validation"]
     return whole.take(np.sort(order[held:])), whole.take(np.sort(order[:held]))
-
-
-def find_idx(folder: Path, field: str) -> dict[str, Path]:
-    """The four IDX files, plain or .gz, in `folder`, `folder`/raw or `folder`/FashionMNIST/raw.
-
-    A plain file is taken before a gzipped one. Raises UserError naming what is missing.
-    """
-    if not folder.is_dir():
-        raise UserError(f"{field}: the folder {folder} does not exist")
-    places = [folder, folder / "raw", folder / "FashionMNIST" / "raw"]
-    candidates = [
-        {
-            key: next((p for p in (place / stem, place / f"{stem}.gz") if p.is_file()), None)
-            for key, stem in IDX_FILES.items()
-        }
-        for place in places
-    ]
-    best = max(candidates, key=lambda found: sum(p is not None for p in found.values()))
-    missing = [IDX_FILES[key] for key, path in best.items() if path is None]
-    if missing:
-        raise UserError(
-            f"{field}: {folder} lacks {', '.join(missing)} (plain or .gz, there, in raw/ or in "
-            f"FashionMNIST/raw/)"
-        )
-    return best
 
 
 def read_folder(folder: Path, field: str) -> dict[str, Labelled]:

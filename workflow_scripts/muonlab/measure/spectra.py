@@ -126,6 +126,9 @@ def _entropy(p: Tensor) -> Tensor:
 
 def _tail_exponents(eigenvalues: Tensor) -> tuple[Tensor, Tensor]:
     """`power_law_tail` of each row of (..., r): alpha and KS distance, each (...)."""
+    if eigenvalues.shape[-1] < MIN_EIGENVALUES:  # spares each row a look
+        nothing = torch.full_like(eigenvalues[..., 0], math.nan)
+        return nothing, nothing
     fits = [power_law_tail(row) for row in eigenvalues.reshape(-1, eigenvalues.shape[-1])]
     shape = eigenvalues.shape[:-1]
     alpha = eigenvalues.new_tensor([fit.alpha for fit in fits]).reshape(shape)

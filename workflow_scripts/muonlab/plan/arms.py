@@ -159,9 +159,8 @@ class _Resolver:
         optimizer = settings["optimizer"]
         for field, values in grid.items():
             if field not in optimizer or field == "name" or isinstance(optimizer[field], dict):
-                hint = did_you_mean(field, set(optimizer))
-                sentence = f"is not a field of the optimizer of arm {name}{hint}"
-                refuse(self.sources, (*where, field), sentence)
+                sentence = f"is not a field of the optimizer of arm {name}"
+                refuse(self.sources, (*where, field), sentence, optimizer)
             for value in values:
                 section = optimizer | {field: value}
                 model = OPTIMIZERS[optimizer["name"]]

@@ -22,7 +22,7 @@ def run_name(config: dict, defaults: dict[str, dict]) -> str:
         section_name(config["model"]["name"], config["model"], defaults["model"]),
         section_name("train", config["training"], defaults["training"]),
         section_name(config["optimizer"]["name"], config["optimizer"], defaults["optimizer"]),
-        f"{'tuning-' if config['report_on'] is None else ''}seed-{config['seed']}",
+        f"{'tuning-' if config['phase'] == 'tuning' else ''}seed-{config['seed']}",
     ]
     return "/".join(parts)
 

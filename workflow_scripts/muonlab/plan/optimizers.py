@@ -2,7 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from muonlab.plan.section import Section
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Component = Literal["input", "hidden", "output"]
@@ -19,11 +21,7 @@ ScheduleName = Literal[
 ]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
-
-
-class AdamW(_Section):
+class AdamW(Section):
     """torch's AdamW for every tensor; tensors of one dimension are not decayed."""
 
     name: Literal["adamw"]
@@ -37,7 +35,7 @@ class AdamW(_Section):
     """Added to the root of the second moment."""
 
 
-class AdamWGroup(_Section):
+class AdamWGroup(Section):
     """AdamW for the tensors that a matrix optimizer leaves."""
 
     lr: float | None = Field(default=None, gt=0)
@@ -50,7 +48,7 @@ class AdamWGroup(_Section):
     """Added to the root of the second moment."""
 
 
-class Muon(_Section):
+class Muon(Section):
     """Muon for the matrices of the named components, AdamW for the rest."""
 
     name: Literal["muon"]
@@ -77,4 +75,4 @@ class Muon(_Section):
 
 
 OptimizerConfig = Annotated[AdamW | Muon, Field(discriminator="name")]
-OPTIMIZERS: dict[str, type[_Section]] = {"adamw": AdamW, "muon": Muon}
+OPTIMIZERS: dict[str, type[Section]] = {"adamw": AdamW, "muon": Muon}

@@ -25,6 +25,7 @@ class StudyPlan:
     data: str
     seeds: list[int]
     tuning: dict
+    measure: dict
     arms: dict[str, ResolvedArm]
     runs: dict[str, dict] = field(default_factory=dict)
 
@@ -38,25 +39,28 @@ class StudyPlan:
     def tuning_runs(self, arm: str) -> list[tuple[Trial, int, str]]:
         """(trial, seed, run) for every tuning run of `arm`."""
         return [
-            (trial, seed, self._run(arm, trial.settings, seed, report_on=None))
+            (trial, seed, self._run(arm, trial.settings, seed, "tuning"))
             for trial in self.arms[arm].trials
             for seed in self.tuning["seeds"]
         ]
 
     def reporting_runs(self, arm: str, settings: dict[str, Value]) -> list[tuple[int, str]]:
         """(seed, run) for every reporting run of `arm` with the chosen settings."""
-        return [(seed, self._run(arm, settings, seed, report_on="test")) for seed in self.seeds]
+        return [(seed, self._run(arm, settings, seed, "reporting")) for seed in self.seeds]
 
-    def _run(self, arm: str, tuned: dict[str, Value], seed: int, report_on: str | None) -> str:
-        """Enters a run and returns its name. Only reporting runs read the test set, once."""
+    def _run(self, arm: str, tuned: dict[str, Value], seed: int, phase: str) -> str:
+        """Enters a run and returns its name.
+
+        Only reporting runs read the test set, once, and follow the geometry of their weights.
+        """
         settings = self.arms[arm].settings
         config = {
             "data": settings["data"],
             "model": settings["model"],
-            "training": settings["training"],
+            "training": _watched(settings["training"], phase),
             "optimizer": settings["optimizer"] | tuned,
             "seed": seed,
-            "report_on": report_on,
+            "phase": phase,
         }
         name = run_name(config, _defaults(config))
         self.runs[name] = config
@@ -70,6 +74,16 @@ class Plan:
     data: dict[str, dict]
     studies: dict[str, StudyPlan]
     runs: dict[str, dict]
+    sources: Sources
+
+    @property
+    def data_used(self) -> list[str]:
+        """Names of the data sets that a study asks for."""
+        return list(dict.fromkeys(study.data for study in self.studies.values()))
+
+    def place(self, *path: str) -> str:
+        """A field as sentences about it start: the file that sets it, and its dotted path."""
+        return f"{self.sources.of(path)}: {'.'.join(path)}"
 
 
 def load_plan(files: Iterable[str | Path], command_line: Mapping | None = None) -> Plan:
@@ -89,6 +103,7 @@ def load_plan(files: Iterable[str | Path], command_line: Mapping | None = None) 
         data={name: section.model_dump() for name, section in config.data.items()},
         studies=studies,
         runs={name: run for plan in studies.values() for name, run in plan.runs.items()},
+        sources=sources,
     )
 
 
@@ -105,8 +120,17 @@ def _study_plan(key: str, name: str, protocol: str, config: Config, sources: Sou
         data=study.data,
         seeds=study.seeds,
         tuning=study.tuning.model_dump(),
+        measure=study.measure.model_dump(),
         arms=resolve_arms(study, place, sources),
     )
+
+
+def _watched(training: dict, phase: str) -> dict:
+    """The training section without what only reporting runs are watched by, so that a tuning run
+    is not another one, to be trained anew, for how often they are."""
+    if phase == "reporting":
+        return training
+    return {field: value for field, value in training.items() if field != "geometry_every"}
 
 
 def _defaults(config: dict) -> dict[str, dict]:

@@ -7,19 +7,15 @@ holds the two together. Nothing here knows how a run is made.
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from muonlab.plan.measure import Measure
 from muonlab.plan.optimizers import OptimizerConfig
+from muonlab.plan.section import Section
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Split = Literal["train", "validation", "test"]
-
-
-class Section(BaseModel):
-    """A section of the config: unknown keys and loose types ("3e-4" for 3.0e-4) are refused."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
 
 
 class Digits(Section):
@@ -92,6 +88,8 @@ class Training(Section):
     snapshot_every: int = Field(default=200, ge=1)
     """Steps between snapshots of the weights; a multiple of eval_every, since a snapshot at
     matched loss needs the loss at that step."""
+    geometry_every: int = Field(default=50, ge=1)
+    """Steps between records of the geometry of weights and updates, in reporting runs."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Training":
@@ -160,6 +158,7 @@ class Study(Section):
     tuning: Tuning = Tuning()
     seeds: list[Seed] = Field(min_length=1)
     """Reporting seeds: only these enter results."""
+    measure: Measure = Measure()
     published: dict[str, Any] = Field(default={})
     """Sections of this study as the source had them, laid over the rest for `published`."""
 

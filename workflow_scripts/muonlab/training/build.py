@@ -1,13 +1,14 @@
 """From a run's config to its data, model, batches and optimizers."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from muonlab.data.batches import BatchOrder
-from muonlab.data.vision import Labelled, load_split
+from muonlab.data.vision import load_split
 from muonlab.models.mlp import MLP
 from muonlab.optim.factory import OptimizerSet, build_optimizers
 from muonlab.training.evaluate import Images
@@ -25,23 +26,23 @@ def streams(config: dict) -> tuple[str | int, ...]:
 
 
 def build_splits(config: dict, folder: Path, facts: dict, device: str) -> dict[str, Images]:
-    """The splits that the run reads: `train`, its evaluation split, and `report` if it has one."""
+    """The splits that the run reads: `train`, its evaluation split, and, for reporting runs alone,
+    the test split as `report`."""
     training = config["training"]
-    parts = [load_split(folder / f"{split}.safetensors") for split in training["train_on"]]
-    joined = Labelled(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
-    wanted = {"train": joined}
-    wanted[training["evaluate_on"]] = load_split(folder / f"{training['evaluate_on']}.safetensors")
-    if config["report_on"] is not None:
-        wanted["report"] = load_split(folder / f"{config['report_on']}.safetensors")
+    wanted = {"train": training["train_on"], training["evaluate_on"]: [training["evaluate_on"]]}
+    if config["phase"] == "reporting":
+        wanted["report"] = ["test"]
     return {
-        name: Images(
-            torch.from_numpy(part.images),
-            torch.from_numpy(part.labels),
-            facts["pixel_max"],
-            device,
-        )
-        for name, part in wanted.items()
+        name: load_images([folder / f"{split}.safetensors" for split in splits], facts, device)
+        for name, splits in wanted.items()
     }
+
+
+def load_images(files: Sequence[Path], facts: dict, device: str) -> Images:
+    """The images of one or more splits of a prepared data set, joined."""
+    parts = [load_split(file) for file in files]
+    images, labels = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    return Images(torch.from_numpy(images), torch.from_numpy(labels), facts["pixel_max"], device)
 
 
 def build_model(config: dict, facts: dict) -> MLP:

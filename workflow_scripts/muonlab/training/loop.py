@@ -2,6 +2,8 @@
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TextIO
 
@@ -13,6 +15,7 @@ from muonlab.optim.schedules import lr_factor
 from muonlab.training.build import build_batches, build_model, build_run_optimizers
 from muonlab.training.checkpoint import Workspace
 from muonlab.training.evaluate import Images, evaluate
+from muonlab.training.geometry import GeometryMonitor, copy_of, gradients_of
 from muonlab.training.record import Metrics
 
 MOVEMENT_UPDATES = 5  # updates after which every tensor that had a gradient must have moved
@@ -24,10 +27,12 @@ class Interrupted(Exception):
 
 @dataclass
 class Clock:
-    """Seconds spent in updates and in all, over all attempts; wall and processor time."""
+    """Seconds spent in updates, in looking at them (geometry), and in all, over all attempts; of
+    updates the processor time too."""
 
     updates: float = 0.0
     updates_cpu: float = 0.0
+    geometry: float = 0.0
     total: float = 0.0
 
     def __post_init__(self):
@@ -35,7 +40,17 @@ class Clock:
 
     def read(self) -> dict[str, float]:
         self.total = time.perf_counter() - self._started
-        return {"updates": self.updates, "updates_cpu": self.updates_cpu, "total": self.total}
+        read = ("updates", "updates_cpu", "geometry", "total")
+        return {name: getattr(self, name) for name in read}
+
+    @contextmanager
+    def geometry_aside(self) -> Iterator[None]:
+        """Counts what is done inside as geometry, and takes it off the updates around it."""
+        started, started_cpu = time.perf_counter(), time.process_time()
+        yield
+        self.geometry += (spent := time.perf_counter() - started)
+        self.updates -= spent
+        self.updates_cpu -= time.process_time() - started_cpu
 
 
 class Trainer:
@@ -56,6 +71,10 @@ class Trainer:
         self.batches = build_batches(config, len(splits["train"]))
         self.total = self.training["epochs"] * self.batches.per_epoch
         self.metrics, self.clock = Metrics(), Clock()
+        self.geometry: GeometryMonitor | None = None
+        if config["phase"] == "reporting":
+            every = self.training["geometry_every"]
+            self.geometry = GeometryMonitor(self.model, self.model.components(), every)
         self.step = 0
         self.stopped_at: int | None = None
         self.stop_requested = False
@@ -70,6 +89,8 @@ class Trainer:
         self.optimizers.load_state_dict(state["optimizers"])
         self.metrics = Metrics.from_json(state["metrics"])
         self.clock = Clock(**state["clock"])
+        if self.geometry is not None:
+            self.geometry.load_state_dict(state["geometry"])
         return True
 
     def save(self) -> None:
@@ -80,6 +101,7 @@ class Trainer:
                 "optimizers": self.optimizers.state_dict(),
                 "metrics": self.metrics.to_json(),
                 "clock": self.clock.read(),
+                "geometry": self.geometry.state_dict() if self.geometry else None,
             }
         )
 
@@ -106,6 +128,8 @@ class Trainer:
             self._watch(at_end=True)
             if "report" in self.splits:
                 self.metrics.add(self.step, "report", **evaluate(self.model, self.splits["report"]))
+            if self.geometry is not None:
+                self.geometry.finish(self.step, copy_of(self.model))
 
     def _next_stop(self) -> int:
         """The next step at which something other than an update is due."""
@@ -122,8 +146,11 @@ class Trainer:
             self.metrics.add(self.step, split, **values)
             if not math.isfinite(values["loss"]):
                 self.stopped_at = self.step
-        if self.step % self.training["snapshot_every"] == 0 or at_end:
+        if self._snapshot_due() or at_end:
             self.workspace.snapshot(self.step, self.model)
+
+    def _snapshot_due(self) -> bool:
+        return self.step % self.training["snapshot_every"] == 0
 
     def _updates(self, until: int, movement: MovementCheck | None) -> None:
         """Updates up to `until`; the loss of the first batch is recorded where that is due."""
@@ -160,9 +187,32 @@ class Trainer:
                 self.training["final_lr_fraction"],
             )
         )
-        self.optimizers.step()
-        self.step += 1
+        if self.geometry is None:
+            self.optimizers.step()
+            self.step += 1
+        else:
+            self._observed_step(self.geometry)
         return loss.detach()
+
+    def _observed_step(self, geometry: GeometryMonitor) -> None:
+        """One step of the optimizers, measured where that is due, and kept where a snapshot is:
+        the snapshot at step t has beside it the update that led there, W_t − W_{t−1}."""
+        due = geometry.due(self.step)
+        self.step += 1
+        keep = self._snapshot_due() or self.step == self.total
+        if not (due or keep):
+            self.optimizers.step()
+            return
+        with self.clock.geometry_aside():
+            before = copy_of(self.model)
+        self.optimizers.step()
+        with self.clock.geometry_aside():
+            after = copy_of(self.model)
+            if due:
+                geometry.record(self.step - 1, before, after, gradients_of(self.model))
+            if keep:
+                update = {name: after[name] - before[name] for name in after}
+                self.workspace.keep_update(self.step, update)
 
 
 def _bar(progress: TextIO | None, start: int, total: int):

@@ -16,6 +16,7 @@ from muonlab.io.locks import exclusive
 from muonlab.optim.routing import as_records
 from muonlab.training.build import build_splits
 from muonlab.training.checkpoint import Workspace, save_weights, stamp
+from muonlab.training.geometry import write_geometry
 from muonlab.training.loop import Interrupted, Trainer
 from muonlab.training.record import summarise
 
@@ -82,7 +83,9 @@ def _publish(
     write_json(folder / "config.json", trainer.config)
     _write_routing(folder / "routing.csv", as_records(trainer.optimizers.routes))
     trainer.metrics.write(folder / "metrics.parquet")
-    trainer.workspace.publish_snapshots(folder / "snapshots")
+    write_geometry(folder / "geometry.parquet", trainer.geometry.rows() if trainer.geometry else [])
+    trainer.workspace.publish("snapshots", folder / "snapshots")
+    trainer.workspace.publish("updates", folder / "updates")
     save_weights(folder / "weights.safetensors", trainer.model)
     write_json(folder / "provenance.json", _provenance(trainer, facts, code, mark, threads))
     summary = summarise(trainer.config, trainer.metrics, trainer.step, trainer.stopped_at)
@@ -105,6 +108,7 @@ def _provenance(trainer: Trainer, facts: dict, code: str, mark: str, threads: in
         "python": platform.python_version(),
         "seconds": clock["total"],
         "seconds_in_updates": clock["updates"],
+        "seconds_in_geometry": clock["geometry"],
         "seconds_per_epoch": clock["updates"] / epochs,
         "cpu_seconds_per_epoch": clock["updates_cpu"] / epochs,
         "peak_host_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,

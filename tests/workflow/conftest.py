@@ -1,0 +1,119 @@
+"""A copy of the workflow in a folder of its own, with a study that takes seconds."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PARTS = ("Snakefile", "config.yaml", "rules", "workflow_scripts", "envs", "profiles", "studies")
+TINY = """\
+studies:
+  fashion:
+    training: {epochs: 2, eval_every: 10, snapshot_every: 10, log_every: 5}
+    arms: {muon_hybrid: null}
+    tuning: {seeds: [1001], grid: {lr: [0.003, 0.01]}}
+    seeds: [1, 2]
+"""
+
+
+@dataclass
+class Outcome:
+    """What a call of Snakemake did."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def jobs(self) -> Counter:
+        """How often each rule was run, or would be: read off the lines that announce jobs."""
+        table = re.findall(r"^(\w+) +(\d+)$", self.out + self.err, re.MULTILINE)
+        return Counter({rule: int(n) for rule, n in table if rule != "total"})
+
+    @property
+    def finished(self) -> Counter:
+        """How often each rule was really run."""
+        return Counter(re.findall(r"Finished jobid: \d+ \(Rule: (\w+)\)", self.out + self.err))
+
+    @property
+    def nothing_to_do(self) -> bool:
+        return "Nothing to be done" in self.out + self.err
+
+
+class Project:
+    """A checkout of the workflow."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def snakemake(self, *arguments: str, overlay: str = "tiny.yaml", timeout: int = 600) -> Outcome:
+        command = [sys.executable, "-m", "snakemake", "--cores", "2"]
+        if overlay:
+            command += ["--configfile", *overlay.split()]
+        environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+        done = subprocess.run(
+            [*command, "--", *arguments] if not _options(arguments) else [*command, *arguments],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env=environment,
+        )
+        return Outcome(done.returncode, done.stdout, done.stderr)
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        file = self.folder / path
+        text = file.read_text()
+        assert old in text, f"{path} has no {old!r}"
+        file.write_text(text.replace(old, new, 1))
+
+    def copy_to(self, folder: Path) -> "Project":
+        """The project with its results and records, time stamps kept."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return Project(folder)
+
+
+def _options(arguments: tuple[str, ...]) -> bool:
+    return any(argument.startswith("-") for argument in arguments)
+
+
+def checkout(folder: Path) -> Project:
+    folder.mkdir(parents=True)
+    for part in PARTS:
+        source = ROOT / part
+        if source.is_dir():
+            ignore = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(source, folder / part, ignore=ignore)
+        else:
+            shutil.copy2(source, folder / part)
+    (folder / "tiny.yaml").write_text(TINY)
+    return Project(folder)
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A fresh checkout."""
+    return checkout(tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def finished_once(tmp_path_factory):
+    """A checkout in which everything has been made; shared, so tests must copy it."""
+    project = checkout(tmp_path_factory.mktemp("finished") / "project")
+    outcome = project.snakemake()
+    assert outcome.code == 0, outcome.err
+    project.first = outcome
+    return project
+
+
+@pytest.fixture
+def finished(finished_once, tmp_path):
+    """A copy of a finished project of one's own."""
+    return finished_once.copy_to(tmp_path / "project")

@@ -1,0 +1,110 @@
+"""Only what is stale is made again, and all that is stale is."""
+
+import shutil
+from collections import Counter
+
+from conftest import checkout
+
+TUNING_RUNS, REPORTING_RUNS = 4, 4
+ALL_RUNS = TUNING_RUNS + REPORTING_RUNS
+AFTER_TUNING = {"select": 1, "tabulate_tuning": 1, "plot_lr_sweep": 1}
+
+
+def test_an_edit_of_the_optimizer_trains_everything_again(finished):
+    finished.edit("workflow_scripts/muonlab/optim/muon.py", "0.2 * math.sqrt", "0.3 * math.sqrt")
+    outcome = finished.snakemake()
+    assert outcome.code == 0, outcome.err
+    assert outcome.finished["train"] == ALL_RUNS
+    assert outcome.finished["prepare_images"] == 0
+
+
+def test_an_edit_of_a_figure_draws_only_that_figure(finished):
+    finished.edit("workflow_scripts/muonlab/present/curves.py", '"learning rate"', '"rate"')
+    assert planned(finished) == {"plot_learning_curves": 1, "plot_lr_sweep": 1, "all": 1}
+    shared = finished.folder / "workflow_scripts/plot_lr_sweep.py"
+    shared.write_text(shared.read_text() + "\nassert True\n")
+    assert planned(finished) == {"plot_learning_curves": 1, "plot_lr_sweep": 1, "all": 1}
+
+
+def test_a_comment_and_a_docstring_make_nothing(finished):
+    finished.edit("workflow_scripts/muonlab/optim/muon.py", "import math", "import math  # pi")
+    finished.edit("workflow_scripts/muonlab/training/loop.py", '"""The training', '"""A training')
+    finished.edit("workflow_scripts/train.py", '"""Trains', '"""Really trains')
+    assert finished.snakemake("-n").nothing_to_do
+
+
+def test_swapped_settings_of_one_type_are_trained(finished):
+    finished.edit("config.yaml", "width: 15, depth: 3", "width: 3, depth: 15")
+    outcome = finished.snakemake("-n")
+    assert outcome.jobs["train"] == TUNING_RUNS
+    assert outcome.jobs["prepare_images"] == 0
+    finished.edit("config.yaml", "width: 3, depth: 15", "width: 15, depth: 3")
+    assert finished.snakemake("-n").nothing_to_do
+
+
+def test_swapped_params_of_one_rule_are_seen(finished):
+    """Two equal-typed values of one job's params, under an unchanged name of its output."""
+    finished.edit("config.yaml", "validation: 300, test: 360", "validation: 360, test: 300")
+    outcome = finished.snakemake("-n")
+    assert outcome.jobs["prepare_images"] == 1
+    assert outcome.jobs["train"] == TUNING_RUNS
+
+
+def test_touching_every_file_makes_nothing(finished):
+    for path in sorted(finished.folder.rglob("*")):
+        if path.is_file() and ".snakemake" not in path.parts:
+            path.touch()
+    assert finished.snakemake("-n").nothing_to_do
+
+
+def test_a_fresh_clone_beside_kept_results_makes_nothing(finished, tmp_path):
+    clone = checkout(tmp_path / "clone")
+    for kept in ("results", ".snakemake"):
+        shutil.move(finished.folder / kept, clone.folder / kept)
+    assert clone.snakemake("-n").nothing_to_do
+
+
+def test_a_losing_rate_trains_only_itself(finished):
+    finished.edit("tiny.yaml", "[0.003, 0.01]", "[0.00001, 0.003, 0.01]")
+    outcome = finished.snakemake()
+    assert outcome.code == 0, outcome.err
+    trained = outcome.finished
+    assert trained["train"] == 2, "one run for each arm"
+    expected = Counter(AFTER_TUNING | {"train": 2, "all": 1})
+    # Which rates lie on an edge has changed: the tables and figures that say so are made again.
+    told = Counter({"plot_learning_curves": 1, "tabulate_runs": 1})
+    assert expected - trained == Counter()
+    assert not trained - expected - told
+
+
+def test_a_new_seed_trains_only_that_seed(finished):
+    finished.edit("tiny.yaml", "seeds: [1, 2]", "seeds: [1, 2, 3]")
+    plan = planned(finished)
+    assert plan["train"] == 2
+    assert plan["match_loss"] == 2
+    assert "select" not in plan
+
+
+def test_a_removed_run_is_trained_and_what_depends_on_it_made(finished):
+    run = next((finished.folder / "results/runs").rglob("adamw*/seed-1"))
+    shutil.rmtree(run)
+    plan = planned(finished)
+    assert plan["train"] == 1
+    assert plan["match_loss"] == 1
+    assert "select" not in plan
+
+
+def test_a_removed_figure_is_drawn_alone(finished):
+    (finished.folder / "results/fashion/figures/lr_sweep.svg").unlink()
+    assert planned(finished) == {"plot_lr_sweep": 1, "all": 1}
+
+
+def test_a_removed_table_is_written_alone(finished):
+    (finished.folder / "results/fashion/tables/tuning.csv").unlink()
+    assert planned(finished) == {"tabulate_tuning": 1, "all": 1}
+
+
+def planned(project) -> dict[str, int]:
+    outcome = project.snakemake("-n")
+    assert outcome.code == 0, outcome.err
+    return dict(outcome.jobs)

@@ -1,0 +1,104 @@
+"""The workflow as a user calls it: plans, targets, a second run, the report."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+ARMS, RATES, TUNING_SEEDS, SEEDS = 2, 2, 1, 2
+
+
+def test_a_dry_run_plans_the_tuning_runs(project):
+    outcome = project.snakemake("-n")
+    assert outcome.code == 0, outcome.err
+    assert outcome.jobs["train"] == ARMS * RATES * TUNING_SEEDS
+    assert outcome.jobs["prepare_images"] == 1
+    assert outcome.jobs["select"] == 1
+    assert not (project.folder / "results").exists()
+
+
+def test_the_first_run_trains_each_run_once(finished_once):
+    finished = finished_once.first.finished
+    assert finished["train"] == ARMS * RATES * TUNING_SEEDS + ARMS * SEEDS
+    assert finished["match_loss"] == ARMS * SEEDS
+    assert finished["select"] == 1
+
+
+def test_a_second_run_has_nothing_to_do(finished):
+    outcome = finished.snakemake()
+    assert outcome.code == 0
+    assert outcome.nothing_to_do
+
+
+@pytest.mark.parametrize("target", ["all", "tune", "runs", "tables", "figures", "fashion"])
+def test_every_target_is_there_and_done(target, finished):
+    outcome = finished.snakemake(target)
+    assert outcome.code == 0, outcome.err
+    assert outcome.nothing_to_do
+
+
+def test_tables_hold_a_row_for_each_run(finished_once):
+    tables = finished_once.folder / "results/fashion/tables"
+    runs = pd.read_csv(tables / "runs.csv")
+    assert len(runs) == ARMS * SEEDS
+    assert runs.test_accuracy.between(0, 1).all()
+    tuning = pd.read_csv(tables / "tuning.csv")
+    assert len(tuning) == ARMS * RATES * TUNING_SEEDS
+    # Two rates only: whichever is chosen lies on an edge, and the tables say so.
+    assert tuning[tuning.chosen].edge.str.contains("lr=(?:low|high)").all()
+    summary = pd.read_csv(tables / "summary.csv")
+    assert summary.edge.str.contains("lr=").all()
+    for run in runs.run:
+        assert (finished_once.folder / "results/runs" / run / "summary.json").exists()
+
+
+def test_the_matched_snapshot_is_the_first_under_the_target(finished_once):
+    results = finished_once.folder / "results"
+    target = json.loads((results / "fashion/tuning/selection.json").read_text())["target_loss"]
+    runs = pd.read_csv(results / "fashion/tables/runs.csv")
+    for row in runs.itertuples():
+        metrics = pd.read_parquet(results / "runs" / row.run / "metrics.parquet")
+        losses = metrics[(metrics.split == "validation") & (metrics.metric == "loss")]
+        under = losses[losses.value <= target]
+        assert row.reached_target == bool(len(under))
+        if row.reached_target:
+            assert row.matched_step == under.step.min()
+
+
+def test_figures_are_svg_and_png(finished_once):
+    figures = finished_once.folder / "results/fashion/figures"
+    for name in ("learning_curves", "lr_sweep"):
+        assert (figures / f"{name}.svg").read_text().startswith("<?xml")
+        assert (figures / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_report_is_one_file_that_asks_the_network_for_nothing(finished_once):
+    report = (finished_once.folder / "results/report.html").read_text()
+    assert "learning curves" in report
+    assert "95 % t interval" in report or "95 % t intervals" in report
+    loaded = re.findall(r"""<(?:script|link|img)[^>]*(?:src|href)=["'](https?:[^"']+)""", report)
+    assert not loaded
+
+
+def test_runs_say_where_they_come_from(finished_once):
+    data = json.loads((finished_once.folder / "results/data/digits/digest.json").read_text())
+    for path in (finished_once.folder / "results/runs").rglob("provenance.json"):
+        provenance = json.loads(path.read_text())
+        assert provenance["data"] == data
+        assert provenance["device_type"] == "cpu"
+        assert provenance["packages"]["torch"]
+        assert re.fullmatch(r"[0-9a-f]{16}", provenance["code_digest"])
+
+
+def test_parsing_the_workflow_does_not_import_torch(project):
+    code = (
+        "import sys\n"
+        "from snakemake.cli import main\n"
+        "try: main(['-n', '--quiet', 'all', '--configfile', 'tiny.yaml', '--cores', '1'])\n"
+        "except SystemExit as end: assert not end.code\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=project.folder, check=True)

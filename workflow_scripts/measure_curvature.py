@@ -1,0 +1,21 @@
+"""Measures the curvature of one run's loss."""
+
+import json
+from pathlib import Path
+
+import torch
+
+from muonlab.io.columns import write_records
+from muonlab.io.logs import logged
+from muonlab.training.curvature import COLUMNS, curvature_rows, fixed_batch
+from muonlab.training.finished import FinishedRun
+
+with logged(snakemake.log[0]):
+    torch.set_num_threads(snakemake.threads)
+    settings, data = snakemake.params.job["settings"], Path(snakemake.input.digest).parent
+    device = "cuda" if snakemake.resources.gpu else "cpu"
+    run = FinishedRun(Path(snakemake.input.summary).parent, data)
+    matched = json.loads(Path(snakemake.input.matched).read_text())
+    batch = fixed_batch(data, run.facts, settings["examples"], device)
+    rows = curvature_rows(run, matched, batch, settings, device)
+    write_records(snakemake.output.curvature, rows, COLUMNS)

@@ -1,0 +1,14 @@
+"""Measures the spectra of one run's matrices."""
+
+import json
+from pathlib import Path
+
+from muonlab.io.columns import write_records
+from muonlab.io.logs import logged
+from muonlab.training.finished import FinishedRun
+from muonlab.training.spectra import COLUMNS, spectra_rows
+
+with logged(snakemake.log[0]):
+    run = FinishedRun(Path(snakemake.input.summary).parent, Path(snakemake.input.digest).parent)
+    matched = json.loads(Path(snakemake.input.matched).read_text())
+    write_records(snakemake.output.spectra, spectra_rows(run, matched), COLUMNS)

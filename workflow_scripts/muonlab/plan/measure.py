@@ -1,0 +1,122 @@
+"""The `measure` section of a study: what is measured on its runs, and which outcomes it compares."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from muonlab.plan.section import Section
+
+POINTS = ("end", "matched")
+RUN_OUTCOMES = {
+    "final_loss": "final loss",
+    "test_loss": "test loss",
+    "test_accuracy": "test accuracy",
+    "matched_step": "steps to the matched loss",
+}
+CURVATURE_OUTCOMES = {
+    "sharpness": "sharpness",
+    "hessian_trace": "Hessian trace",
+    "directional_sharpness": "directional sharpness",
+}
+SPECTRAL_OUTCOMES = {
+    "spectral_entropy": "spectral entropy",
+    "effective_rank": "effective rank",
+    "condition_number": "condition number",
+}
+
+
+class Curvature(Section):
+    """Curvature of the loss on one fixed batch, the same for all runs of the study."""
+
+    snapshots: int = Field(default=12, ge=2)
+    """Snapshots measured along each run, evenly spread, the first and the last among them."""
+    eigenvalues: int = Field(default=3, ge=1)
+    """Top eigenvalues of the Hessian; the first is the sharpness."""
+    examples: int = Field(default=1024, ge=1)
+    """Training images in the batch."""
+    trace_samples: int = Field(default=32, ge=2)
+    """Random vectors of the trace's estimate."""
+    density: bool = True
+    """Whether the density of all eigenvalues is estimated, at start, matched loss and end."""
+    backend: Literal["lanczos", "pyhessian"] = "lanczos"
+    """Solver of the top eigenvalues."""
+    tolerance: float = Field(default=1e-6, gt=0)
+    """Lanczos: residual of an eigenpair in units of the spectral radius, at which it is taken; the
+    eigenvalue's own error is of second order in it. PyHessian: its own stopping rule."""
+
+
+class Quantization(Section):
+    """Weight-only quantization after training; activations stay in full precision."""
+
+    bits: list[Literal[8, 4, 3, 2]] = Field(default=[8, 4, 3, 2], min_length=1)
+    """Bits of a weight; with 2 it is ternary."""
+    schemes: list[
+        Literal["tensor_quantile", "channel_minmax", "group_minmax", "tensor_mse", "channel_mse"]
+    ] = Field(
+        default=["tensor_quantile", "channel_minmax", "group_minmax", "tensor_mse", "channel_mse"],
+        min_length=1,
+    )
+    """Which weights share a scale, and how it is chosen; tensor_quantile is the source's."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Quantization":
+        for field in ("bits", "schemes"):
+            if len(set(getattr(self, field))) != len(getattr(self, field)):
+                raise ValueError(f"{field} must not name anything twice")
+        return self
+
+
+class Contrasts(Section):
+    """How arms are compared."""
+
+    alpha: float = Field(default=0.05, gt=0, lt=1)
+    """Level of tests, and one minus that of intervals."""
+    smallest_difference: dict[str, Annotated[float, Field(gt=0)]] = Field(default={})
+    """Smallest difference that matters, by outcome and in its unit; arms that are shown to differ
+    by less are called equivalent."""
+
+
+class Measure(Section):
+    """What is measured on the reporting runs, and how it is compared."""
+
+    curvature: Curvature = Curvature()
+    quantization: Quantization = Quantization()
+    contrasts: Contrasts = Contrasts()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Measure":
+        known = [outcome["name"] for outcome in outcomes(self.model_dump())]
+        for name in self.contrasts.smallest_difference:
+            if name not in known:
+                raise ValueError(
+                    f"contrasts.smallest_difference: {name!r} is not an outcome (there are "
+                    f"{', '.join(known)})"
+                )
+        return self
+
+
+def outcomes(measure: dict) -> list[dict]:
+    """Every outcome on which arms are compared: name, quantity, point ("" for a run as a whole),
+    label, and for quantization its bits and scheme."""
+    found = [
+        {"name": name, "quantity": name, "point": "", "label": label}
+        for name, label in RUN_OUTCOMES.items()
+    ]
+    for point in POINTS:
+        for name, label in (CURVATURE_OUTCOMES | SPECTRAL_OUTCOMES).items():
+            found.append(
+                {"name": f"{name}_{point}", "quantity": name, "point": point, "label": label}
+            )
+        for scheme in measure["quantization"]["schemes"]:
+            for bits in measure["quantization"]["bits"]:
+                found.append(
+                    {
+                        "name": f"accuracy_drop_int{bits}_{scheme}_{point}",
+                        "quantity": "accuracy_drop",
+                        "point": point,
+                        "label": f"accuracy drop, {bits} bits, {scheme.replace('_', ' ')}",
+                        "bits": bits,
+                        "scheme": scheme,
+                    }
+                )
+    return found

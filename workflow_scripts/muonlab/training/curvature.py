@@ -1,0 +1,103 @@
+"""Curvature of a finished run's loss at chosen snapshots, on one batch that all runs share."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from muonlab.data.vision import load_split
+from muonlab.measure import curvature
+from muonlab.measure.hessian import HessianVectorProduct, flat_vector
+from muonlab.streams import numpy_generator, torch_generator
+from muonlab.training.finished import FinishedRun
+
+DTYPE = torch.float64  # the top eigenvalues are then exact to rounding, at twice float32's cost
+COLUMNS = {
+    "point": str,
+    "step": int,
+    "reached": bool,
+    "metric": str,
+    "index": int,
+    "value": float,
+    "examples": int,
+    "dtype": str,
+    "backend": str,
+}
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+Row = tuple[str, int, float]  # metric, index, value
+
+
+def fixed_batch(data: Path, facts: dict, examples: int, device: str) -> Batch:
+    """Pixels (examples, pixels) and labels of the first of a fixed permutation of the training
+    split: a function of the data set alone, hence the same for all arms and seeds."""
+    split = load_split(data / "train.safetensors")
+    order = numpy_generator(0, "curvature batch").permutation(len(split.labels))[:examples]
+    part = split.take(order)
+    pixels = torch.from_numpy(part.images).to(device, DTYPE) / facts["pixel_max"]
+    return pixels, torch.from_numpy(part.labels).to(device, torch.int64)
+
+
+def curvature_rows(
+    run: FinishedRun, matched: dict, batch: Batch, settings: dict, device: str
+) -> Iterator[dict]:
+    """Rows of the named points and of the trajectory; each step is measured once, and its Hessian's
+    graph is dropped before the next. The density is taken at the named points alone."""
+    named = run.points(matched)
+    steps = run.trajectory(settings["snapshots"])
+    for step in sorted({*steps, *(point.step for point in named)}):
+        places = [(point.name, point.reached) for point in named if point.step == step]
+        rows = measure(run, step, batch, settings, bool(places) and settings["density"], device)
+        for name, reached in places + [("trajectory", True)] * (step in steps):
+            for metric, index, value in rows:
+                yield {
+                    "point": name,
+                    "step": step,
+                    "reached": reached,
+                    "metric": metric,
+                    "index": index,
+                    "value": value,
+                    "examples": len(batch[1]),
+                    "dtype": str(DTYPE).removeprefix("torch."),
+                    "backend": settings["backend"],
+                }
+
+
+def measure(
+    run: FinishedRun, step: int, batch: Batch, settings: dict, density: bool, device: str
+) -> list[Row]:
+    """All that is measured at one snapshot, in evaluation mode."""
+    model = run.model(run.weights(step)).to(device, DTYPE)
+    parameters = dict(model.named_parameters())
+    pixels, labels = batch
+    hvp = HessianVectorProduct(lambda: cross_entropy(model(pixels), labels), parameters.values())
+    rows = [("loss", 0, hvp.loss), ("gradient_norm", 0, float(hvp.gradient.norm()))]
+    rows += _eigenvalues(hvp, settings)
+    trace = curvature.hutchinson_trace(
+        hvp, settings["trace_samples"], torch_generator(0, "curvature trace")
+    )
+    rows += [("hessian_trace", 0, trace.mean), ("hessian_trace_error", 0, trace.standard_error)]
+    update = run.update(step)
+    if update is not None:
+        direction = flat_vector(update[name] for name in parameters)
+        rows.append(("directional_sharpness", 0, curvature.directional_sharpness(hvp, direction)))
+    if density:
+        found = curvature.spectral_density(hvp, generator=torch_generator(0, "curvature density"))
+        rows += [("density_node", i, x) for i, x in enumerate(found.nodes.tolist())]
+        rows += [("density_weight", i, x) for i, x in enumerate(found.weights.tolist())]
+    return rows
+
+
+def _eigenvalues(hvp: HessianVectorProduct, settings: dict) -> list[Row]:
+    top = curvature.top_eigenvalues(
+        hvp,
+        min(settings["eigenvalues"], hvp.n),
+        settings["backend"],
+        tol=settings["tolerance"] if settings["backend"] == "lanczos" else None,
+    )
+    rows = [("sharpness", 0, float(top.values[0]))]
+    rows += [("eigenvalue", i, value) for i, value in enumerate(top.values.tolist())]
+    rows += [("eigenvalue_residual", i, r) for i, r in enumerate(top.residuals.tolist())]
+    cosine = curvature.gradient_hessian_cosine(hvp, top.vectors[0])
+    return [*rows, ("gradient_hessian_cosine", 0, cosine)]

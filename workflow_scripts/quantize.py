@@ -1,0 +1,22 @@
+"""Quantizes one run's weights and evaluates what is left."""
+
+import json
+from pathlib import Path
+
+import torch
+
+from muonlab.io.columns import write_records
+from muonlab.io.logs import logged
+from muonlab.training.build import load_images
+from muonlab.training.finished import FinishedRun
+from muonlab.training.quantization import COLUMNS, quantization_rows
+
+with logged(snakemake.log[0]):
+    torch.set_num_threads(snakemake.threads)
+    data = Path(snakemake.input.digest).parent
+    device = "cuda" if snakemake.resources.gpu else "cpu"
+    run = FinishedRun(Path(snakemake.input.summary).parent, data)
+    matched = json.loads(Path(snakemake.input.matched).read_text())
+    test = load_images([data / "test.safetensors"], run.facts, device)
+    rows = quantization_rows(run, matched, test, snakemake.params.job["settings"], device)
+    write_records(snakemake.output.quantized, rows, COLUMNS)
