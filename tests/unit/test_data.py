@@ -2,7 +2,9 @@
 
 import gzip
 import json
+import os
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -174,3 +176,17 @@ def test_the_order_depends_on_seed_and_step_alone():
         np.testing.assert_array_equal(one.indices(step), two.indices(step))
     assert not np.array_equal(epoch_order(50, 0, 3, "data"), epoch_order(50, 1, 3, "data"))
     assert not np.array_equal(epoch_order(50, 0, 3, "data"), epoch_order(50, 0, 4, "data"))
+
+
+@pytest.mark.skipif("MUONLAB_DATA" not in os.environ, reason="MUONLAB_DATA names no real data")
+def test_real_fashion_mnist(tmp_path):
+    """Sizes and moments that its authors publish (Xiao et al., arXiv 1708.07747)."""
+    real = fashion(Path(os.environ["MUONLAB_DATA"]) / "FashionMNIST", validation=5000)
+    prepare("fashion_mnist", real, tmp_path)
+    parts = splits(tmp_path)
+    assert [len(parts[s].labels) for s in SPLITS] == [55_000, 5_000, 10_000]
+    pixels = np.concatenate([parts["train"].images, parts["validation"].images]) / 255
+    assert pixels.mean() == pytest.approx(0.2860, abs=5e-5)
+    assert pixels.std() == pytest.approx(0.3530, abs=5e-5)
+    labels = np.concatenate([parts["train"].labels, parts["validation"].labels])
+    assert (np.bincount(labels) == 6_000).all()

@@ -1,5 +1,6 @@
 """A copy of the workflow in a folder of its own, with a study that takes seconds."""
 
+import json
 import os
 import re
 import shutil
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from muonlab.io.locks import exclusive
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("Snakefile", "config.yaml", "rules", "workflow_scripts", "envs", "profiles", "studies")
@@ -104,12 +107,21 @@ def project(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def finished_once(tmp_path_factory):
-    """A checkout in which everything has been made; shared, so tests must copy it."""
-    project = checkout(tmp_path_factory.mktemp("finished") / "project")
-    outcome = project.snakemake()
-    assert outcome.code == 0, outcome.err
-    project.first = outcome
+def finished_once(tmp_path_factory, worker_id):
+    """A checkout in which everything has been made; shared, so tests must copy it.
+
+    With several test processes the first to come makes it and the others wait.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "finished"
+    record = folder.with_suffix(".json")
+    with exclusive(folder.with_suffix(".lock"), poll_seconds=0.2):
+        if not record.exists():
+            outcome = checkout(folder).snakemake()
+            record.write_text(json.dumps([outcome.code, outcome.out, outcome.err]))
+    project = Project(folder)
+    project.first = Outcome(*json.loads(record.read_text()))
+    assert project.first.code == 0, project.first.err
     return project
 
 
