@@ -24,9 +24,13 @@ class OptimizerSet:
     def __init__(self, model: nn.Module, optimizers: dict[str, torch.optim.Optimizer]):
         self.optimizers = optimizers
         self.routes: list[Route] = manifest(model, optimizers)
-        self.groups = [g for o in optimizers.values() for g in o.param_groups]
         for group in self.groups:
             group["peak_lr"] = group["lr"]
+
+    @property
+    def groups(self) -> list[dict]:
+        """The parameter groups of all optimizers; loading a state replaces them."""
+        return [g for o in self.optimizers.values() for g in o.param_groups]
 
     def set_lr_factor(self, factor: float) -> None:
         """Sets every group's learning rate to its peak rate times `factor`."""
