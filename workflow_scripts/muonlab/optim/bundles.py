@@ -1,10 +1,11 @@
 """Which matrices of a parameter group are orthogonalized together, and in which reused memory.
 
 The rule, from measurement on CPUs: parameters whose matrices have a short side of at most 32 share
-one padded batch of Gram matrices (`padded`); parameters of one shape of up to 256 × 256 elements
-form a stack; larger matrices go one at a time, which keeps each in the cache and costs nothing, as
-their products dwarf the calls. On a GPU all parameters of one shape form a stack. Tall matrices
-are multiplied from the right rather than transposed: the copy would cost 4–8 % of a step.
+one padded batch of Gram matrices (`padded`); parameters of one shape with a short side of at most
+256 form stacks; larger matrices, experts too, go one at a time from momentum to weight, which
+keeps each in the cache and costs nothing, as their products dwarf the calls. On a GPU all
+parameters of one shape form a stack. Tall matrices are multiplied from the right rather than
+transposed: the copy would cost 4–8 % of a step.
 
 Nothing in here is state. A bundle depends on the shapes of the parameters that have a gradient and
 on their group's settings alone, so a run that is resumed forms the same ones.
@@ -22,7 +23,12 @@ from muonlab.optim.padded import PaddedBatch
 from muonlab.optim.split import blocks
 
 PADDED_SIDE = 32
-STACK_ELEMENTS = 256 * 256
+STACKED_SIDE = 256
+# Elements of one stack: bounds the reused memory.
+STACK_ELEMENTS = 2**22
+
+# A parameter's place in its group, and which expert of it (None: all of it).
+Member = tuple[int, int | None]
 
 
 class Settings(NamedTuple):
@@ -60,16 +66,22 @@ class Scratch:
 
 
 class Bundle:
-    """Parameters, by their places in the group, that are orthogonalized together.
+    """Parameters, or experts of them, that are orthogonalized together.
 
-    Fill `sources`, which have the parameters' shapes, and `run()` leaves the polar factors in
+    Fill `sources`, which have the members' shapes, and `run()` leaves the polar factors in
     `results`; the sources are lost. Each result still has to be multiplied by `factor`.
     """
 
-    indices: list[int]
+    members: list[Member]
     sources: list[Tensor]
     results: list[Tensor]
     factor: float
+
+    def pick(self, tensors: list[Tensor]) -> list[Tensor]:
+        """Of tensors that belong to the members' parameters, the members' parts."""
+        if self.members[0][1] is None:
+            return tensors
+        return [t[expert] for t, (_, expert) in zip(tensors, self.members, strict=True)]
 
 
 class Padded(Bundle):
@@ -77,8 +89,8 @@ class Padded(Bundle):
 
     factor = 1.0
 
-    def __init__(self, indices: list[int], params: list[Tensor], settings: Settings):
-        self.indices = indices
+    def __init__(self, members: list[Member], params: list[Tensor], settings: Settings):
+        self.members = members
         scales = [update_scale(*p.shape[-2:], settings.scale) for p in params]
         plan = settings.plan(params[0])
         shapes = [p.shape for p in params]
@@ -93,9 +105,9 @@ class Padded(Bundle):
 class Stack(Bundle):
     """Parameters of one shape, each cut into blocks where the group's split says so."""
 
-    def __init__(self, indices: list[int], like: Tensor, settings: Settings, scratch: Scratch):
-        self.indices, self.settings, self.scratch = indices, settings, scratch
-        shape = (len(indices), *like.shape)
+    def __init__(self, members: list[Member], like: Tensor, settings: Settings, scratch: Scratch):
+        self.members, self.settings, self.scratch = members, settings, scratch
+        shape = (len(members), *like.shape)
         source = scratch("source", shape, like.dtype, like.device)
         result = source
         if settings.orthogonalize:
@@ -121,22 +133,28 @@ def make_bundles(
     params: list[Tensor], indices: list[int], settings: Settings, scratch: Scratch
 ) -> list[Bundle]:
     """The bundles of the group's parameters at `indices`, by the rule in the module's docstring."""
-    groups: dict[tuple, list[int]] = {}
+    bundles: list[Bundle] = []
+    padded: dict[torch.dtype, list[int]] = {}
+    stacks: dict[tuple, list[int]] = {}
     for i in indices:
         p = params[i]
         if fits_padded(p, settings):
-            key = ("padded", p.dtype)
-        elif not p.is_cpu or p.numel() <= STACK_ELEMENTS:
-            key = ("stack", p.dtype, p.device, p.shape)
+            padded.setdefault(p.dtype, []).append(i)
+        elif not p.is_cpu or min(p.shape[-2:]) <= STACKED_SIDE:
+            stacks.setdefault((p.shape, p.dtype, p.device), []).append(i)
         else:
-            key = ("alone", i)
-        groups.setdefault(key, []).append(i)
-    return [
-        Padded(places, [params[i] for i in places], settings)
-        if key[0] == "padded"
-        else Stack(places, params[places[0]], settings, scratch)
-        for key, places in groups.items()
-    ]
+            for expert in range(len(p)) if p.ndim == 3 else [None]:
+                like = p if expert is None else p[expert]
+                bundles.append(Stack([(i, expert)], like, settings, scratch))
+    for places in padded.values():
+        bundles.append(Padded([(i, None) for i in places], [params[i] for i in places], settings))
+    for places in stacks.values():
+        like = params[places[0]]
+        size = max(1, STACK_ELEMENTS // like.numel())
+        for start in range(0, len(places), size):
+            members = [(i, None) for i in places[start : start + size]]
+            bundles.append(Stack(members, like, settings, scratch))
+    return bundles
 
 
 def fits_padded(p: Tensor, settings: Settings) -> bool:
@@ -150,8 +168,8 @@ def fits_padded(p: Tensor, settings: Settings) -> bool:
 def polar(source: Tensor, result: Tensor, plan: Plan, scratch: Scratch) -> None:
     """Polar factors of matrices (k, m, n) as one stack or, where they are large, one by one."""
     source.div_(frobenius(source).mul_(plan.norm_factor))
-    small = source[0].numel() <= STACK_ELEMENTS
-    together = source.size(0) > 1 and (small or not source.is_cpu)
+    together = not source.is_cpu or min(source.shape[-2:]) <= STACKED_SIDE
+    together = together and source.size(0) > 1
     pairs = [(source, result)] if together else zip(source.unbind(), result.unbind(), strict=True)
     for U, out in pairs:
         m, place = min(U.shape[-2:]), (plan.dtype, U.device)

@@ -146,23 +146,24 @@ class Muon(Optimizer):
         return known[1]
 
     def _update(self, bundle: Bundle, group: dict) -> None:
-        params = [group["params"][i] for i in bundle.indices]
-        grads = [p.grad for p in params]
-        if any(g.is_sparse for g in grads):
+        whole = [group["params"][i] for i, _ in bundle.members]
+        if any(p.grad.is_sparse for p in whole):
             raise ValueError("Muon: sparse gradients cannot be orthogonalized; give this to AdamW")
-        buffers = [self._momentum_buffer(p) for p in params]
+        params, grads = bundle.pick(whole), bundle.pick([p.grad for p in whole])
+        buffers = bundle.pick([self.buffer(p, "momentum_buffer", p.shape) for p in whole])
         move_momentum(grads, buffers, group["momentum"], group["nesterov"], bundle.sources)
         bundle.run()
-        self.transform(params, bundle, group)
+        self.transform(whole, bundle, group)
         self._apply(params, bundle, group)
 
-    def _momentum_buffer(self, p: Tensor) -> Tensor:
+    def buffer(self, p: Tensor, name: str, shape: tuple) -> Tensor:
+        """A parameter's state tensor, zeros at first, of the parameter's dtype and device."""
         state = self.state[p]
-        if "momentum_buffer" not in state:
-            state["momentum_buffer"] = torch.zeros_like(p, memory_format=torch.contiguous_format)
-        return state["momentum_buffer"]
+        if name not in state:
+            state[name] = torch.zeros(shape, dtype=p.dtype, device=p.device)
+        return state[name]
 
-    def transform(self, params: list[Tensor], bundle: Bundle, group: dict) -> None:
+    def transform(self, whole: list[Tensor], bundle: Bundle, group: dict) -> None:
         """What a variant does to `bundle.results` in place, before lr·factor·results."""
 
     def _apply(self, params: list[Tensor], bundle: Bundle, group: dict) -> None:
