@@ -162,7 +162,7 @@ def fits_padded(p: Tensor, settings: Settings) -> bool:
     if not p.is_cpu or settings.split is not None or min(p.shape[-2:]) > PADDED_SIDE:
         return False
     plan = settings.plan(p)
-    return plan is not None and plan.dtype == p.dtype and not plan.renormalise
+    return plan is not None and plan.dtype == p.dtype and plan.gram_is_safe
 
 
 def polar(source: Tensor, result: Tensor, plan: Plan, scratch: Scratch) -> None:

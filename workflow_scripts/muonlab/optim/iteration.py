@@ -8,11 +8,13 @@ PX at the end): 4m²n + (8k − 6)m³ flops.
 Rounding is what Gram space pays with. R is only known to its working precision u, an error that a
 small singular value sees multiplied by a² per step, so after a few steps in bfloat16 a vanished
 eigenvalue of R has turned negative and diverges (tests/unit/test_newton_schulz.py shows it). So
-the steps are cut into segments, each of which starts from a fresh XXᵀ, and a segment ends before
-u·∏a² passes GROWTH_LIMIT: two or three steps in bfloat16, five of `jordan` in float32. On input of
-any conditioning that is as exact as the plain iteration.
+the steps are cut into segments, each of which starts from a fresh XXᵀ and ends before u·∏a² passes
+a limit: in bfloat16 three steps of `jordan`, then two; five in float32. And a schedule that stands
+at the edge of divergence (`cans`) is taken a few percent away from it. On input of any conditioning
+the result is then as exact as the plain iteration's.
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -21,9 +23,15 @@ from torch import Tensor
 from muonlab.optim.coefficients import Schedule, Triple
 
 SMALLEST_NORM = 1e-7
-# u·∏a² at the last Gram matrix of a segment. Half precision: what leaves the error where the plain
-# iteration has it; float32 and float64: what keeps even vanishing singular values right to 1e-2.
-GROWTH_LIMIT = {torch.bfloat16: 0.7, torch.float16: 0.7, torch.float32: 1e-2, torch.float64: 1e-2}
+HALF = (torch.bfloat16, torch.float16)
+# Limits of u·∏a² at a segment's last Gram matrix, in the first segment and in later ones. In half
+# precision they leave the error where the plain iteration has it: the first R has trace 1 and its
+# error is spread over many small entries, later ones are close to a projection. Wider precisions
+# keep even vanishing singular values right to 1e-2.
+FIRST_LIMIT, LATER_LIMIT, WIDE_LIMIT = 0.6, 0.1, 1e-2
+# A schedule tolerates a precision if singular values that are 4u too large at every step stay under
+# this (`jordan` ends at 1.2).
+TOLERATED = 2.5
 # On a CPU a symmetric product of m²k multiplications, from SYMMETRIC_WORK on, is computed in blocks
 # of at least SYMMETRIC_ROWS rows, each from the diagonal on, and mirrored: 10–30 % faster there,
 # slower below.
@@ -36,6 +44,7 @@ class Plan(NamedTuple):
 
     segments: tuple[tuple[Triple, ...], ...]
     gram: bool
+    gram_is_safe: bool
     norm_factor: float
     renormalise: bool
     dtype: torch.dtype
@@ -54,34 +63,62 @@ class Square(NamedTuple):
 NO_BUFFERS = Square()
 
 
+@lru_cache(maxsize=1024)
 def make_plan(
-    schedule: Schedule, triples: list[Triple], rows: int, columns: int, dtype: torch.dtype
+    schedule: Schedule, triples: tuple[Triple, ...], rows: int, columns: int, dtype: torch.dtype
 ) -> Plan:
     """Gram space where it saves at least a tenth of the flops, the plain iteration elsewhere.
 
-    A schedule that normalises at each step is always plain.
+    Plain too: a schedule that normalises at each step, or that does not tolerate half precision.
     """
+    triples = tolerated(triples, schedule.norm_factor, dtype)
     segments = cut(triples, dtype)
     m, n = sorted((rows, columns))
-    gram = not schedule.renormalise and gram_flops(segments, m, n) < 0.9 * plain_flops(
-        len(triples), m, n
-    )
-    return Plan(segments, gram, schedule.norm_factor, schedule.renormalise, dtype)
+    cheaper = gram_flops(segments, m, n) < 0.9 * plain_flops(len(triples), m, n)
+    safe = not schedule.renormalise and tolerates(triples, schedule.norm_factor, dtype)
+    return Plan(segments, cheaper and safe, safe, schedule.norm_factor, schedule.renormalise, dtype)
 
 
-def cut(triples: list[Triple], dtype: torch.dtype) -> tuple[tuple[Triple, ...], ...]:
-    """The longest segments whose last Gram matrix still has u·∏a² ≤ GROWTH_LIMIT."""
-    limit = GROWTH_LIMIT[dtype] / (torch.finfo(dtype).eps / 2)
+def cut(triples: tuple[Triple, ...], dtype: torch.dtype) -> tuple[tuple[Triple, ...], ...]:
+    """The longest segments whose last Gram matrix still has u·∏a² within the limit."""
+    unit = torch.finfo(dtype).eps / 2
     segments: list[list[Triple]] = []
-    growth = 1.0
+    error = unit
     for triple in triples:
-        if segments and growth <= limit:
+        first, later = (FIRST_LIMIT, LATER_LIMIT) if dtype in HALF else (WIDE_LIMIT, WIDE_LIMIT)
+        if segments and error <= (first if len(segments) == 1 else later):
             segments[-1].append(triple)
         else:
             segments.append([triple])
-            growth = 1.0
-        growth *= triple[0] ** 2
+            error = unit
+        error *= triple[0] ** 2
     return tuple(map(tuple, segments))
+
+
+def tolerated(
+    triples: tuple[Triple, ...], norm_factor: float, dtype: torch.dtype
+) -> tuple[Triple, ...]:
+    """The triples, each polynomial's argument divided by up to 1.05 until `tolerates` agrees.
+
+    `cans` sends singular values to 1.99 and what lies above 2.01 to infinity: in bfloat16 some
+    gradients would diverge. Amsel et al. (arXiv 2505.16932, on finite precision) keep Polar
+    Express safe with such a factor, which its published coefficients contain.
+    """
+    for percent in range(6):
+        s = 1 + percent / 100
+        damped = tuple((a / s, b / s**3, c / s**5) for a, b, c in triples)
+        if tolerates(damped, norm_factor, dtype):
+            return damped
+    return triples
+
+
+def tolerates(triples: tuple[Triple, ...], norm_factor: float, dtype: torch.dtype) -> bool:
+    """Whether singular values that are 4u too large at each step still do not grow away."""
+    x = torch.linspace(0, 1 / norm_factor, 2001, dtype=torch.float64)
+    for a, b, c in triples:
+        x = x * (1 + 2 * torch.finfo(dtype).eps)
+        x = (a * x + b * x**3 + c * x**5).abs()
+    return bool(x.max() < TOLERATED)
 
 
 def plain_flops(steps: int, m: int, n: int) -> int:
