@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from muonlab.optim.coefficients import Schedule, Triple
+from muonlab.optim.precision import HALF
 
 SMALLEST_NORM = 1e-7
-HALF = (torch.bfloat16, torch.float16)
 # Limits of u·∏a² at a segment's last Gram matrix, in the first segment and in later ones. In half
 # precision they leave the error where the plain iteration has it: the first R has trace 1 and its
 # error is spread over many small entries, later ones are close to a projection. Wider precisions

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from muonlab.optim.bundles import Bundle, Scratch, Settings, make_bundles
 from muonlab.optim.coefficients import Triple, schedule
-from muonlab.optim.precision import resolve_dtype
+from muonlab.optim.precision import HALF, resolve_dtype
 from muonlab.optim.split import Split, blocks
 
 SCALES = ("match_rms_adamw", "original", "none")
@@ -105,11 +105,7 @@ class Muon(Optimizer):
         group.setdefault("peak_lr", group["lr"])
         check_hyperparameters(group)
         for p in group["params"]:
-            if p.ndim not in (2, 3) or not p.is_floating_point():
-                raise ValueError(
-                    f"Muon takes floating-point matrices (out, in) or stacks (experts, out, in), "
-                    f"not a {p.dtype} parameter of shape {tuple(p.shape)}; give it to AdamW"
-                )
+            check_parameter(type(self).__name__, p)
             blocks(p.detach()[None], group["split"])
         group["dtype"] = resolve_dtype(group["dtype"], group["params"][0].device)
 
@@ -136,7 +132,7 @@ class Muon(Optimizer):
             group["dtype"],
             group["split"],
             group["orthogonalize"],
-            group["scale"],
+            self.bundle_scale(group),
         )
         key = (place, *indices, group["params"][indices[0]].device)
         known = self._bundles.get(key)
@@ -152,6 +148,7 @@ class Muon(Optimizer):
         params, grads = bundle.pick(whole), bundle.pick([p.grad for p in whole])
         buffers = bundle.pick([self.buffer(p, "momentum_buffer", p.shape) for p in whole])
         move_momentum(grads, buffers, group["momentum"], group["nesterov"], bundle.sources)
+        self.prepare(bundle, group)
         bundle.run()
         self.transform(whole, bundle, group)
         self._apply(params, bundle, group)
@@ -163,8 +160,18 @@ class Muon(Optimizer):
             state[name] = torch.zeros(shape, dtype=p.dtype, device=p.device)
         return state[name]
 
+    def bundle_scale(self, group: dict) -> str:
+        """The scale of the bundles' results; a variant that rescales them itself says "none"."""
+        return group["scale"]
+
+    def prepare(self, bundle: Bundle, group: dict) -> None:
+        """What a variant does to `bundle.sources`, in place, before they are orthogonalized."""
+
     def transform(self, whole: list[Tensor], bundle: Bundle, group: dict) -> None:
-        """What a variant does to `bundle.results` in place, before lr·factor·results."""
+        """What a variant does to `bundle.results`, in place, before lr times them is applied.
+
+        `whole` are the members' parameters; `bundle.pick` takes the members' parts of their state.
+        """
 
     def _apply(self, params: list[Tensor], bundle: Bundle, group: dict) -> None:
         """W ← W − lr·(s·O + rate·W), which overwrites the bundle's results."""
@@ -198,6 +205,20 @@ def decay_rate(group: dict) -> float:
         return group["weight_decay"]
     peak = float(group["peak_lr"])
     return group["weight_decay"] / peak if peak else 0.0
+
+
+def check_parameter(optimizer: str, p: Tensor, half: bool = True) -> None:
+    """Raises ValueError for anything but a floating-point matrix or stack of matrices.
+
+    `half` says whether the optimizer works on weights in half precision.
+    """
+    if not half and p.dtype in HALF:
+        raise ValueError(f"{optimizer} decomposes matrices: keep its weights in float32")
+    if p.ndim not in (2, 3) or not p.is_floating_point():
+        raise ValueError(
+            f"{optimizer} takes floating-point matrices (out, in) or stacks (experts, out, in), "
+            f"not a {p.dtype} parameter of shape {tuple(p.shape)}; give it to AdamW"
+        )
 
 
 def check_hyperparameters(group: dict) -> None:
