@@ -135,10 +135,12 @@ def test_gram_space_in_bfloat16_is_as_exact_as_the_plain_iteration(kind):
 @given(
     rows=st.integers(1, 64),
     log_rest=st.floats(-6, -1),
-    name=st.sampled_from(sorted(TABLE_STEPS)),
+    schedule_and_steps=st.sampled_from([*TABLE_STEPS.items(), ("jordan", 10)]),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_gram_space_in_bfloat16_survives_dominating_directions(rows, log_rest, name, seed):
+def test_gram_space_in_bfloat16_survives_dominating_directions(
+    rows, log_rest, schedule_and_steps, seed
+):
     """One direction carries nearly all of the norm and lies in a few rows, so R is all but that."""
     rng = np.random.default_rng(seed)
     u = np.zeros(64)
@@ -146,7 +148,7 @@ def test_gram_space_in_bfloat16_survives_dominating_directions(rows, log_rest, n
     G = np.outer(u, rng.standard_normal(256))
     G = G / np.linalg.norm(G) + 10**log_rest * rng.standard_normal(G.shape) / 16
     U, s, Vt = np.linalg.svd(G, full_matrices=False)
-    assert_as_exact_as_plain(U, s, Vt, name, TABLE_STEPS[name])
+    assert_as_exact_as_plain(U, s, Vt, *schedule_and_steps)
 
 
 def assert_as_exact_as_plain(U, s, Vt, name, steps):
@@ -164,7 +166,7 @@ def test_gram_space_without_restarts_diverges_in_bfloat16(monkeypatch):
     G = torch.from_numpy((U * s) @ Vt).float()
     good = newton_schulz(G, dtype=torch.bfloat16)
     iteration.make_plan.cache_clear()
-    monkeypatch.setattr(iteration, "cut", lambda triples, dtype: (triples,))
+    monkeypatch.setattr(iteration, "cut", lambda triples, *_: (triples,))
     bad = newton_schulz(G, dtype=torch.bfloat16)
     iteration.make_plan.cache_clear()
     assert good.norm() < 1.2 * 96**0.5
@@ -243,7 +245,7 @@ def test_plan_takes_the_cheaper_iteration_and_all_triples(name, steps, m, aspect
     plan = make_plan(schedule(name), given_triples, n, m, torch.float32)
     assert tuple(t for s in plan.segments for t in s) == given_triples
     if plan.gram:
-        assert gram_flops(plan.segments, m, n) < 0.9 * plain_flops(steps, m, n)
+        assert gram_flops(plan.spread_segments, m, n) < 0.9 * plain_flops(steps, m, n)
 
 
 def test_a_schedule_at_the_edge_is_moved_away_from_it():
@@ -258,7 +260,8 @@ def test_a_schedule_at_the_edge_is_moved_away_from_it():
 
 def test_segments_of_half_precision_are_short():
     jordan = triples("jordan", 5)
-    assert [len(s) for s in cut(jordan, torch.bfloat16)] == [3, 2]
+    assert [len(s) for s in cut(jordan, torch.bfloat16)] == [2, 2, 1]
+    assert [len(s) for s in cut(jordan, torch.bfloat16, iteration.SPREAD)] == [3, 2]
     assert [len(s) for s in cut(jordan, torch.float32)] == [5]
 
 

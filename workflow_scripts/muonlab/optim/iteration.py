@@ -5,13 +5,16 @@ Gram space: with R = XXᵀ and Q = aI + B(R), every step maps R ← QRQ and mult
 all Q so far, P, by the new one, so that k steps need the long side only twice (R at the beginning,
 PX at the end): 4m²n + (8k − 6)m³ flops.
 
-Rounding is what Gram space pays with. R is only known to its working precision u, an error that a
-small singular value sees multiplied by a² per step, so after a few steps in bfloat16 a vanished
-eigenvalue of R has turned negative and diverges (tests/unit/test_newton_schulz.py shows it). So
-the steps are cut into segments, each of which starts from a fresh XXᵀ and ends before u·∏a² passes
-a limit: in bfloat16 three steps of `jordan`, then two; five in float32. And a schedule that stands
-at the edge of divergence (`cans`) is taken a few percent away from it. On input of any conditioning
-the result is then as exact as the plain iteration's.
+Rounding is what Gram space pays with. R is only known to its working precision u, an error of about
+u times the largest row norm of R that a small singular value sees multiplied by a² per step, so
+after a few steps in bfloat16 a vanished eigenvalue of R has turned negative and diverges
+(tests/unit/test_newton_schulz.py shows it). So the steps are cut into segments, each of which
+starts from a fresh XXᵀ and ends before that product passes a limit: in bfloat16 two steps of
+`jordan`, in float32 five. The first R has trace 1, and where its row norms are small, that is,
+where no few rows carry the matrix, the first segment may be longer (three steps of `jordan`); on a
+CPU, where looking at a number costs no synchronisation, this is looked up. A schedule that stands
+at the edge of divergence (`cans`) is taken a few percent away from it. On input of any
+conditioning the result is then as exact as the plain iteration's.
 """
 
 from functools import lru_cache
@@ -24,11 +27,12 @@ from muonlab.optim.coefficients import Schedule, Triple
 from muonlab.optim.precision import HALF
 
 SMALLEST_NORM = 1e-7
-# Limits of u·∏a² at a segment's last Gram matrix, in the first segment and in later ones. In half
-# precision they leave the error where the plain iteration has it: the first R has trace 1 and its
-# error is spread over many small entries, later ones are close to a projection. Wider precisions
-# keep even vanishing singular values right to 1e-2.
-FIRST_LIMIT, LATER_LIMIT, WIDE_LIMIT = 0.6, 0.1, 1e-2
+# Limits of u·(largest row norm of R)·∏a² at a segment's last Gram matrix: what leaves the error of
+# half precision where the plain iteration has it, and what keeps even vanishing singular values
+# right to 1e-2 in wider precisions.
+HALF_LIMIT, WIDE_LIMIT = 0.1, 1e-2
+# The largest row norm of the first R under which the first segment may be longer.
+SPREAD = 0.18
 # A schedule tolerates a precision if singular values that are 4u too large at every step stay under
 # this (`jordan` ends at 1.2).
 TOLERATED = 2.5
@@ -43,6 +47,7 @@ class Plan(NamedTuple):
     """How matrices of one shape are iterated: the triples, by segment, in Gram space or not."""
 
     segments: tuple[tuple[Triple, ...], ...]
+    spread_segments: tuple[tuple[Triple, ...], ...]
     gram: bool
     gram_is_safe: bool
     norm_factor: float
@@ -65,32 +70,45 @@ NO_BUFFERS = Square()
 
 @lru_cache(maxsize=1024)
 def make_plan(
-    schedule: Schedule, triples: tuple[Triple, ...], rows: int, columns: int, dtype: torch.dtype
+    schedule: Schedule,
+    triples: tuple[Triple, ...],
+    rows: int,
+    columns: int,
+    dtype: torch.dtype,
+    look: bool = True,
 ) -> Plan:
     """Gram space where it saves at least a tenth of the flops, the plain iteration elsewhere.
 
-    Plain too: a schedule that normalises at each step, or that does not tolerate half precision.
+    `look` allows longer first segments where a look at R permits them. Plain too: a schedule that
+    normalises at each step, or that does not tolerate the precision.
     """
     triples = tolerated(triples, schedule.norm_factor, dtype)
     segments = cut(triples, dtype)
+    spread = cut(triples, dtype, SPREAD) if look else segments
     m, n = sorted((rows, columns))
-    cheaper = gram_flops(segments, m, n) < 0.9 * plain_flops(len(triples), m, n)
+    cheaper = gram_flops(spread, m, n) < 0.9 * plain_flops(len(triples), m, n)
     safe = not schedule.renormalise and tolerates(triples, schedule.norm_factor, dtype)
-    return Plan(segments, cheaper and safe, safe, schedule.norm_factor, schedule.renormalise, dtype)
+    gram = cheaper and safe
+    return Plan(segments, spread, gram, safe, schedule.norm_factor, schedule.renormalise, dtype)
 
 
-def cut(triples: tuple[Triple, ...], dtype: torch.dtype) -> tuple[tuple[Triple, ...], ...]:
-    """The longest segments whose last Gram matrix still has u·∏a² within the limit."""
+def cut(
+    triples: tuple[Triple, ...], dtype: torch.dtype, first_norm: float = 1.0
+) -> tuple[tuple[Triple, ...], ...]:
+    """The longest segments whose last Gram matrix still has its error within the limit.
+
+    `first_norm` bounds the row norms of the first R; those of later ones are bounded by 1.
+    """
+    limit = HALF_LIMIT if dtype in HALF else WIDE_LIMIT
     unit = torch.finfo(dtype).eps / 2
     segments: list[list[Triple]] = []
-    error = unit
+    error = unit * first_norm
     for triple in triples:
-        first, later = (FIRST_LIMIT, LATER_LIMIT) if dtype in HALF else (WIDE_LIMIT, WIDE_LIMIT)
-        if segments and error <= (first if len(segments) == 1 else later):
+        if segments and error <= limit:
             segments[-1].append(triple)
         else:
+            error = unit if segments else error
             segments.append([triple])
-            error = unit
         error *= triple[0] ** 2
     return tuple(map(tuple, segments))
 
@@ -143,20 +161,34 @@ def iterate(
     `spare` is a buffer of X's shape, `square` of its Gram matrix's; `out`, of X's shape, receives
     the result, which is returned. None for a buffer makes new tensors instead.
     """
-    steps = plan.segments if plan.gram else [(t,) for s in plan.segments for t in s]
-    for i, segment in enumerate(steps):
-        target = out if i == len(steps) - 1 else spare
+    segments = plan.segments if plan.gram else single_steps(plan.segments)
+    k = 0
+    while k < len(segments):
         if plan.renormalise:
             X = X.div_(frobenius(X))
         R = gram(X, square.R)
-        if len(segment) == 1:
-            a, b, c = segment[0]
+        if k == 0 and plan.gram and plan.spread_segments != segments and is_spread(R):
+            segments = plan.spread_segments
+        target = out if k == len(segments) - 1 and out is not None else spare
+        if len(segments[k]) == 1:
+            a, b, c = segments[k][0]
             B = symmetric_product(R, R, R, b, c, square.B)
             Y = act_on(B, X, target, a)
         else:
-            Y = act_on(gram_segment(R, segment, square), X, target)
+            Y = act_on(gram_segment(R, segments[k], square), X, target)
         X, spare = Y, None if spare is None else X
+        k += 1
     return X
+
+
+def single_steps(segments: tuple[tuple[Triple, ...], ...]) -> tuple[tuple[Triple, ...], ...]:
+    """Every step a segment of its own: the plain iteration."""
+    return tuple((triple,) for segment in segments for triple in segment)
+
+
+def is_spread(R: Tensor) -> bool:
+    """Whether no row norm of these Gram matrices is above SPREAD; reads a number from them."""
+    return bool(torch.linalg.vector_norm(R, dim=-1, dtype=torch.float32).amax() <= SPREAD)
 
 
 def gram_segment(R: Tensor, segment: tuple[Triple, ...], square: Square) -> Tensor:

@@ -52,7 +52,8 @@ def shape_plan(
         raise ValueError(f"ns_steps: must be at least 1, not {steps}")
     rows, columns = G.shape[-2:]
     working = working_dtype(G, dtype)
-    return make_plan(schedule(coefficients), triples(coefficients, steps), rows, columns, working)
+    plan, given = schedule(coefficients), triples(coefficients, steps)
+    return make_plan(plan, given, rows, columns, working, look=G.is_cpu)
 
 
 def exact_polar_factor(G: Tensor) -> Tensor:
