@@ -89,7 +89,7 @@ def schedule(coefficients: str | list[Triple]) -> Schedule:
     return Schedule(triples)
 
 
-def triples(coefficients: str | list[Triple], steps: int) -> list[Triple]:
+def triples(coefficients: str | list[Triple], steps: int) -> tuple[Triple, ...]:
     """The `steps` triples that are applied, the last one repeated where the schedule is shorter."""
     given = schedule(coefficients).triples
-    return [given[min(i, len(given) - 1)] for i in range(steps)]
+    return tuple(given[min(i, len(given) - 1)] for i in range(steps))

@@ -1,21 +1,37 @@
-"""From one `optimizer` section of a run's config to optimizers with their routing manifest."""
+"""From one `optimizer` section of a run's config to optimizers with their routing manifest.
+
+Adding an optimizer is one new module, with its class and its `DEFAULTS`, and one line in REGISTRY.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from muonlab.optim.muon import Muon
+from muonlab.optim import adamuon, adamw, dion, muon, muonclip, normuon, sgd, soap, spectral
 from muonlab.optim.routing import Route, manifest, wants_muon
 
-MUON_FIELDS = (
-    "lr",
-    "momentum",
-    "nesterov",
-    "ns_steps",
-    "ns_coefficients",
-    "scale",
-    "weight_decay",
-    "orthogonalize",
-)
+
+class Entry(NamedTuple):
+    """A class, the config fields it takes beside lr, and whether it is for matrices alone."""
+
+    make: Callable[..., torch.optim.Optimizer]
+    defaults: dict
+    matrices_only: bool = True
+
+
+REGISTRY: dict[str, Entry] = {
+    "adamw": Entry(adamw.make, adamw.DEFAULTS, matrices_only=False),
+    "sgd": Entry(sgd.make, sgd.DEFAULTS, matrices_only=False),
+    "muon": Entry(muon.Muon, muon.DEFAULTS),
+    "normuon": Entry(normuon.NorMuon, normuon.DEFAULTS),
+    "adamuon": Entry(adamuon.AdaMuon, adamuon.DEFAULTS),
+    "muonclip": Entry(muonclip.MuonClip, muonclip.DEFAULTS),
+    "spectral": Entry(spectral.SpectralDescent, spectral.DEFAULTS),
+    "dion": Entry(dion.Dion, dion.DEFAULTS),
+    "soap": Entry(soap.SOAP, soap.DEFAULTS),
+}
 
 
 class OptimizerSet:
@@ -24,9 +40,13 @@ class OptimizerSet:
     def __init__(self, model: nn.Module, optimizers: dict[str, torch.optim.Optimizer]):
         self.optimizers = optimizers
         self.routes: list[Route] = manifest(model, optimizers)
-        self.groups = [g for o in optimizers.values() for g in o.param_groups]
         for group in self.groups:
             group["peak_lr"] = group["lr"]
+
+    @property
+    def groups(self) -> list[dict]:
+        """The parameter groups of all optimizers; loading a state replaces them."""
+        return [g for o in self.optimizers.values() for g in o.param_groups]
 
     def set_lr_factor(self, factor: float) -> None:
         """Sets every group's learning rate to its peak rate times `factor`."""
@@ -45,50 +65,78 @@ class OptimizerSet:
         return {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()}
 
     def load_state_dict(self, state: dict) -> None:
+        """Raises ValueError when the state is not that of these optimizers."""
+        if set(state) != set(self.optimizers):
+            raise ValueError(
+                f"checkpoint: holds the optimizers {', '.join(sorted(state))}, "
+                f"the run has {', '.join(sorted(self.optimizers))}"
+            )
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state[name])
 
 
 def build_optimizers(model: nn.Module, config: dict) -> OptimizerSet:
-    """The optimizers that `config` (an `optimizer` section, with every default filled in) asks for.
+    """The optimizers that `config`, a plain `optimizer` section, asks for.
 
-    `name: adamw` gives AdamW for all; `name: muon` gives Muon for the matrices of its `components`
-    and AdamW, set by its own `adamw` section, for the rest. Raises ValueError for an unknown name
-    and where the routing leaves a tensor out.
+    `name` is one of REGISTRY; `lr` is needed, the other fields of that entry default to its
+    DEFAULTS. An optimizer for matrices gets those of `components` (and, with `split: {component:
+    parts}`, cuts them as `split.blocks` says), AdamW, set by the section `adamw`, the rest.
+
+    Raises ValueError for an unknown name and where no matrix or not every tensor is routed.
     """
-    if config["name"] == "adamw":
-        everything = list(model.named_parameters())
-        return OptimizerSet(model, {"adamw": _adamw(everything, config, config["lr"])})
-    if config["name"] != "muon":
-        raise ValueError(f"optimizer.name: must be adamw or muon, not {config['name']!r}")
+    name = config["name"]
+    if name not in REGISTRY:
+        raise ValueError(f"optimizer.name: must be one of {', '.join(REGISTRY)}, not {name!r}")
+    entry = REGISTRY[name]
+    fields = {field: config.get(field, default) for field, default in entry.defaults.items()}
+    named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    if not entry.matrices_only:
+        return OptimizerSet(model, {name: entry.make(named, config["lr"], **fields)})
     components = model.components()
-    muon, rest = [], []
-    for name, p in model.named_parameters():
-        to_muon = wants_muon(p, components[name], config["components"])
-        (muon if to_muon else rest).append((name, p))
-    optimizers: dict[str, torch.optim.Optimizer] = {}
-    if muon:
-        group = {"params": [p for _, p in muon], "name": "matrices"}
-        optimizers["muon"] = Muon([group], **{f: config[f] for f in MUON_FIELDS})
+    matrices, rest = [], []
+    for tensor, p in named:
+        mine = wants_muon(p, components[tensor], config["components"])
+        (matrices if mine else rest).append((tensor, p))
+    if not matrices:
+        asked, known = ", ".join(config["components"]), ", ".join(sorted(set(components.values())))
+        raise ValueError(
+            f"optimizer.components: no matrix of the model is one of {asked}; it has {known}"
+        )
+    groups = matrix_groups(matrices, components, fields.pop("split", None) or {})
+    optimizers = {name: entry.make(groups, lr=config["lr"], **fields)}
     if rest:
-        adamw = config["adamw"]
-        lr = config["lr"] if adamw["lr"] is None else adamw["lr"]
-        optimizers["adamw"] = _adamw(rest, adamw, lr)
+        section = adamw.DEFAULTS | config["adamw"]
+        lr = section.pop("lr", None)
+        optimizers["adamw"] = adamw.make(rest, config["lr"] if lr is None else lr, **section)
+    if name == "muonclip":
+        optimizers[name].targets = clip_targets(model)
     return OptimizerSet(model, optimizers)
 
 
-def _adamw(named: list[tuple[str, nn.Parameter]], config: dict, lr: float) -> torch.optim.AdamW:
-    """torch's AdamW; vectors and scalars are not decayed."""
-    decayed = [p for _, p in named if p.ndim >= 2]
-    others = [p for _, p in named if p.ndim < 2]
-    groups = [
-        {"params": decayed, "name": "matrices", "weight_decay": config["weight_decay"]},
-        {"params": others, "name": "vectors", "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(
-        [g for g in groups if g["params"]],
-        lr=lr,
-        betas=tuple(config["betas"]),
-        eps=config["eps"],
-        fused=all(p.is_floating_point() for _, p in named),
-    )
+def matrix_groups(named: list[tuple[str, nn.Parameter]], components: dict, split: dict):
+    """One group of all matrices, and one more for each component that is split.
+
+    Raises ValueError for a split of a component that the model does not have.
+    """
+    for part in split:
+        if part not in components.values():
+            known = ", ".join(sorted(set(components.values())))
+            raise ValueError(f"optimizer.split: the model has no component {part!r}, only {known}")
+    groups: dict[str, dict] = {}
+    for tensor, p in named:
+        part = components[tensor] if components[tensor] in split else "matrices"
+        group = groups.setdefault(part, {"params": [], "name": part})
+        group["params"].append(p)
+        if part in split:
+            group["split"] = split[part]
+    return list(groups.values())
+
+
+def clip_targets(model: nn.Module) -> Callable:
+    """The model's `qk_clip_targets`. Raises ValueError for a model without attention logits."""
+    if not hasattr(model, "qk_clip_targets"):
+        raise ValueError(
+            "optimizer.name: muonclip needs a model with attention (its `qk_clip_targets` gives "
+            "query and key weights with their largest logits)"
+        )
+    return model.qk_clip_targets

@@ -4,16 +4,29 @@ Muon is for hidden weight matrices. Embeddings, output heads, norms and biases b
 (`muonlab.optim.factory` builds both from one config section and writes who got what).
 """
 
-import math
-
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from muonlab.optim.bundles import Bundle, Scratch, Settings, make_bundles
 from muonlab.optim.coefficients import Triple, schedule
-from muonlab.optim.newton_schulz import newton_schulz
+from muonlab.optim.precision import HALF, resolve_dtype
+from muonlab.optim.split import Split, blocks
 
 SCALES = ("match_rms_adamw", "original", "none")
+# What a config may set beside lr, for the arm `muon`.
+DEFAULTS = dict(
+    momentum=0.95,
+    nesterov=True,
+    ns_steps=5,
+    ns_coefficients="jordan",
+    scale="match_rms_adamw",
+    weight_decay=0.1,
+    orthogonalize=True,
+    dtype=None,
+    split=None,
+    independent_decay=False,
+)
 
 
 class Muon(Optimizer):
@@ -26,11 +39,20 @@ class Muon(Optimizer):
     then has AdamW's usual root mean square and can share its learning rate), or 1 for "none".
 
     `orthogonalize=False` leaves U as it is (plain momentum), `momentum=0` is spectral descent.
-    `dtype` is that of the matrix products, see `newton_schulz`. Gradients are never written to.
+    `dtype` is that of the matrix products: a torch dtype or its name, "auto" for what
+    `precision.fastest_dtype` measures, or None (float32 on a CPU, bfloat16 on a GPU). `split` cuts
+    each parameter of the group into matrices of their own (`split.blocks`). With
+    `independent_decay` the decay is weight_decay·lr/peak lr, so that it follows the schedule and
+    not the rate (Wortsman et al., arXiv 2309.14322, section 3.2); the peak is the group's
+    "peak_lr", at first its lr. Gradients are never written to, state has the parameter's dtype.
 
     Raises ValueError for a parameter that is not a floating-point matrix or stack of matrices, for
-    a sparse gradient and for a hyperparameter out of range. Source: K. Jordan, Muon (2024).
+    a sparse gradient and for a hyperparameter out of range. Source: K. Jordan, Muon (2024). What
+    is computed together, and how, is said in `bundles` and `iteration`.
     """
+
+    # The fields that a variant adds to its groups, with their defaults.
+    OWN: dict = {}
 
     def __init__(
         self,
@@ -43,7 +65,10 @@ class Muon(Optimizer):
         scale: str = "match_rms_adamw",
         weight_decay: float = 0.1,
         orthogonalize: bool = True,
-        dtype: torch.dtype | None = None,
+        dtype: torch.dtype | str | None = None,
+        split: Split = None,
+        independent_decay: bool = False,
+        **own,
     ):
         defaults = dict(
             lr=lr,
@@ -55,19 +80,34 @@ class Muon(Optimizer):
             weight_decay=weight_decay,
             orthogonalize=orthogonalize,
             dtype=dtype,
+            split=split,
+            independent_decay=independent_decay,
         )
+        for name, default in self.OWN.items():
+            defaults[name] = own.pop(name, default)
+        if own:
+            raise TypeError(f"{type(self).__name__} has no argument {', '.join(own)}")
+        self._forget()
         super().__init__(params, defaults)
+
+    def _forget(self) -> None:
+        """Drops reused memory; it holds no state."""
+        self._scratch = Scratch()
+        self._bundles: dict[tuple, tuple[Settings, list[Bundle]]] = {}
+
+    def __setstate__(self, state: dict) -> None:
+        self._forget()
+        super().__setstate__(state)
 
     def add_param_group(self, param_group: dict) -> None:
         super().add_param_group(param_group)
         group = self.param_groups[-1]
-        _check_hyperparameters(group)
+        group.setdefault("peak_lr", group["lr"])
+        check_hyperparameters(group)
         for p in group["params"]:
-            if p.ndim not in (2, 3) or not p.is_floating_point():
-                raise ValueError(
-                    f"Muon takes floating-point matrices (out, in) or stacks (experts, out, in), "
-                    f"not a {p.dtype} parameter of shape {tuple(p.shape)}; give it to AdamW"
-                )
+            check_parameter(type(self).__name__, p)
+            blocks(p.detach()[None], group["split"])
+        group["dtype"] = resolve_dtype(group["dtype"], group["params"][0].device)
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -76,50 +116,113 @@ class Muon(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    self._update(p, group)
+        for place, group in enumerate(self.param_groups):
+            for bundle in self._group_bundles(place, group):
+                self._update(bundle, group)
         return loss
 
-    def _update(self, p: Tensor, group: dict) -> None:
-        if p.grad.is_sparse:
-            raise ValueError("Muon: sparse gradients cannot be orthogonalized; give this to AdamW")
-        state = self.state[p]
-        if not state:
-            state["momentum_buffer"] = torch.zeros_like(p, memory_format=torch.contiguous_format)
-        update = momentum_update(
-            p.grad, state["momentum_buffer"], group["momentum"], group["nesterov"]
+    def _group_bundles(self, place: int, group: dict) -> list[Bundle]:
+        """The bundles of the parameters that have a gradient now; made once for each such set."""
+        indices = [i for i, p in enumerate(group["params"]) if p.grad is not None]
+        if not indices:
+            return []
+        settings = Settings(
+            group["ns_coefficients"],
+            group["ns_steps"],
+            group["dtype"],
+            group["split"],
+            group["orthogonalize"],
+            self.bundle_scale(group),
         )
-        if group["orthogonalize"]:
-            update = newton_schulz(
-                update, group["ns_coefficients"], group["ns_steps"], group["dtype"]
-            )
-        step_size = group["lr"] * update_scale(p.size(-2), p.size(-1), group["scale"])
-        p.mul_(1 - group["lr"] * group["weight_decay"])
-        p.add_(update, alpha=-step_size)
+        key = (place, *indices, group["params"][indices[0]].device)
+        known = self._bundles.get(key)
+        if known is None or known[0] != settings:
+            bundles = make_bundles(group["params"], indices, settings, self._scratch)
+            known = self._bundles[key] = (settings, bundles)
+        return known[1]
+
+    def _update(self, bundle: Bundle, group: dict) -> None:
+        whole = [group["params"][i] for i, _ in bundle.members]
+        if any(p.grad.is_sparse for p in whole):
+            raise ValueError("Muon: sparse gradients cannot be orthogonalized; give this to AdamW")
+        params, grads = bundle.pick(whole), bundle.pick([p.grad for p in whole])
+        buffers = bundle.pick([self.buffer(p, "momentum_buffer", p.shape) for p in whole])
+        move_momentum(grads, buffers, group["momentum"], group["nesterov"], bundle.sources)
+        self.prepare(bundle, group)
+        bundle.run()
+        self.transform(whole, bundle, group)
+        self._apply(params, bundle, group)
+
+    def buffer(self, p: Tensor, name: str, shape: tuple) -> Tensor:
+        """A parameter's state tensor, zeros at first, of the parameter's dtype and device."""
+        state = self.state[p]
+        if name not in state:
+            state[name] = torch.zeros(shape, dtype=p.dtype, device=p.device)
+        return state[name]
+
+    def bundle_scale(self, group: dict) -> str:
+        """The scale of the bundles' results; a variant that rescales them itself says "none"."""
+        return group["scale"]
+
+    def prepare(self, bundle: Bundle, group: dict) -> None:
+        """What a variant does to `bundle.sources`, in place, before they are orthogonalized."""
+
+    def transform(self, whole: list[Tensor], bundle: Bundle, group: dict) -> None:
+        """What a variant does to `bundle.results`, in place, before lr times them is applied.
+
+        `whole` are the members' parameters; `bundle.pick` takes the members' parts of their state.
+        """
+
+    def _apply(self, params: list[Tensor], bundle: Bundle, group: dict) -> None:
+        """W ← W − lr·(s·O + rate·W), which overwrites the bundle's results."""
+        rate = decay_rate(group)
+        if rate:
+            torch._foreach_add_(bundle.results, params, alpha=rate / bundle.factor)
+        torch._foreach_add_(params, bundle.results, alpha=-float(group["lr"]) * bundle.factor)
 
 
-def momentum_update(grad: Tensor, buffer: Tensor, momentum: float, nesterov: bool) -> Tensor:
-    """Moves `buffer` to μ·buffer + (1−μ)·grad in place; returns what is to be orthogonalized.
+def move_momentum(
+    grads: list[Tensor], buffers: list[Tensor], momentum: float, nesterov: bool, out: list[Tensor]
+) -> None:
+    """Moves each buffer to μ·buffer + (1−μ)·grad; `out` gets what is to be orthogonalized.
 
-    The result never shares memory with `grad` when it differs from it, and must not be written to
-    when nesterov is off, since it is the buffer itself.
+    That is (1−μ)·grad + μ·buffer with Nesterov, else the buffer. `grads` are only read.
     """
-    buffer.lerp_(grad, 1 - momentum)
-    return grad.lerp(buffer, momentum) if nesterov else buffer
+    torch._foreach_lerp_(buffers, grads, 1 - momentum)
+    if not nesterov:
+        torch._foreach_copy_(out, buffers)
+    elif grads[0].is_cpu:
+        for grad, buffer, U in zip(grads, buffers, out, strict=True):
+            torch.lerp(grad, buffer, momentum, out=U)
+    else:
+        torch._foreach_copy_(out, grads)
+        torch._foreach_lerp_(out, buffers, momentum)
 
 
-def update_scale(rows: int, columns: int, scale: str) -> float:
-    """The factor on lr for a matrix (rows = out, columns = in)."""
-    if scale == "match_rms_adamw":
-        return 0.2 * math.sqrt(max(rows, columns))
-    if scale == "original":
-        return math.sqrt(max(1.0, rows / columns))
-    return 1.0
+def decay_rate(group: dict) -> float:
+    """What multiplies lr·W in the update: weight_decay, over the peak rate if it is independent."""
+    if not group.get("independent_decay"):
+        return group["weight_decay"]
+    peak = float(group["peak_lr"])
+    return group["weight_decay"] / peak if peak else 0.0
 
 
-def _check_hyperparameters(group: dict) -> None:
+def check_parameter(optimizer: str, p: Tensor, half: bool = True) -> None:
+    """Raises ValueError for anything but a floating-point matrix or stack of matrices.
+
+    `half` says whether the optimizer works on weights in half precision.
+    """
+    if not half and p.dtype in HALF:
+        raise ValueError(f"{optimizer} decomposes matrices: keep its weights in float32")
+    if p.ndim not in (2, 3) or not p.is_floating_point():
+        raise ValueError(
+            f"{optimizer} takes floating-point matrices (out, in) or stacks (experts, out, in), "
+            f"not a {p.dtype} parameter of shape {tuple(p.shape)}; give it to AdamW"
+        )
+
+
+def check_hyperparameters(group: dict) -> None:
+    """Raises ValueError for the first hyperparameter that is out of range."""
     if group["scale"] not in SCALES:
         raise ValueError(f"scale: must be one of {', '.join(SCALES)}, not {group['scale']!r}")
     if not 0 <= group["momentum"] < 1:
@@ -127,7 +230,7 @@ def _check_hyperparameters(group: dict) -> None:
     if not isinstance(group["ns_steps"], int) or group["ns_steps"] < 1:
         raise ValueError(f"ns_steps: must be a whole number ≥ 1, not {group['ns_steps']!r}")
     for name in ("lr", "weight_decay"):
-        if group[name] < 0:
+        if not group[name] >= 0:
             raise ValueError(f"{name}: must not be negative, not {group[name]}")
     if group["ns_coefficients"] != "exact":
         schedule(group["ns_coefficients"])

@@ -1,0 +1,176 @@
+"""From a plain config section to optimizers."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from muonlab.models.mlp import MLP
+from muonlab.optim.factory import REGISTRY, build_optimizers
+
+CONFIG = {
+    "name": "muon",
+    "lr": 0.01,
+    "momentum": 0.95,
+    "nesterov": True,
+    "ns_steps": 5,
+    "ns_coefficients": "jordan",
+    "scale": "match_rms_adamw",
+    "weight_decay": 0.01,
+    "orthogonalize": True,
+    "components": ["input", "hidden"],
+    "adamw": {"lr": None, "betas": [0.9, 0.95], "eps": 1e-8, "weight_decay": 0.3},
+}
+MATRICES = sorted(name for name, entry in REGISTRY.items() if entry.matrices_only)
+
+
+class Attention(nn.Module):
+    """One attention layer's weights, with what MuonClip asks of a model."""
+
+    def __init__(self):
+        super().__init__()
+        self.qkv = nn.Parameter(torch.randn(24, 8))
+        self.out = nn.Parameter(torch.randn(8, 8))
+        self.bias = nn.Parameter(torch.zeros(8))
+
+    def components(self):
+        return {"qkv": "qkv", "out": "out", "bias": "bias"}
+
+    def qk_clip_targets(self):
+        return [(self.qkv.data[:8], self.qkv.data[8:16], torch.tensor([400.0, 1.0]))]
+
+
+def model(bias=True):
+    torch.manual_seed(0)
+    return MLP(20, 5, 8, 2, bias, "relu")
+
+
+def train(net, optimizers, seeds):
+    for seed in seeds:
+        generator = torch.Generator().manual_seed(seed)
+        optimizers.zero_grad()
+        for p in net.parameters():
+            p.grad = torch.randn(p.shape, generator=generator)
+        optimizers.set_lr_factor(1 / (1 + seed))
+        optimizers.step()
+
+
+def config_for(name):
+    return {
+        "name": name,
+        "lr": 0.01,
+        "components": CONFIG["components"],
+        "adamw": CONFIG["adamw"],
+    }
+
+
+@pytest.mark.parametrize("name", sorted(REGISTRY))
+def test_every_name_builds_from_plain_data_trains_everything_and_resumes_bitwise(name):
+    config = config_for(name)
+    net = Attention() if name == "muonclip" else model()
+    if name == "muonclip":
+        config["components"] = ["qkv", "out"]
+    before = [p.detach().clone() for p in net.parameters()]
+    optimizers = build_optimizers(net, config)
+    assert {r.tensor for r in optimizers.routes} == {n for n, _ in net.named_parameters()}
+    train(net, optimizers, range(2))
+    assert not any(torch.equal(p, b) for p, b in zip(net.parameters(), before, strict=True))
+    twin = copy.deepcopy(net)
+    resumed = build_optimizers(twin, config)
+    resumed.load_state_dict(copy.deepcopy(optimizers.state_dict()))
+    for trained, set_ in ((net, optimizers), (twin, resumed)):
+        train(trained, set_, range(2, 4))
+    assert all(torch.equal(p, q) for p, q in zip(net.parameters(), twin.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_defaults_are_the_constructors_own(name):
+    """A config that sets nothing gives what the class gives when called with nothing."""
+    entry = REGISTRY[name]
+    p = nn.Parameter(torch.ones(3, 3))
+    group = entry.make([p]).param_groups[0]
+    assert {field: group[field] for field in entry.defaults} == entry.defaults
+
+
+def test_muon_takes_the_named_matrices_and_adamw_the_rest():
+    net = model()
+    routes = {r.tensor: r for r in build_optimizers(net, CONFIG).routes}
+    assert {t for t, r in routes.items() if r.optimizer == "muon"} == {
+        "layers.0.weight",
+        "layers.1.weight",
+    }
+    assert routes["layers.2.weight"].weight_decay == 0.3
+    assert routes["layers.2.bias"].weight_decay == 0.0
+    assert {r.lr for r in routes.values()} == {0.01}
+    config = CONFIG | {"adamw": CONFIG["adamw"] | {"lr": 0.5}}
+    assert {r.lr for r in build_optimizers(net, config).routes} == {0.01, 0.5}
+
+
+def test_adamw_groups_step_as_torchs_adamw():
+    net = model()
+    twin = copy.deepcopy(net)
+    optimizers = build_optimizers(net, CONFIG)
+    rest = [p for n, p in twin.named_parameters() if not n.endswith(("0.weight", "1.weight"))]
+    reference = torch.optim.AdamW(
+        [
+            {"params": [p for p in rest if p.ndim > 1], "weight_decay": 0.3},
+            {"params": [p for p in rest if p.ndim == 1], "weight_decay": 0.0},
+        ],
+        lr=0.01,
+        betas=(0.9, 0.95),
+        fused=True,
+    )
+    for _ in range(3):
+        train(net, optimizers, [0])
+        for p, q in zip(twin.parameters(), net.parameters(), strict=True):
+            p.grad = q.grad
+        reference.step()
+    for name, p in twin.named_parameters():
+        if not name.endswith(("0.weight", "1.weight")):
+            assert torch.equal(p, net.get_parameter(name))
+
+
+def test_the_factor_reaches_groups_that_loading_replaced():
+    optimizers = build_optimizers(model(), CONFIG)
+    optimizers.set_lr_factor(0.5)
+    resumed = build_optimizers(model(), CONFIG)
+    resumed.load_state_dict(optimizers.state_dict())
+    assert {g["lr"] for g in resumed.groups} == {0.005}
+    resumed.set_lr_factor(0.25)
+    assert {g["lr"] for g in resumed.groups} == {0.0025}
+    with pytest.raises(ValueError, match="checkpoint"):
+        resumed.load_state_dict({"adamw": {}})
+
+
+def test_split_gives_a_component_a_group_of_its_own():
+    config = CONFIG | {
+        "components": ["qkv", "out"],
+        "split": {"qkv": 3, "out": {"columns": 2}},
+    }
+    net = Attention()
+    groups = {g["name"]: g["split"] for g in build_optimizers(net, config).groups if "split" in g}
+    assert groups == {"qkv": 3, "out": {"columns": 2}}
+    with pytest.raises(ValueError, match=r"optimizer.split.*query"):
+        build_optimizers(net, config | {"split": {"query": 3}})
+
+
+def test_muonclip_asks_the_model_for_its_logits():
+    config = config_for("muonclip") | {"components": ["qkv", "out"]}
+    net, plain = Attention(), Attention()
+    plain.load_state_dict(net.state_dict())
+    train(net, build_optimizers(net, config), [0])
+    train(plain, build_optimizers(plain, config | {"name": "muon"}), [0])
+    torch.testing.assert_close(net.qkv[:4], plain.qkv[:4] * 0.5)
+    assert torch.equal(net.qkv[4:8], plain.qkv[4:8])
+    with pytest.raises(ValueError, match="muonclip needs a model with attention"):
+        build_optimizers(model(), config_for("muonclip"))
+
+
+def test_mistakes_are_named():
+    with pytest.raises(ValueError, match=r"optimizer.name: must be one of .*not 'adam'"):
+        build_optimizers(model(), CONFIG | {"name": "adam"})
+    with pytest.raises(ValueError, match=r"optimizer.components.*attention; it has"):
+        build_optimizers(model(), CONFIG | {"components": ["attention"]})
+    with pytest.raises(ValueError, match="momentum"):
+        build_optimizers(model(), CONFIG | {"momentum": 2.0})

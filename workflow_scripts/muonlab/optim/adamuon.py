@@ -1,0 +1,39 @@
+"""AdaMuon: Muon whose update is normalised element by element.
+
+Si, Zhang and Shen, AdaMuon (arXiv 2507.11005), algorithm 1: O is the orthogonalized *sign* of the
+momentum, V ← β·V + (1 − β)·O∘O, Ô = O / (√V + ε), brought to root mean square 0.2 by
+0.2·√(mn)/‖Ô‖_F. β is the momentum's.
+"""
+
+import torch
+from torch import Tensor
+
+from muonlab.optim import muon
+from muonlab.optim.bundles import Bundle
+from muonlab.optim.normuon import normalise
+
+OWN = dict(beta2=0.95, eps=1e-8, sign=True)
+DEFAULTS = muon.DEFAULTS | OWN
+
+
+class AdaMuon(muon.Muon):
+    """Muon, then one second moment per element (state "second_moment", the parameter's shape).
+
+    `sign` takes the sign of the momentum before it is orthogonalized, as the paper's final version
+    does. Scales as in `NorMuon`. Arguments are `Muon`'s, `beta2` in [0, 1), `eps` and `sign`.
+    """
+
+    OWN = OWN
+
+    def bundle_scale(self, group: dict) -> str:
+        return "none"
+
+    def prepare(self, bundle: Bundle, group: dict) -> None:
+        if group["sign"]:
+            torch._foreach_sign_(bundle.sources)
+
+    def transform(self, whole: list[Tensor], bundle: Bundle, group: dict) -> None:
+        moments = [self.buffer(p, "second_moment", p.shape) for p in whole]
+        for update, v in zip(bundle.results, bundle.pick(moments), strict=True):
+            v.lerp_(update.square(), 1 - group["beta2"])
+            normalise(update, v.sqrt().add_(group["eps"]), group["scale"])

@@ -1,0 +1,92 @@
+"""Dion: a low-rank orthonormal update from one step of power iteration.
+
+Ahn, Xu, Abreu, Fan, Magakyan, Sharma, Zhu and Langford, Dion (arXiv 2504.05295), algorithm 1:
+B = M + G; P = orthonormal basis of BQ; R = BᵀP; error feedback M ← B − (1 − μ)·PRᵀ; Q ← R with its
+columns normalised; W ← (1 − lr·wd)·W − lr·s·PQᵀ. Only the r directions that were applied leave the
+momentum; what the low rank leaves out is kept for later updates.
+"""
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from muonlab.optim.bundles import update_scale
+from muonlab.optim.muon import SCALES, check_parameter
+
+DEFAULTS = dict(
+    momentum=0.95,
+    rank_fraction=0.25,
+    scale="match_rms_adamw",
+    weight_decay=0.1,
+)
+SMALLEST = 1e-8
+
+
+class Dion(Optimizer):
+    """Dion for matrices (out, in) and stacks of them; state: momentum and right basis (in, r).
+
+    r is `rank_fraction` of the shorter side, at least 1. `scale` as in `Muon`. Raises ValueError
+    for other parameters and for a hyperparameter out of range.
+    """
+
+    def __init__(self, params, lr: float = 1e-3, **fields):
+        unknown = set(fields) - set(DEFAULTS)
+        if unknown:
+            raise TypeError(f"Dion has no argument {', '.join(sorted(unknown))}")
+        super().__init__(params, dict(lr=lr) | DEFAULTS | fields)
+
+    def add_param_group(self, param_group: dict) -> None:
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        if not 0 < group["rank_fraction"] <= 1:
+            raise ValueError(f"rank_fraction: must be in (0, 1], not {group['rank_fraction']}")
+        if not 0 <= group["momentum"] < 1:
+            raise ValueError(f"momentum: must be in [0, 1), not {group['momentum']}")
+        if group["scale"] not in SCALES:
+            raise ValueError(f"scale: must be one of {', '.join(SCALES)}, not {group['scale']!r}")
+        for p in group["params"]:
+            check_parameter("Dion", p, half=False)
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        """One update of every parameter that has a gradient; returns the closure's loss."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    self._update(p, group)
+        return loss
+
+    def _update(self, p: Tensor, group: dict) -> None:
+        state = self.state[p]
+        if not state:
+            state["momentum"] = torch.zeros_like(p, memory_format=torch.contiguous_format)
+            state["basis"] = first_basis(p, group["rank_fraction"])
+        update = dion_update(p.grad, state["momentum"], state["basis"], group["momentum"])
+        p.mul_(1 - group["lr"] * group["weight_decay"])
+        step_size = group["lr"] * update_scale(p.size(-2), p.size(-1), group["scale"])
+        p.add_(update, alpha=-step_size)
+
+
+def dion_update(grad: Tensor, momentum: Tensor, basis: Tensor, mu: float) -> Tensor:
+    """PQᵀ (…, m, n) of rank r; `momentum` (…, m, n) and `basis` (…, n, r) move on in place."""
+    momentum.add_(grad)
+    P = torch.linalg.qr(momentum @ basis).Q
+    R = momentum.mT @ P
+    momentum.sub_(P @ R.mT, alpha=1 - mu)
+    lengths = torch.linalg.vector_norm(R, dim=-2, keepdim=True)
+    # A direction without any gradient keeps its old column for the next step and moves nothing.
+    basis.copy_(torch.where(lengths > SMALLEST, R / lengths.clamp_min(SMALLEST), basis))
+    return P @ torch.where(lengths > SMALLEST, basis, torch.zeros_like(basis)).mT
+
+
+def first_basis(p: Tensor, rank_fraction: float) -> Tensor:
+    """A fixed pseudo-random orthonormal (…, n, r): equal for equal shapes, whatever the seed."""
+    rank = max(1, round(rank_fraction * min(p.shape[-2:])))
+    generator = torch.Generator().manual_seed(0)
+    basis = torch.randn(p.size(-1), rank, generator=generator, dtype=torch.float64)
+    basis = torch.linalg.qr(basis).Q.to(p.dtype).to(p.device)
+    return basis.expand(*p.shape[:-2], -1, -1).clone()

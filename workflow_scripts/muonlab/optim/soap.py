@@ -1,0 +1,110 @@
+"""SOAP: Adam in the eigenbasis of Shampoo's preconditioner.
+
+Vyas, Morwani, Zhao, Kwun, Shapira, Brandfonbrener, Janson and Kakade, SOAP (arXiv 2409.11321),
+algorithm 3: L ← β·L + (1 − β)·GGᵀ, R ← β·R + (1 − β)·GᵀG, with eigenvectors Q_L and Q_R; the
+second moment V is that of the rotated gradient Q_LᵀGQ_R, and the update is
+Q_L (M' / (√V + ε)) Q_Rᵀ with M' the rotated first moment, both with Adam's bias correction. Every
+`frequency` updates the eigenvectors take one step of orthogonal iteration (algorithm 4).
+"""
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from muonlab.optim.muon import check_parameter
+
+DEFAULTS = dict(
+    betas=(0.95, 0.95),
+    eps=1e-8,
+    frequency=10,
+    max_side=4096,
+    weight_decay=0.01,
+)
+
+
+class SOAP(Optimizer):
+    """SOAP for matrices (out, in) and stacks of them; weight decay is decoupled.
+
+    A side longer than `max_side` is not rotated (its eigenbasis is left at the identity and takes
+    no memory). The first gradient sets the first eigenbasis, and is applied. Raises ValueError for
+    other parameters and for a hyperparameter out of range.
+    """
+
+    def __init__(self, params, lr: float = 3e-3, **fields):
+        unknown = set(fields) - set(DEFAULTS)
+        if unknown:
+            raise TypeError(f"SOAP has no argument {', '.join(sorted(unknown))}")
+        super().__init__(params, dict(lr=lr) | DEFAULTS | fields)
+
+    def add_param_group(self, param_group: dict) -> None:
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        if not all(0 <= beta < 1 for beta in group["betas"]):
+            raise ValueError(f"betas: must be in [0, 1), not {group['betas']}")
+        if not isinstance(group["frequency"], int) or group["frequency"] < 1:
+            raise ValueError(f"frequency: must be a whole number ≥ 1, not {group['frequency']!r}")
+        for p in group["params"]:
+            check_parameter("SOAP", p, half=False)
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        """One update of every parameter that has a gradient; returns the closure's loss."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    self._update(p, group)
+        return loss
+
+    def _update(self, p: Tensor, group: dict) -> None:
+        state, (beta1, beta2) = self.state[p], group["betas"]
+        if not state:
+            self._begin(p, group)
+        state["step"] += 1
+        grad = p.grad
+        state["first"].lerp_(grad, 1 - beta1)
+        state["second"].lerp_(self._rotate(grad, state).square_(), 1 - beta2)
+        steps = int(state["step"])
+        root = (state["second"] / (1 - beta2**steps)).sqrt_().add_(group["eps"])
+        rotated = self._rotate(state["first"], state).div_(1 - beta1**steps).div_(root)
+        p.mul_(1 - group["lr"] * group["weight_decay"])
+        p.add_(self._rotate(rotated, state, back=True), alpha=-group["lr"])
+        self._learn(grad, state, beta2, steps % group["frequency"] == 0)
+
+    def _begin(self, p: Tensor, group: dict) -> None:
+        state = self.state[p]
+        # On the CPU, as torch's own optimizers have it: reading it is no synchronisation.
+        state["step"] = torch.zeros((), dtype=torch.float32)
+        state["first"] = torch.zeros_like(p, memory_format=torch.contiguous_format)
+        state["second"] = torch.zeros_like(p, memory_format=torch.contiguous_format)
+        for side, name in ((-2, "left"), (-1, "right")):
+            if p.size(side) <= group["max_side"]:
+                state[name] = (1 - group["betas"][1]) * _gram(p.grad, side)
+                state[f"{name}_basis"] = torch.linalg.eigh(state[name]).eigenvectors.flip(-1)
+
+    @staticmethod
+    def _rotate(X: Tensor, state: dict, back: bool = False) -> Tensor:
+        """X in the eigenbasis, or back from it; a new tensor."""
+        X = X.clone()
+        if "left_basis" in state:
+            X = (state["left_basis"] if back else state["left_basis"].mT) @ X
+        if "right_basis" in state:
+            X = X @ (state["right_basis"].mT if back else state["right_basis"])
+        return X
+
+    @staticmethod
+    def _learn(grad: Tensor, state: dict, beta: float, refresh: bool) -> None:
+        """Moves the preconditioner on, and its eigenbasis by one orthogonal iteration."""
+        for side, name in ((-2, "left"), (-1, "right")):
+            if name in state:
+                state[name].lerp_(_gram(grad, side), 1 - beta)
+                if refresh:
+                    basis = state[f"{name}_basis"]
+                    basis.copy_(torch.linalg.qr(state[name] @ basis).Q)
+
+
+def _gram(G: Tensor, side: int) -> Tensor:
+    return G @ G.mT if side == -2 else G.mT @ G
