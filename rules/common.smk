@@ -15,6 +15,7 @@ from muonlab.data.sources import source_files
 from muonlab.io.errors import UserError
 from muonlab.plan.digest import code_digest
 from muonlab.plan.naming import RUN_PATTERN
+from muonlab.plan.optimizers import OPTIMIZERS as REGISTERED
 from muonlab.plan.runs import load_plan
 
 try:
@@ -33,6 +34,17 @@ wildcard_constraints:
     arm=r"[a-z][a-z0-9_]*",
     run=RUN_PATTERN,
     seed=r"\d+",
+
+
+# AdamW trains what every other optimizer leaves: its code counts for all runs.
+OPTIMIZERS = frozenset(f"muonlab.optim.{name}" for name in REGISTERED if name != "adamw")
+
+
+def train_job(run):
+    """The param of a training run: of the optimizers' code only its own one's counts."""
+    config = PLAN.runs[run]
+    own = f"muonlab.optim.{config['optimizer']['name']}"
+    return {"code": code_digest(SCRIPTS / "train.py", OPTIMIZERS, own), "config": config}
 
 
 def job(script, **settings):

@@ -40,7 +40,7 @@ rule train:
         gpu=0,
         checkpoint_seconds=30,
     params:
-        job=lambda wildcards: job("train.py", config=PLAN.runs[wildcards.run]),
+        job=lambda wildcards: train_job(wildcards.run),
     message:
         "Training {wildcards.run}"
     script:

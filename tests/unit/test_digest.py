@@ -23,9 +23,10 @@ def project(tmp_path):
     return tmp_path
 
 
-def fresh(project):
+def fresh(project, *options):
     digest._tree.cache_clear()
-    return digest.code_digest(project / "job.py")
+    digest.code_digest.cache_clear()
+    return digest.code_digest(project / "job.py", *options)
 
 
 def edit(project, name, old, new):
@@ -69,8 +70,27 @@ def test_it_does_not_depend_on_where_the_project_lies(project, tmp_path_factory)
     assert fresh(project) == fresh(elsewhere)
 
 
+def test_of_alternatives_only_the_chosen_one_and_what_it_imports_count(project):
+    room = project / "muonlab" / "room"
+    (room / "variant.py").write_text("from muonlab.room import deep\n")
+    (room / "used.py").write_text("from muonlab.room import deep, other, variant\n")
+    options = frozenset({"muonlab.room.deep", "muonlab.room.other", "muonlab.room.variant"})
+    names = ("deep", "other", "variant")
+
+    def digests():
+        return {n: fresh(project, options, f"muonlab.room.{n}") for n in names}
+
+    before = digests()
+    edit(project, "other.py", "3", "4")
+    after = digests()
+    assert [n for n in names if before[n] != after[n]] == ["other"]
+    edit(project, "deep.py", "return 2", "return 3")
+    assert [n for n in names if after[n] != digests()[n]] == ["deep", "variant"]
+
+
 def names(script):
-    return {path.relative_to(SCRIPTS).as_posix() for path in digest.closure(SCRIPTS / script)}
+    closure = digest.closure(SCRIPTS / script, SCRIPTS)
+    return {path.relative_to(SCRIPTS).as_posix() for path in closure}
 
 
 def test_training_depends_on_optimizers_and_not_on_presentation():

@@ -9,6 +9,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 ENVS = ROOT / "envs"
+SCRIPTS = ROOT / "workflow_scripts"
 # Import names that are not the distribution's name.
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "yaml": "pyyaml"}
 
@@ -91,7 +92,7 @@ def test_an_environment_holds_what_its_scripts_import():
         jobs = re.findall(r'conda:\s+"([^"]+)"\s+script:\s+"([^"]+)"', text)
         for environment, script in jobs:
             available = set(conda_pins(path.parent / environment))
-            for module in closure((path.parent / script).resolve()):
+            for module in closure((path.parent / script).resolve(), SCRIPTS):
                 for name in imported(module):
                     package = DISTRIBUTIONS.get(name, name).lower()
                     if package in REQUIREMENTS:

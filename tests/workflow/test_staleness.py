@@ -10,12 +10,27 @@ ALL_RUNS = TUNING_RUNS + REPORTING_RUNS
 AFTER_TUNING = {"select": 1, "tabulate_tuning": 1, "plot_lr_sweep": 1}
 
 
-def test_an_edit_of_the_optimizer_trains_everything_again(finished):
-    finished.edit("workflow_scripts/muonlab/optim/muon.py", "0.2 * math.sqrt", "0.3 * math.sqrt")
+def test_an_edit_of_an_optimizer_trains_its_runs_again(finished):
+    finished.edit(
+        "workflow_scripts/muonlab/optim/muon.py", "grads, 1 - momentum", "grads, 0.9 - momentum"
+    )
     outcome = finished.snakemake()
     assert outcome.code == 0, outcome.err
-    assert outcome.finished["train"] == ALL_RUNS
+    assert outcome.finished["train"] == ALL_RUNS / 2, "the runs with Muon"
     assert outcome.finished["prepare_images"] == 0
+    assert outcome.finished["tabulate_runs"] == 1
+
+
+def test_an_edit_of_the_training_loop_trains_everything_again(finished):
+    finished.edit(
+        "workflow_scripts/muonlab/training/loop.py", "MOVEMENT_UPDATES = 5", "MOVEMENT_UPDATES = 6"
+    )
+    assert planned(finished)["train"] == TUNING_RUNS, "after which the reporting runs are known"
+
+
+def test_an_edit_of_an_optimizer_that_no_arm_has_makes_nothing(finished):
+    finished.edit("workflow_scripts/muonlab/optim/soap.py", "frequency=10", "frequency=11")
+    assert finished.snakemake("-n").nothing_to_do
 
 
 def test_an_edit_of_a_figure_draws_only_that_figure(finished):

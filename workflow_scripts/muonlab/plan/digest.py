@@ -13,27 +13,39 @@ from pathlib import Path
 PACKAGE = "muonlab"
 
 
-def code_digest(script: Path) -> str:
-    """Hex digest of `script` and its import closure inside the package beside it."""
+@cache
+def code_digest(script: Path, alternatives: frozenset[str] = frozenset(), chosen: str = "") -> str:
+    """Hex digest of `script` and its import closure inside the package beside it.
+
+    `alternatives` are modules of which a job uses only `chosen`, and what that imports: a registry
+    imports all optimizers, and a run trains with one of them.
+    """
+    root = script.resolve().parent
+    unused = {_file(name, root) for name in alternatives - {chosen}}
+    if chosen:
+        unused -= closure(_file(chosen, root), root)
     digest = hashlib.sha256()
-    script = script.resolve()
-    for path in sorted(closure(script)):
-        name = path.relative_to(script.parent).as_posix()
+    for path in sorted(closure(script.resolve(), root, frozenset(unused))):
+        name = path.relative_to(root).as_posix()
         digest.update(f"{name}\0{_tree(path)[0]}\0".encode())
     return digest.hexdigest()[:16]
 
 
-def closure(script: Path) -> set[Path]:
-    """`script` and the package's modules that it imports, directly or not."""
+def closure(script: Path, root: Path, without: frozenset[Path] = frozenset()) -> set[Path]:
+    """`script` and the modules under `root` that it imports, directly or not, past none of
+    `without`."""
     found: set[Path] = set()
     waiting = [script]
-    root = script.parent
     while waiting:
         path = waiting.pop()
-        if path not in found:
+        if path not in found and path not in without:
             found.add(path)
             waiting.extend(_local(path, root))
     return found
+
+
+def _file(module: str, root: Path) -> Path:
+    return root.joinpath(*module.split(".")).with_suffix(".py")
 
 
 def _local(path: Path, root: Path) -> list[Path]:
