@@ -42,9 +42,10 @@ def take_steps(model, monitor, steps, start=0, seed=0):
 
 
 def table_of(monitor):
-    return pd.DataFrame(list(monitor.rows()), columns=list(COLUMNS)).set_index(
+    table = pd.DataFrame(list(monitor.rows()), columns=list(COLUMNS)).set_index(
         ["step", "tensor", "object", "metric"]
-    )["value"]
+    )
+    return table["value"].sort_index()
 
 
 @pytest.fixture(scope="module")

@@ -173,6 +173,23 @@ def test_every_shipped_config_is_valid(overlay):
     assert load_plan(files).runs
 
 
+def test_the_published_protocol_of_the_fashion_study_switches_the_sources_faults_on(tmp_path):
+    chosen = tmp_path / "published.yaml"
+    chosen.write_text("studies: {fashion: {protocols: [fair, published]}}")
+    studies = load_plan([ROOT / "config.yaml", ROOT / "studies/fashion.yaml", chosen]).studies
+    fair, source = studies["fashion"], studies["fashion_published"]
+    training = source.arms["muon"].settings["training"]
+    assert training["train_on"] == ["train", "validation"]
+    assert training["evaluate_on"] == "test"
+    assert not training["paired"]
+    assert source.tuning["score"] == "minimum"
+    decays = {arm: source.arms[arm].settings["optimizer"]["weight_decay"] for arm in source.arms}
+    assert decays == {"adamw": 0.01, "muon": 0.1, "muon_hybrid": 0.1}
+    assert source.arms["muon"].settings["optimizer"]["scale"] == "original"
+    assert source.arms["muon"].compound
+    assert not any(arm.compound for arm in fair.arms.values())
+
+
 def test_the_published_fashion_study_has_its_size():
     study = load_plan([ROOT / "config.yaml", ROOT / "studies/fashion.yaml"]).studies["fashion"]
     model = study.arms["adamw"].settings["model"]
