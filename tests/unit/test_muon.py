@@ -166,6 +166,28 @@ def test_resuming_is_bitwise(dtype):
         assert torch.equal(a, b)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"backend": "aot_eager"}, pytest.param({}, marks=pytest.mark.slow)],
+    ids=["traced", "compiled"],
+)
+def test_a_compiled_step_is_the_eager_one(options):
+    """To 1e-6 in float32: the same products, other roundings. A schedule compiles nothing again."""
+    shapes = [(48, 64), (48, 64), (2, 40, 36), (64, 200)]
+    eager, compiled = parameters(shapes), parameters(shapes)
+    plain = Muon(eager, lr=0.02)
+    fast = Muon(compiled, lr=0.02, compile=options)
+    for k in range(3):
+        for optimizer, params in ((plain, eager), (fast, compiled)):
+            optimizer.param_groups[0]["lr"] = 0.02 / (1 + k)
+            steps(optimizer, params, [k])
+        if k == 0:
+            compilations = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == compilations > 0
+    for p, q in zip(eager, compiled, strict=True):
+        torch.testing.assert_close(p, q, atol=1e-6, rtol=0)
+
+
 def test_a_copy_of_the_optimizer_goes_on_alike():
     params = parameters(SHAPES)
     optimizer = Muon(params)

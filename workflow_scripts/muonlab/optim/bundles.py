@@ -76,6 +76,8 @@ class Bundle:
     sources: list[Tensor]
     results: list[Tensor]
     factor: float
+    # The plan of all its matrices, where it is one and they are whole members of one shape.
+    plan: Plan | None = None
 
     def pick(self, tensors: list[Tensor]) -> list[Tensor]:
         """Of tensors that belong to the members' parameters, the members' parts."""
@@ -115,6 +117,7 @@ class Stack(Bundle):
         self.sources, self.results = list(source.unbind()), list(result.unbind())
         pairs = zip(blocks(source, settings.split), blocks(result, settings.split), strict=True)
         self.blocks = [(U, polar_U, settings.plan(U)) for U, polar_U in pairs]
+        self.plan = self.blocks[0][2] if settings.split is None else None
         self.scales = [update_scale(*U.shape[-2:], settings.scale) for U, _, _ in self.blocks]
         self.factor = self.scales[0] if len(set(self.scales)) == 1 else 1.0
 
