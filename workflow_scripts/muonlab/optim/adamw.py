@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-DEFAULTS = dict(betas=(0.9, 0.999), eps=1e-8, weight_decay=0.1)
+DEFAULTS = dict(betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01)
 
 
 def make(
