@@ -24,8 +24,8 @@ from muonlab.optim.split import blocks
 
 PADDED_SIDE = 32
 STACKED_SIDE = 256
-# Elements of one stack: bounds the reused memory.
-STACK_ELEMENTS = 2**22
+# Elements of one stack, on a CPU and elsewhere: bounds the reused memory.
+STACK_ELEMENTS, GPU_STACK_ELEMENTS = 2**22, 2**27
 
 # A parameter's place in its group, and which expert of it (None: all of it).
 Member = tuple[int, int | None]
@@ -153,7 +153,8 @@ def make_bundles(
         bundles.append(Padded([(i, None) for i in places], [params[i] for i in places], settings))
     for places in stacks.values():
         like = params[places[0]]
-        size = max(1, STACK_ELEMENTS // like.numel())
+        most = STACK_ELEMENTS if like.is_cpu else GPU_STACK_ELEMENTS
+        size = max(1, most // like.numel())
         for start in range(0, len(places), size):
             members = [(i, None) for i in places[start : start + size]]
             bundles.append(Stack(members, like, settings, scratch))

@@ -149,8 +149,8 @@ class Muon(Optimizer):
 
     def _update(self, bundle: Bundle, group: dict) -> None:
         whole = [group["params"][i] for i, _ in bundle.members]
-        if any(p.grad.is_sparse for p in whole):
-            raise ValueError("Muon: sparse gradients cannot be orthogonalized; give this to AdamW")
+        for p in whole:
+            check_gradient("Muon", p.grad)
         params, grads = bundle.pick(whole), bundle.pick([p.grad for p in whole])
         buffers = bundle.pick([self.buffer(p, "momentum_buffer", p.shape) for p in whole])
         if self.compile is not False and type(self) is Muon and bundle.plan is not None:
@@ -239,15 +239,29 @@ def check_parameter(optimizer: str, p: Tensor, half: bool = True) -> None:
 
 
 def check_hyperparameters(group: dict) -> None:
-    """Raises ValueError for the first hyperparameter that is out of range."""
-    if group["scale"] not in SCALES:
-        raise ValueError(f"scale: must be one of {', '.join(SCALES)}, not {group['scale']!r}")
-    if not 0 <= group["momentum"] < 1:
-        raise ValueError(f"momentum: must be in [0, 1), not {group['momentum']}")
+    """Raises ValueError for the first hyperparameter of a Muon group that is out of range."""
+    check_ranges(group)
     if not isinstance(group["ns_steps"], int) or group["ns_steps"] < 1:
         raise ValueError(f"ns_steps: must be a whole number ≥ 1, not {group['ns_steps']!r}")
-    for name in ("lr", "weight_decay"):
-        if not group[name] >= 0:
-            raise ValueError(f"{name}: must not be negative, not {group[name]}")
     if group["ns_coefficients"] != "exact":
         schedule(group["ns_coefficients"])
+
+
+def check_ranges(group: dict) -> None:
+    """Raises ValueError for a hyperparameter out of range, of those that optimizers share."""
+    if group.get("scale", "none") not in SCALES:
+        raise ValueError(f"scale: must be one of {', '.join(SCALES)}, not {group['scale']!r}")
+    for name in ("momentum", "beta2"):
+        if not 0 <= group.get(name, 0) < 1:
+            raise ValueError(f"{name}: must be in [0, 1), not {group[name]}")
+    for name in ("lr", "weight_decay", "eps"):
+        if not group.get(name, 0) >= 0:
+            raise ValueError(f"{name}: must not be negative, not {group[name]}")
+    if not group.get("threshold", 1) > 0:
+        raise ValueError(f"threshold: must be positive, not {group['threshold']}")
+
+
+def check_gradient(optimizer: str, grad: Tensor) -> None:
+    """Raises ValueError for a sparse gradient."""
+    if grad.is_sparse:
+        raise ValueError(f"{optimizer}: a sparse gradient is no matrix; give this to AdamW")
