@@ -10,8 +10,9 @@ torch's with its cast turned off; `auto` is ours in what the probe of the machin
 torch's as it is. Beside the times: the flops of the plain iteration (torch's) over those of ours,
 GFLOP/s of both against a matrix product measured in the same minute, and the relative Frobenius
 distance of both polar factors to the exact one for Gaussian matrices (a ratio only counts where
-ours is no larger). Large models repeat one layer: `--layers` of them are stepped (0: all), times
-are printed per layer. On a GPU give `--device cuda`.
+ours is no larger). Large models repeat one layer: one is stepped (`--all-layers`: all), and all
+times are per layer. On a GPU give `--device cuda`. A CPU without native bfloat16 is imitated by
+ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 in the environment.
 """
 
 import argparse
@@ -84,7 +85,7 @@ def parse_options() -> argparse.Namespace:
         "--dtypes", nargs="+", default=["auto"], choices=["auto", "bfloat16", "float32"]
     )
     parser.add_argument("--pairs", type=int, default=20)
-    parser.add_argument("--layers", type=int, default=1, help="layers that are stepped, 0: all")
+    parser.add_argument("--all-layers", action="store_true", help="step every layer of a model")
     parser.add_argument("--shapes", action="store_true", help="also time each shape alone")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path, help="write one JSON record per line")
@@ -156,7 +157,7 @@ def seconds(step: Callable, repeats: int, device: str) -> float:
 def compare(name: str, dtype: str, working: torch.dtype, options) -> dict:
     """One record: the rounds' times, ratios, flops and errors of a shape set."""
     shape_set = SHAPE_SETS[name]
-    layers = min(options.layers or shape_set.layers, shape_set.layers)
+    layers = shape_set.layers if options.all_layers else shape_set.timed
     shapes = shape_set.layer * layers
     times = interleaved(
         contestants(shapes, dtype, working, options.device), options.pairs, options.device

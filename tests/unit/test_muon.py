@@ -166,6 +166,48 @@ def test_resuming_is_bitwise(dtype):
         assert torch.equal(a, b)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"backend": "aot_eager"}, pytest.param({}, marks=pytest.mark.slow)],
+    ids=["traced", "compiled"],
+)
+def test_a_compiled_step_is_the_eager_one(options):
+    """To 1e-6 in float32: the same products, other roundings. A schedule compiles nothing again."""
+    shapes = [(48, 64), (48, 64), (2, 40, 36), (64, 200)]
+    eager, compiled = parameters(shapes), parameters(shapes)
+    plain = Muon(eager, lr=0.02)
+    fast = Muon(compiled, lr=0.02, compile=options)
+    for k in range(3):
+        for optimizer, params in ((plain, eager), (fast, compiled)):
+            optimizer.param_groups[0]["lr"] = 0.02 / (1 + k)
+            steps(optimizer, params, [k])
+        if k == 0:
+            compilations = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == compilations > 0
+    for p, q in zip(eager, compiled, strict=True):
+        torch.testing.assert_close(p, q, atol=1e-6, rtol=0)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("compile", [False, True, {"mode": "reduce-overhead"}])
+def test_a_gpu_steps_like_a_cpu_without_synchronising(compile):
+    shapes = [(64, 64), (64, 64), (2, 300, 400), (512, 1536), (1536, 512)]
+    on_cpu = parameters(shapes)
+    on_gpu = [torch.nn.Parameter(p.detach().cuda()) for p in on_cpu]
+    slow = Muon(on_cpu, lr=0.02, dtype="float32")
+    fast = Muon(on_gpu, lr=0.02, dtype="float32", compile=compile)
+    for seed in range(3):
+        set_gradients(on_cpu, seed)
+        for p, q in zip(on_cpu, on_gpu, strict=True):
+            q.grad = p.grad.cuda()
+        slow.step()
+        torch.cuda.set_sync_debug_mode("error" if seed else "default")
+        fast.step()
+        torch.cuda.set_sync_debug_mode("default")
+    for p, q in zip(on_cpu, on_gpu, strict=True):
+        torch.testing.assert_close(p, q.cpu(), atol=1e-4, rtol=0)
+
+
 def test_a_copy_of_the_optimizer_goes_on_alike():
     params = parameters(SHAPES)
     optimizer = Muon(params)

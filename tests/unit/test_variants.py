@@ -255,6 +255,8 @@ def test_soap_turns_with_the_coordinates():
         (Dion, {"rank_fraction": 0.0}, "rank_fraction"),
         (Dion, {"momentum": 1.0}, "momentum"),
         (Dion, {"scale": "x"}, "scale"),
+        (Dion, {"lr": -1.0}, "lr"),
+        (SOAP, {"weight_decay": -0.1}, "weight_decay"),
         (SOAP, {"betas": (0.9, 1.0)}, "betas"),
         (SOAP, {"frequency": 0}, "frequency"),
     ],
@@ -268,3 +270,27 @@ def test_mistakes_are_named(cls, arguments, message):
         cls([torch.nn.Parameter(torch.ones(3))])
     with pytest.raises(ValueError, match="float32"):
         cls([torch.nn.Parameter(torch.ones(3, 3, dtype=torch.bfloat16))])
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_sparse_gradients_are_refused(cls):
+    (p,) = parameters([(40, 40)])
+    p.grad = torch.eye(40).to_sparse()
+    with pytest.raises(ValueError, match="sparse"):
+        cls([p]).step()
+
+
+@pytest.mark.parametrize(
+    ("cls", "arguments", "message"),
+    [
+        (NorMuon, {"beta2": 1.0}, "beta2"),
+        (AdaMuon, {"eps": -1.0}, "eps"),
+        (MuonClip, {"threshold": 0.0}, "threshold"),
+        (SpectralDescent, {"ns_steps": 0}, "ns_steps"),
+    ],
+)
+def test_mistakes_of_muons_family_are_named(cls, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        cls(parameters([(3, 4)]), **arguments)
+    with pytest.raises(TypeError, match="nonsense"):
+        cls(parameters([(3, 4)]), nonsense=1)

@@ -24,8 +24,8 @@ from muonlab.optim.split import blocks
 
 PADDED_SIDE = 32
 STACKED_SIDE = 256
-# Elements of one stack: bounds the reused memory.
-STACK_ELEMENTS = 2**22
+# Elements of one stack, on a CPU and elsewhere: bounds the reused memory.
+STACK_ELEMENTS, GPU_STACK_ELEMENTS = 2**22, 2**27
 
 # A parameter's place in its group, and which expert of it (None: all of it).
 Member = tuple[int, int | None]
@@ -76,6 +76,8 @@ class Bundle:
     sources: list[Tensor]
     results: list[Tensor]
     factor: float
+    # The plan of all its matrices, where it is one and they are whole members of one shape.
+    plan: Plan | None = None
 
     def pick(self, tensors: list[Tensor]) -> list[Tensor]:
         """Of tensors that belong to the members' parameters, the members' parts."""
@@ -115,6 +117,7 @@ class Stack(Bundle):
         self.sources, self.results = list(source.unbind()), list(result.unbind())
         pairs = zip(blocks(source, settings.split), blocks(result, settings.split), strict=True)
         self.blocks = [(U, polar_U, settings.plan(U)) for U, polar_U in pairs]
+        self.plan = self.blocks[0][2] if settings.split is None else None
         self.scales = [update_scale(*U.shape[-2:], settings.scale) for U, _, _ in self.blocks]
         self.factor = self.scales[0] if len(set(self.scales)) == 1 else 1.0
 
@@ -150,7 +153,8 @@ def make_bundles(
         bundles.append(Padded([(i, None) for i in places], [params[i] for i in places], settings))
     for places in stacks.values():
         like = params[places[0]]
-        size = max(1, STACK_ELEMENTS // like.numel())
+        most = STACK_ELEMENTS if like.is_cpu else GPU_STACK_ELEMENTS
+        size = max(1, most // like.numel())
         for start in range(0, len(places), size):
             members = [(i, None) for i in places[start : start + size]]
             bundles.append(Stack(members, like, settings, scratch))

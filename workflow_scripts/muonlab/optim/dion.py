@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from muonlab.optim.bundles import update_scale
-from muonlab.optim.muon import SCALES, check_parameter
+from muonlab.optim.muon import check_gradient, check_parameter, check_ranges
 
 DEFAULTS = dict(
     momentum=0.95,
@@ -40,10 +40,7 @@ class Dion(Optimizer):
         group = self.param_groups[-1]
         if not 0 < group["rank_fraction"] <= 1:
             raise ValueError(f"rank_fraction: must be in (0, 1], not {group['rank_fraction']}")
-        if not 0 <= group["momentum"] < 1:
-            raise ValueError(f"momentum: must be in [0, 1), not {group['momentum']}")
-        if group["scale"] not in SCALES:
-            raise ValueError(f"scale: must be one of {', '.join(SCALES)}, not {group['scale']!r}")
+        check_ranges(group)
         for p in group["params"]:
             check_parameter("Dion", p, half=False)
 
@@ -61,13 +58,14 @@ class Dion(Optimizer):
         return loss
 
     def _update(self, p: Tensor, group: dict) -> None:
-        state = self.state[p]
+        check_gradient("Dion", p.grad)
+        state, lr = self.state[p], float(group["lr"])
         if not state:
             state["momentum"] = torch.zeros_like(p, memory_format=torch.contiguous_format)
             state["basis"] = first_basis(p, group["rank_fraction"])
         update = dion_update(p.grad, state["momentum"], state["basis"], group["momentum"])
-        p.mul_(1 - group["lr"] * group["weight_decay"])
-        step_size = group["lr"] * update_scale(p.size(-2), p.size(-1), group["scale"])
+        p.mul_(1 - lr * group["weight_decay"])
+        step_size = lr * update_scale(p.size(-2), p.size(-1), group["scale"])
         p.add_(update, alpha=-step_size)
 
 

@@ -33,6 +33,7 @@ SMALLEST_NORM = 1e-7
 HALF_LIMIT, WIDE_LIMIT = 0.1, 1e-2
 # The largest row norm of the first R under which the first segment may be longer.
 SPREAD = 0.18
+GPU_SIDE = 256
 # A schedule tolerates a precision if singular values that are 4u too large at every step stay under
 # this (`jordan` ends at 1.2).
 TOLERATED = 2.5
@@ -75,20 +76,21 @@ def make_plan(
     rows: int,
     columns: int,
     dtype: torch.dtype,
-    look: bool = True,
+    on_cpu: bool = True,
 ) -> Plan:
     """Gram space where it saves at least a tenth of the flops, the plain iteration elsewhere.
 
-    `look` allows longer first segments where a look at R permits them. Plain too: a schedule that
+    On a CPU the first segment may be longer where a look at R permits it; elsewhere Gram space
+    needs a short side above GPU_SIDE, since it takes more kernels. Plain too: a schedule that
     normalises at each step, or that does not tolerate the precision.
     """
     triples = tolerated(triples, schedule.norm_factor, dtype)
     segments = cut(triples, dtype)
-    spread = cut(triples, dtype, SPREAD) if look else segments
+    spread = cut(triples, dtype, SPREAD) if on_cpu else segments
     m, n = sorted((rows, columns))
     cheaper = gram_flops(spread, m, n) < 0.9 * plain_flops(len(triples), m, n)
     safe = not schedule.renormalise and tolerates(triples, schedule.norm_factor, dtype)
-    gram = cheaper and safe
+    gram = cheaper and safe and (on_cpu or m > GPU_SIDE)
     return Plan(segments, spread, gram, safe, schedule.norm_factor, schedule.renormalise, dtype)
 
 

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from muonlab.optim.bundles import Bundle, Scratch, Settings, make_bundles
 from muonlab.optim.coefficients import Triple, schedule
+from muonlab.optim.compiled import compiled_update, without_looking
 from muonlab.optim.precision import HALF, resolve_dtype
 from muonlab.optim.split import Split, blocks
 
@@ -44,7 +45,9 @@ class Muon(Optimizer):
     each parameter of the group into matrices of their own (`split.blocks`). With
     `independent_decay` the decay is weight_decay·lr/peak lr, so that it follows the schedule and
     not the rate (Wortsman et al., arXiv 2309.14322, section 3.2); the peak is the group's
-    "peak_lr", at first its lr. Gradients are never written to, state has the parameter's dtype.
+    "peak_lr", at first its lr. `compile` (True, or torch.compile's options) runs the update of
+    every stack of equal matrices as one compiled function; worth it on a GPU. Gradients are never
+    written to, state has the parameter's dtype.
 
     Raises ValueError for a parameter that is not a floating-point matrix or stack of matrices, for
     a sparse gradient and for a hyperparameter out of range. Source: K. Jordan, Muon (2024). What
@@ -68,6 +71,7 @@ class Muon(Optimizer):
         dtype: torch.dtype | str | None = None,
         split: Split = None,
         independent_decay: bool = False,
+        compile: bool | dict = False,
         **own,
     ):
         defaults = dict(
@@ -87,6 +91,7 @@ class Muon(Optimizer):
             defaults[name] = own.pop(name, default)
         if own:
             raise TypeError(f"{type(self).__name__} has no argument {', '.join(own)}")
+        self.compile = {} if compile is True else compile
         self._forget()
         super().__init__(params, defaults)
 
@@ -98,6 +103,7 @@ class Muon(Optimizer):
     def __setstate__(self, state: dict) -> None:
         self._forget()
         super().__setstate__(state)
+        self.__dict__.setdefault("compile", False)
 
     def add_param_group(self, param_group: dict) -> None:
         super().add_param_group(param_group)
@@ -143,15 +149,26 @@ class Muon(Optimizer):
 
     def _update(self, bundle: Bundle, group: dict) -> None:
         whole = [group["params"][i] for i, _ in bundle.members]
-        if any(p.grad.is_sparse for p in whole):
-            raise ValueError("Muon: sparse gradients cannot be orthogonalized; give this to AdamW")
+        for p in whole:
+            check_gradient("Muon", p.grad)
         params, grads = bundle.pick(whole), bundle.pick([p.grad for p in whole])
         buffers = bundle.pick([self.buffer(p, "momentum_buffer", p.shape) for p in whole])
+        if self.compile is not False and type(self) is Muon and bundle.plan is not None:
+            return self._update_compiled(params, grads, buffers, bundle, group)
         move_momentum(grads, buffers, group["momentum"], group["nesterov"], bundle.sources)
         self.prepare(bundle, group)
         bundle.run()
         self.transform(whole, bundle, group)
         self._apply(params, bundle, group)
+
+    def _update_compiled(self, params, grads, buffers, bundle: Bundle, group: dict) -> None:
+        """The same as one compiled function; new values of lr and decay compile nothing again."""
+        one = dict(dtype=params[0].dtype, device=params[0].device)
+        lr = torch.full((), float(group["lr"]), **one)
+        rate = torch.full((), decay_rate(group), **one)
+        update = compiled_update(tuple(sorted(self.compile.items())))
+        settings = group["momentum"], group["nesterov"], without_looking(bundle.plan)
+        update(params, grads, buffers, lr, rate, bundle.factor, *settings)
 
     def buffer(self, p: Tensor, name: str, shape: tuple) -> Tensor:
         """A parameter's state tensor, zeros at first, of the parameter's dtype and device."""
@@ -222,15 +239,29 @@ def check_parameter(optimizer: str, p: Tensor, half: bool = True) -> None:
 
 
 def check_hyperparameters(group: dict) -> None:
-    """Raises ValueError for the first hyperparameter that is out of range."""
-    if group["scale"] not in SCALES:
-        raise ValueError(f"scale: must be one of {', '.join(SCALES)}, not {group['scale']!r}")
-    if not 0 <= group["momentum"] < 1:
-        raise ValueError(f"momentum: must be in [0, 1), not {group['momentum']}")
+    """Raises ValueError for the first hyperparameter of a Muon group that is out of range."""
+    check_ranges(group)
     if not isinstance(group["ns_steps"], int) or group["ns_steps"] < 1:
         raise ValueError(f"ns_steps: must be a whole number ≥ 1, not {group['ns_steps']!r}")
-    for name in ("lr", "weight_decay"):
-        if not group[name] >= 0:
-            raise ValueError(f"{name}: must not be negative, not {group[name]}")
     if group["ns_coefficients"] != "exact":
         schedule(group["ns_coefficients"])
+
+
+def check_ranges(group: dict) -> None:
+    """Raises ValueError for a hyperparameter out of range, of those that optimizers share."""
+    if group.get("scale", "none") not in SCALES:
+        raise ValueError(f"scale: must be one of {', '.join(SCALES)}, not {group['scale']!r}")
+    for name in ("momentum", "beta2"):
+        if not 0 <= group.get(name, 0) < 1:
+            raise ValueError(f"{name}: must be in [0, 1), not {group[name]}")
+    for name in ("lr", "weight_decay", "eps"):
+        if not group.get(name, 0) >= 0:
+            raise ValueError(f"{name}: must not be negative, not {group[name]}")
+    if not group.get("threshold", 1) > 0:
+        raise ValueError(f"threshold: must be positive, not {group['threshold']}")
+
+
+def check_gradient(optimizer: str, grad: Tensor) -> None:
+    """Raises ValueError for a sparse gradient."""
+    if grad.is_sparse:
+        raise ValueError(f"{optimizer}: a sparse gradient is no matrix; give this to AdamW")

@@ -53,7 +53,7 @@ def shape_plan(
     rows, columns = G.shape[-2:]
     working = working_dtype(G, dtype)
     plan, given = schedule(coefficients), triples(coefficients, steps)
-    return make_plan(plan, given, rows, columns, working, look=G.is_cpu)
+    return make_plan(plan, given, rows, columns, working, on_cpu=G.is_cpu)
 
 
 def exact_polar_factor(G: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from muonlab.optim.muon import check_parameter
+from muonlab.optim.muon import check_gradient, check_parameter, check_ranges
 
 DEFAULTS = dict(
     betas=(0.95, 0.95),
@@ -39,6 +39,7 @@ class SOAP(Optimizer):
     def add_param_group(self, param_group: dict) -> None:
         super().add_param_group(param_group)
         group = self.param_groups[-1]
+        check_ranges(group)
         if not all(0 <= beta < 1 for beta in group["betas"]):
             raise ValueError(f"betas: must be in [0, 1), not {group['betas']}")
         if not isinstance(group["frequency"], int) or group["frequency"] < 1:
@@ -60,7 +61,8 @@ class SOAP(Optimizer):
         return loss
 
     def _update(self, p: Tensor, group: dict) -> None:
-        state, (beta1, beta2) = self.state[p], group["betas"]
+        check_gradient("SOAP", p.grad)
+        state, lr, (beta1, beta2) = self.state[p], float(group["lr"]), group["betas"]
         if not state:
             self._begin(p, group)
         state["step"] += 1
@@ -70,8 +72,8 @@ class SOAP(Optimizer):
         steps = int(state["step"])
         root = (state["second"] / (1 - beta2**steps)).sqrt_().add_(group["eps"])
         rotated = self._rotate(state["first"], state).div_(1 - beta1**steps).div_(root)
-        p.mul_(1 - group["lr"] * group["weight_decay"])
-        p.add_(self._rotate(rotated, state, back=True), alpha=-group["lr"])
+        p.mul_(1 - lr * group["weight_decay"])
+        p.add_(self._rotate(rotated, state, back=True), alpha=-lr)
         self._learn(grad, state, beta2, steps % group["frequency"] == 0)
 
     def _begin(self, p: Tensor, group: dict) -> None:
