@@ -149,7 +149,8 @@ def test_update_rms_matches_adamw():
 
 @pytest.mark.parametrize("dtype", [None, "bfloat16", "auto"])
 def test_resuming_is_bitwise(dtype):
-    shapes = SHAPES + LARGE
+    # Half precision is slow where it is emulated: without the largest there.
+    shapes = SHAPES + (LARGE if dtype is None else LARGE[1:])
     whole = parameters(shapes)
     expected = steps(Muon(whole, dtype=dtype), whole, range(5))
     first = parameters(shapes)

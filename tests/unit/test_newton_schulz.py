@@ -102,9 +102,10 @@ def test_singular_values_land_in_the_band(name, shape):
     assert landed.max() <= high + 0.01
 
 
-@pytest.mark.parametrize("aspect", [1, 4])
-def test_bfloat16_error_is_at_most_the_measured_one(aspect):
-    G = torch.randn(512, 512 * aspect, generator=torch.Generator().manual_seed(1))
+@pytest.mark.parametrize(("side", "aspect"), [(512, 1), (256, 4)])
+def test_bfloat16_error_is_at_most_the_measured_one(side, aspect):
+    """Half the measurement's side for the wide one: bfloat16 is slow where it is emulated."""
+    G = torch.randn(side, side * aspect, generator=torch.Generator().manual_seed(1))
     exact = newton_schulz(G, "exact")
     for name, errors in ERRORS.items():
         found = newton_schulz(G, name, TABLE_STEPS[name], dtype=torch.bfloat16)

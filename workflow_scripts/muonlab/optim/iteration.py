@@ -118,12 +118,14 @@ def cut(
 def tolerated(
     triples: tuple[Triple, ...], norm_factor: float, dtype: torch.dtype
 ) -> tuple[Triple, ...]:
-    """The triples, each polynomial's argument divided by up to 1.05 until `tolerates` agrees.
+    """The triples; in half precision each argument divided by up to 1.05 until `tolerates` agrees.
 
     `cans` sends singular values to 1.99 and what lies above 2.01 to infinity: in bfloat16 some
     gradients would diverge. Amsel et al. (arXiv 2505.16932, on finite precision) keep Polar
     Express safe with such a factor, which its published coefficients contain.
     """
+    if dtype not in HALF:
+        return triples
     for percent in range(6):
         s = 1 + percent / 100
         damped = tuple((a / s, b / s**3, c / s**5) for a, b, c in triples)
