@@ -19,8 +19,13 @@ include: "rules/inputs.smk"
 include: "rules/data.smk"
 include: "rules/train.smk"
 include: "rules/tune.smk"
+include: "rules/spectra.smk"
+include: "rules/curvature.smk"
+include: "rules/quantize.smk"
+include: "rules/statistics.smk"
 include: "rules/tables.smk"
 include: "rules/figures.smk"
+include: "rules/findings.smk"
 include: "rules/report.smk"
 
 
@@ -29,6 +34,7 @@ rule all:
     input:
         [study_results(study) for study in PLAN.studies],
         run_summaries(PLAN.studies),
+        measurements(PLAN.studies),
 
 
 rule tune:
@@ -60,6 +66,7 @@ for study in PLAN.studies:
         input:
             study_results(study),
             run_summaries([study]),
+            measurements([study]),
 
 
 onsuccess:

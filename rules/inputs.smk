@@ -5,9 +5,15 @@ runs are known.
 """
 
 import json
+from itertools import combinations
 
-TABLES = ["runs", "summary", "tuning"]
-FIGURES = ["learning_curves", "lr_sweep"]
+from muonlab.plan.arms import variables
+from muonlab.plan.measure import outcomes
+
+TABLES = ["runs", "summary", "tuning", "spectra", "curvature", "quantization"]
+TABLES += ["contrasts", "anova", "tukey"]
+FIGURES = ["learning_curves", "lr_sweep", "geometry", "spectra", "sharpness"]
+FIGURES += ["quantization", "quantization_error", "effects"]
 
 
 def study_tables(study):
@@ -29,6 +35,7 @@ def study_results(study):
         f"results/{study}/tuning/selection.json",
         *study_tables(study),
         *study_figures(study),
+        f"results/{study}/findings.md",
     ]
 
 
@@ -39,6 +46,12 @@ def run_data(wildcards):
 def tuning_runs(study):
     plan = PLAN.studies[study]
     return [(trial, seed, run) for arm in plan.arms for trial, seed, run in plan.tuning_runs(arm)]
+
+
+def selection_file(wildcards):
+    """The selection as an input of jobs whose params read it too. Named by its path alone, it would
+    be taken for a file that this invocation makes anew."""
+    return checkpoints.select.get(study=wildcards.study).output.selection
 
 
 def read_selection(study):
@@ -80,6 +93,17 @@ def run_summaries(studies):
     return summaries
 
 
+def measurements(studies):
+    """An input function for all that is measured on the reporting runs of the studies; targets name
+    these files for the same reason."""
+    return lambda wildcards: [
+        f"results/{study}/{folder}/{arm}/seed-{seed}.parquet"
+        for study in studies
+        for folder in ("spectra", "curvature", "quantized")
+        for arm, seed, _ in reporting_runs(study)
+    ]
+
+
 def run_records(study):
     """arm, seed and folder of each reporting run, as plain values for params."""
     return [{"arm": arm, "seed": seed, "run": run} for arm, seed, run in reporting_runs(study)]
@@ -116,9 +140,60 @@ def reporting_run(wildcards):
     )
 
 
-def matched_files(suffix):
-    """An input function for one file of each reporting run at matched loss."""
+def tuned_table(name):
+    """An input function for a table of jobs whose params read what tuning chose: they have to
+    wait for it, too."""
+
+    def table(wildcards):
+        read_selection(wildcards.study)
+        return f"results/{wildcards.study}/tables/{name}.csv"
+
+    return table
+
+
+def study_data(wildcards):
+    return f"results/data/{PLAN.studies[wildcards.study].data}"
+
+
+def measured_run():
+    """What every measurement of one reporting run reads, as named inputs.
+
+    The small files say whether the run changed; the tensors only have to be there.
+    """
+
+    def of_run(name):
+        return lambda wildcards: f"{reporting_run(wildcards)}/{name}"
+
+    def tensors(wildcards):
+        folder = reporting_run(wildcards)
+        return ancient(
+            [f"{folder}/snapshots", f"{folder}/updates", f"{folder}/weights.safetensors"]
+        )
+
+    return {
+        "config": of_run("config.json"),
+        "summary": of_run("summary.json"),
+        "tensors": tensors,
+        "matched": "results/{study}/matched/{arm}/seed-{seed}.json",
+        "digest": lambda wildcards: f"{study_data(wildcards)}/digest.json",
+    }
+
+
+def study_pairs(study):
+    """Every pair of arms, the later one first, and the variables in which its settings differ; what
+    tuning chooses is no variable."""
+    plan = PLAN.studies[study]
+    pairs = []
+    for b, a in combinations(plan.arms.values(), 2):
+        tuned = {field for arm in (a, b) for trial in arm.trials for field in trial.settings}
+        differing = variables(a.settings, b.settings, tuned=sorted(tuned))
+        pairs.append({"a": a.name, "b": b.name, "variables": differing})
+    return pairs
+
+
+def study_files(folder, suffix):
+    """An input function for one file of each reporting run in a folder of its study."""
     return lambda wildcards: [
-        f"results/{wildcards.study}/matched/{arm}/seed-{seed}.{suffix}"
+        f"results/{wildcards.study}/{folder}/{arm}/seed-{seed}.{suffix}"
         for arm, seed, _ in reporting_runs(wildcards.study)
     ]

@@ -15,7 +15,8 @@ def write_report():
     """Asks Snakemake for the report on this run's targets; a failure does not fail the run."""
     if not any(is_flagged(file, "report") for job in workflow.dag.jobs for file in job.output):
         return
-    command = [sys.executable, "-m", "snakemake", "--report", REPORT]
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(workflow.main_snakefile)]
+    command += ["--report", REPORT]
     if overlays:
         command += ["--configfile", *map(str, overlays)]
     if workflow.config_settings.config_args:

@@ -1,6 +1,6 @@
-"""Tables: runs, summary and tuning of each study, as CSV.
+"""Tables: runs, summary, tuning and measurements of each study, as CSV.
 
-Needs: the reporting runs and tuning's selection. Gives: results/<study>/tables/*.csv.
+Needs: the reporting runs, tuning's selection and what was measured. Gives: results/<study>/tables/*.csv.
 """
 
 
@@ -8,7 +8,7 @@ rule tabulate_runs:
     input:
         summaries=reporting_files("summary.json"),
         provenances=reporting_files("provenance.json"),
-        matched=matched_files("json"),
+        matched=study_files("matched", "json"),
     output:
         runs=report(
             "results/{study}/tables/runs.csv",
@@ -61,3 +61,84 @@ rule tabulate_tuning:
         "Tabulating the tuning of {wildcards.study}"
     script:
         "../workflow_scripts/tabulate_tuning.py"
+
+
+rule tabulate_spectra:
+    input:
+        records=study_files("spectra", "parquet"),
+    output:
+        table=report(
+            "results/{study}/tables/spectra.csv",
+            caption="captions/spectra_table.rst",
+            category="{study}",
+            subcategory="tables",
+            labels={"table": "spectra"},
+        ),
+    log:
+        "results/logs/tabulate_spectra/{study}.log",
+    conda:
+        "../envs/tables.yaml"
+    params:
+        job=lambda wildcards: job(
+            "tabulate_spectra.py",
+            study=study_context(wildcards.study),
+            runs=run_records(wildcards.study),
+        ),
+    message:
+        "Tabulating the spectra of {wildcards.study}"
+    script:
+        "../workflow_scripts/tabulate_spectra.py"
+
+
+rule tabulate_curvature:
+    input:
+        records=study_files("curvature", "parquet"),
+    output:
+        table=report(
+            "results/{study}/tables/curvature.csv",
+            caption="captions/curvature_table.rst",
+            category="{study}",
+            subcategory="tables",
+            labels={"table": "curvature"},
+        ),
+    log:
+        "results/logs/tabulate_curvature/{study}.log",
+    conda:
+        "../envs/tables.yaml"
+    params:
+        job=lambda wildcards: job(
+            "tabulate_curvature.py",
+            study=study_context(wildcards.study),
+            runs=run_records(wildcards.study),
+        ),
+    message:
+        "Tabulating the curvature of {wildcards.study}"
+    script:
+        "../workflow_scripts/tabulate_curvature.py"
+
+
+rule tabulate_quantization:
+    input:
+        records=study_files("quantized", "parquet"),
+    output:
+        table=report(
+            "results/{study}/tables/quantization.csv",
+            caption="captions/quantization_table.rst",
+            category="{study}",
+            subcategory="tables",
+            labels={"table": "quantization"},
+        ),
+    log:
+        "results/logs/tabulate_quantization/{study}.log",
+    conda:
+        "../envs/tables.yaml"
+    params:
+        job=lambda wildcards: job(
+            "tabulate_quantization.py",
+            study=study_context(wildcards.study),
+            runs=run_records(wildcards.study),
+        ),
+    message:
+        "Tabulating the quantization of {wildcards.study}"
+    script:
+        "../workflow_scripts/tabulate_quantization.py"

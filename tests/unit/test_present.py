@@ -15,6 +15,7 @@ from muonlab.present import curvature, effects, geometry, measured, quantization
 from muonlab.present import outcomes as present_outcomes
 from muonlab.present.records import read_curves
 from muonlab.present.style import save
+from muonlab.present.tables import write_csv
 
 SCHEMES, BITS = ["tensor_quantile", "channel_mse"], [8, 2]
 TENSORS = {
@@ -271,6 +272,16 @@ def test_compound_pairs_and_edges_are_marked():
     assert table.compound.all() and table.edge.all()
 
 
+def test_an_arm_alone_gives_tables_without_rows_that_can_be_read_back(tmp_path):
+    made = MadeUp(arms=("adamw",))
+    anova, tukey = present_outcomes.compare_all(made.values(), OUTCOMES, PLAN["contrasts"])
+    assert anova.p.isna().all() and len(tukey) == 0
+    write_csv(made.contrasts(), tmp_path / "contrasts.csv")
+    back = pd.read_csv(tmp_path / "contrasts.csv")
+    assert len(back) == 0 and {"arm_a", "d_z", "verdict", "left_out"} <= set(back)
+    plt.close(effects.effects_figure(back, OUTCOMES, made.study, alpha=0.05))
+
+
 def test_all_arms_at_once():
     made = MadeUp(arms=tuple(LABELS), unreached=[("muon", 1)])
     anova, tukey = present_outcomes.compare_all(made.values(), OUTCOMES, PLAN["contrasts"])
@@ -282,7 +293,6 @@ def test_all_arms_at_once():
 # ---------------------------------------------------------------- figures
 
 CASES = {
-    "two arms": {},
     "one seed": {"seeds": (1,)},
     "one arm": {"arms": ("adamw",)},
     "diverged": {"broken": [("muon", 1)]},
@@ -321,7 +331,7 @@ def test_a_figure_is_drawn_without_a_warning(name, case):
 
 def test_the_same_figure_gives_the_same_bytes(tmp_path):
     for name in ("a", "b"):
-        figure = figure_of(MadeUp(), "spectra")
+        figure = figure_of(MadeUp(), "geometry")
         save(figure, tmp_path / f"{name}.svg", tmp_path / f"{name}.png")
     for suffix in ("svg", "png"):
         assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()

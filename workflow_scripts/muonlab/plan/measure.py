@@ -1,4 +1,4 @@
-"""The `measure` section of a study: what is measured on its runs, and which outcomes it compares."""
+"""The `measure` section of a study: what is measured on its runs, what its arms are compared by."""
 
 from typing import Annotated, Literal
 

@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from muonlab.present.bands import band
 from muonlab.present.style import (
     MUTED,
     ArmStyle,
@@ -17,7 +18,6 @@ from muonlab.present.style import (
     study_notes,
     use_style,
 )
-from muonlab.statistics.intervals import mean_interval
 
 
 def learning_curves(curves: pd.DataFrame, study: dict, splits: dict) -> Figure:
@@ -91,17 +91,6 @@ def lr_sweep(selection: dict, study: dict) -> Figure:
     ]
     finish(figure, f"{study['title']}: learning-rate sweep", notes)
     return figure
-
-
-def band(axis: Axes, rows: pd.DataFrame, style: ArmStyle, x: pd.Series) -> None:
-    """Mean over seeds at each x as a line, its 95 % t interval as a band (n ≥ 2)."""
-    grouped = rows.value.groupby(x)
-    means = grouped.apply(lambda values: values.mean(skipna=False))
-    intervals = [mean_interval(values.to_numpy()) for _, values in grouped]
-    line = {key: value for key, value in style.items() if key != "marker"}
-    axis.plot(means.index, means.to_numpy(), **line)
-    low, high = ([getattr(interval, end) for interval in intervals] for end in ("low", "high"))
-    axis.fill_between(means.index, low, high, color=style.colour, alpha=0.18, linewidth=0)
 
 
 def _target_line(axis: Axes, target: float) -> None:

@@ -17,13 +17,19 @@ def snapshot_losses(
     return [(int(s), float(v)) for s, v in zip(table.step, table.value, strict=True)]
 
 
-def read_curves(runs: Sequence[dict], files: Sequence[str | Path]) -> pd.DataFrame:
-    """All metrics of the runs: arm, seed, step, split, metric, value. `runs[i]` (arm, seed) is the
-    run whose metrics stand in `files[i]`."""
-    frames = [
-        pd.read_parquet(file).assign(arm=run["arm"], seed=run["seed"])
-        for run, file in zip(runs, files, strict=True)
-    ]
+def read_curves(
+    runs: Sequence[dict], files: Sequence[str | Path], columns: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """The long-form records of all runs, and arm and seed before them. `runs[i]` (arm, seed) is the
+    run whose records stand in `files[i]`; `columns` are those to read, all by default."""
+    frames = []
+    for run, file in zip(runs, files, strict=True):
+        frame = pd.read_parquet(file, columns=columns)
+        frame.insert(0, "arm", run["arm"])
+        frame.insert(1, "seed", run["seed"])
+        # Stored once each, texts come back as categories, which differ from run to run.
+        texts = {name: str for name in frame if isinstance(frame[name].dtype, pd.CategoricalDtype)}
+        frames.append(frame.astype(texts))
     return pd.concat(frames, ignore_index=True)
 
 

@@ -11,10 +11,11 @@ def select_trials(trials: Sequence[dict], tuning: dict) -> dict:
     """The best trial of each arm, whether it lies on an edge of the grid, and the common loss.
 
     `trials`: one record for each arm, settings and seed, with the run's `final_loss` and
-    `best_loss` (null when not finite) and `diverged`. A trial's score is the mean over seeds of its
-    final or lowest loss (`tuning.score`); a trial with a diverged seed scores last. The common loss
-    is the highest, over arms and tuning seeds, of the lowest loss of the arm's best trial: every
-    arm reached it with every tuning seed. The target adds `tuning.loss_tolerance`. Raises UserError where all trials of an arm diverged.
+    `best_loss` (null when not finite) and `diverged`. A trial's score is the mean over seeds of
+    its final or lowest loss (`tuning.score`); a trial with a diverged seed scores last. The common
+    loss is the highest, over arms and tuning seeds, of the lowest loss of the arm's best trial:
+    every arm reached it with every tuning seed. The target adds `tuning.loss_tolerance`. Raises
+    UserError where all trials of an arm diverged.
     """
     arms = {}
     for arm in dict.fromkeys(trial["arm"] for trial in trials):

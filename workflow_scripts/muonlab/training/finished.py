@@ -22,7 +22,7 @@ class Point(NamedTuple):
 
 
 class FinishedRun:
-    """The run in `folder`, trained on the prepared data set in `data`, as `training.run` left it."""
+    """The run that `training.run` left in `folder`, trained on the prepared data set in `data`."""
 
     def __init__(self, folder: Path, data: Path):
         self.folder = folder

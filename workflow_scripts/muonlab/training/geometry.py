@@ -25,7 +25,6 @@ from torch import Tensor, nn
 
 from muonlab.io.columns import write_records
 from muonlab.measure.alignment import cosine, mean_cosine, singular_system
-from muonlab.measure.hessian import flat_vector
 from muonlab.measure.spectra import MIN_EIGENVALUES, spectrum_metrics
 
 COLUMNS = {
@@ -131,9 +130,9 @@ class GeometryMonitor:
         changes = {name: after[name].double() - before[name].double() for name in gradients}
         matrices = [name for names in self.groups.values() for name in names if name in gradients]
         cosines = [cosine(changes[name], gradients[name]) for name in matrices]
-        update, gradient = flat_vector(changes.values()), flat_vector(gradients.values())
+        update, gradient = _flat(changes), _flat(gradients)
         norm = torch.linalg.vector_norm(update)
-        size = torch.linalg.vector_norm(flat_vector(before.values()).double())
+        size = torch.linalg.vector_norm(_flat(before).double())
         whole = {
             "update_gradient_cosine": cosine(update, gradient),
             "frobenius_norm": norm,
@@ -180,6 +179,11 @@ class GeometryMonitor:
         self.records = [
             (step, kind, own) for (step, kind, _), own in zip(state["records"], values, strict=True)
         ]
+
+
+def _flat(state: State) -> Tensor:
+    """All tensors of `state` as one vector, in its order."""
+    return torch.cat([tensor.flatten() for tensor in state.values()])
 
 
 def _stack(state: State, names: Sequence[str]) -> Tensor:

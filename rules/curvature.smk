@@ -1,0 +1,31 @@
+"""Curvature: the Hessian of the loss on one fixed batch, at snapshots along each run.
+
+Needs: the reporting runs and their matched losses. Gives:
+results/<study>/curvature/<arm>/seed-<n>.parquet: top eigenvalues, trace, directional sharpness and
+density at the points start, matched and end, and all but the density along the trajectory.
+"""
+
+
+rule measure_curvature:
+    input:
+        **measured_run(),
+        # Nothing in the batch depends on the run: its images are there, and digest.json says which.
+        images=lambda wildcards: ancient(f"{study_data(wildcards)}/train.safetensors"),
+    output:
+        curvature="results/{study}/curvature/{arm}/seed-{seed}.parquet",
+    log:
+        "results/logs/measure_curvature/{study}/{arm}/seed-{seed}.log",
+    conda:
+        "../envs/measure.yaml"
+    threads: 1
+    resources:
+        mem_mb=2500,
+        gpu=0,
+    params:
+        job=lambda wildcards: job(
+            "measure_curvature.py", settings=PLAN.studies[wildcards.study].measure["curvature"]
+        ),
+    message:
+        "Measuring the curvature of {wildcards.study} {wildcards.arm} seed {wildcards.seed}"
+    script:
+        "../workflow_scripts/measure_curvature.py"

@@ -1,0 +1,28 @@
+"""Findings: what a study found, in sentences computed from its tables.
+
+Needs: the tables of contrasts and of the summary. Gives: results/<study>/findings.md.
+"""
+
+
+rule write_findings:
+    input:
+        contrasts="results/{study}/tables/contrasts.csv",
+        summary="results/{study}/tables/summary.csv",
+    output:
+        findings=report(
+            "results/{study}/findings.md",
+            caption="captions/findings.rst",
+            category="{study}",
+            subcategory="findings",
+            labels={"text": "findings"},
+        ),
+    log:
+        "results/logs/write_findings/{study}.log",
+    conda:
+        "../envs/tables.yaml"
+    params:
+        job=job("write_findings.py"),
+    message:
+        "Writing the findings of {wildcards.study}"
+    script:
+        "../workflow_scripts/write_findings.py"

@@ -1,0 +1,30 @@
+"""Quantization: each reporting run's weights in fewer bits, at matched loss and at the end.
+
+Needs: the reporting runs, their matched losses and the test images. Gives:
+results/<study>/quantized/<arm>/seed-<n>.parquet: accuracy and loss for each scheme and number of
+bits, and the error of each matrix.
+"""
+
+
+rule quantize:
+    input:
+        **measured_run(),
+        images=lambda wildcards: ancient(f"{study_data(wildcards)}/test.safetensors"),
+    output:
+        quantized="results/{study}/quantized/{arm}/seed-{seed}.parquet",
+    log:
+        "results/logs/quantize/{study}/{arm}/seed-{seed}.log",
+    conda:
+        "../envs/measure.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        gpu=0,
+    params:
+        job=lambda wildcards: job(
+            "quantize.py", settings=PLAN.studies[wildcards.study].measure["quantization"]
+        ),
+    message:
+        "Quantizing {wildcards.study} {wildcards.arm} seed {wildcards.seed}"
+    script:
+        "../workflow_scripts/quantize.py"

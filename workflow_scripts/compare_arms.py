@@ -1,0 +1,25 @@
+"""Compares the arms of a study on every outcome: contrasts, analysis of variance, Tukey."""
+
+from muonlab.io.logs import logged
+from muonlab.present.outcomes import compare, compare_all, outcome_values
+from muonlab.present.records import read_curves, read_jsons
+from muonlab.present.tables import write_csv
+
+with logged(snakemake.log[0]):
+    job = snakemake.params.job
+    values = outcome_values(
+        job["outcomes"],
+        job["runs"],
+        summaries=read_jsons(snakemake.input.summaries),
+        matched=read_jsons(snakemake.input.matched),
+        measured={
+            "spectra": read_curves(job["runs"], snakemake.input.spectra),
+            "curvature": read_curves(job["runs"], snakemake.input.curvature),
+            "quantized": read_curves(job["runs"], snakemake.input.quantized),
+        },
+    )
+    contrasts = compare(values, job["outcomes"], job["pairs"], job["study"], job["settings"])
+    anova, tukey = compare_all(values, job["outcomes"], job["settings"])
+    write_csv(contrasts, snakemake.output.contrasts)
+    write_csv(anova, snakemake.output.anova)
+    write_csv(tukey, snakemake.output.tukey)

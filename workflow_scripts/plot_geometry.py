@@ -1,0 +1,11 @@
+"""Draws the geometry of a study's runs over training."""
+
+from muonlab.io.logs import logged
+from muonlab.present.geometry import geometry_figure
+from muonlab.present.records import read_curves
+from muonlab.present.style import save
+
+with logged(snakemake.log[0]):
+    job = snakemake.params.job
+    records = read_curves(job["runs"], snakemake.input.records)
+    save(geometry_figure(records, job["study"]), snakemake.output.svg, snakemake.output.png)

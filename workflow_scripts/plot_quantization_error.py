@@ -1,0 +1,11 @@
+"""Draws the quantization error of a study's models by layer."""
+
+from muonlab.io.logs import logged
+from muonlab.present.quantization import error_figure
+from muonlab.present.records import read_curves
+from muonlab.present.style import save
+
+with logged(snakemake.log[0]):
+    job = snakemake.params.job
+    records = read_curves(job["runs"], snakemake.input.records)
+    save(error_figure(records, job["study"]), snakemake.output.svg, snakemake.output.png)

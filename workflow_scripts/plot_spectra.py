@@ -1,0 +1,11 @@
+"""Draws the singular values of a study's weights."""
+
+from muonlab.io.logs import logged
+from muonlab.present.records import read_curves
+from muonlab.present.spectra import spectra_figure
+from muonlab.present.style import save
+
+with logged(snakemake.log[0]):
+    job = snakemake.params.job
+    records = read_curves(job["runs"], snakemake.input.records)
+    save(spectra_figure(records, job["study"]), snakemake.output.svg, snakemake.output.png)

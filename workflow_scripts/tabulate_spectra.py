@@ -1,0 +1,11 @@
+"""Writes the spectra of a study's runs as means over seeds."""
+
+from muonlab.io.logs import logged
+from muonlab.present.measured import spectra_table
+from muonlab.present.records import read_curves
+from muonlab.present.tables import write_csv
+
+with logged(snakemake.log[0]):
+    job = snakemake.params.job
+    records = read_curves(job["runs"], snakemake.input.records)
+    write_csv(spectra_table(records, job["study"]), snakemake.output.table)
