@@ -51,7 +51,7 @@ def _basis(summary: pd.DataFrame) -> Iterator[str]:
         f"Data: {first.data}. Protocol: {first.protocol}. Seeds of each arm: {first.n}. "
         f"Chosen by tuning: {rates}."
     )
-    for arm in arms[arms.edge.fillna("").astype(bool)].itertuples():
+    for arm in arms[arms.edge.notna() & (arms.edge != "")].itertuples():
         yield f"**Warning:** {arm.label} rests on an edge of its tuning grid ({arm.edge})."
 
 

@@ -57,7 +57,7 @@ def spectra_figure(spectra: pd.DataFrame, study: dict) -> Figure:
     arm_legend(figure, axes[0][0])
     notes = study_notes(study)
     notes.insert(1, "thin lines instead of a band: the single runs, where there are only two")
-    finish(figure, f"{study['title']}: singular values of the weights", notes)
+    finish(figure, f"{study['title']}: weight spectra", notes)
     return figure
 
 
