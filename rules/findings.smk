@@ -6,8 +6,8 @@ Needs: the tables of contrasts and of the summary. Gives: results/<study>/findin
 
 rule write_findings:
     input:
-        contrasts="results/{study}/tables/contrasts.csv",
-        summary="results/{study}/tables/summary.csv",
+        contrasts=tuned_table("contrasts"),
+        summary=tuned_table("summary"),
     output:
         findings=report(
             "results/{study}/findings.md",

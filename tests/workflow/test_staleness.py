@@ -12,7 +12,7 @@ AFTER_TUNING = {"select": 1, "tabulate_tuning": 1, "plot_lr_sweep": 1}
 
 def test_an_edit_of_an_optimizer_trains_its_runs_again(finished):
     finished.edit(
-        "workflow_scripts/muonlab/optim/muon.py", "grads, 1 - momentum", "grads, 0.9 - momentum"
+        "workflow_scripts/muonlab/optim/muon.py", "grads, 1 - momentum", "grads, 1.0 - momentum"
     )
     outcome = finished.snakemake()
     assert outcome.code == 0, outcome.err
@@ -42,7 +42,9 @@ def test_an_edit_of_a_figure_draws_only_that_figure(finished):
 
 
 def test_a_comment_and_a_docstring_make_nothing(finished):
-    finished.edit("workflow_scripts/muonlab/optim/muon.py", "import math", "import math  # pi")
+    finished.edit(
+        "workflow_scripts/muonlab/optim/muon.py", "import torch\n", "import torch  # tensors\n"
+    )
     finished.edit("workflow_scripts/muonlab/training/loop.py", '"""The training', '"""A training')
     finished.edit("workflow_scripts/train.py", '"""Trains', '"""Really trains')
     assert finished.snakemake("-n").nothing_to_do
