@@ -85,13 +85,8 @@ def test_a_losing_rate_trains_only_itself(finished):
     finished.edit("tiny.yaml", "[0.003, 0.01]", "[0.00001, 0.003, 0.01]")
     outcome = finished.snakemake()
     assert outcome.code == 0, outcome.err
-    trained = outcome.finished
-    assert trained["train"] == 2, "one run for each arm"
-    expected = Counter(AFTER_TUNING | {"train": 2, "all": 1})
-    # Which rates lie on an edge has changed: the tables and figures that say so are made again.
-    told = Counter({"plot_learning_curves": 1, "tabulate_runs": 1})
-    assert expected - trained == Counter()
-    assert not trained - expected - told
+    # One run for each arm; the chosen rates are the highest before and after.
+    assert outcome.finished == Counter(AFTER_TUNING | {"train": 2, "all": 1})
 
 
 def test_a_new_seed_trains_only_that_seed(finished):
