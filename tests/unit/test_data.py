@@ -3,7 +3,10 @@
 import gzip
 import json
 import os
+import shutil
 import struct
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -190,3 +193,36 @@ def test_real_fashion_mnist(tmp_path):
     assert pixels.std() == pytest.approx(0.3530, abs=5e-5)
     labels = np.concatenate([parts["train"].labels, parts["validation"].labels])
     assert (np.bincount(labels) == 6_000).all()
+
+
+def fake_torchvision(monkeypatch, download):
+    module = types.ModuleType("torchvision.datasets")
+    module.FashionMNIST = download
+    monkeypatch.setitem(sys.modules, "torchvision", types.ModuleType("torchvision"))
+    monkeypatch.setitem(sys.modules, "torchvision.datasets", module)
+
+
+def test_without_a_folder_the_files_come_through_torchvision(folder, tmp_path, monkeypatch):
+    def download(root, download):
+        shutil.copytree(folder, Path(root) / "FashionMNIST" / "raw")
+
+    fake_torchvision(monkeypatch, download)
+    prepare("toy", fashion(folder) | {"folder": None}, tmp_path / "out")
+    assert len(load_split(tmp_path / "out" / "train.safetensors").labels) == 32
+
+
+def test_a_download_that_fails_is_one_sentence(folder, tmp_path, monkeypatch):
+    def download(root, download):
+        raise OSError("no route to host\nand more")
+
+    fake_torchvision(monkeypatch, download)
+    with pytest.raises(UserError, match="could not be downloaded .no route to host.; name a"):
+        prepare("toy", fashion(folder) | {"folder": None}, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_torchvision_that_does_not_import_is_one_sentence(folder, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchvision.datasets", None)
+    with pytest.raises(UserError, match="cannot be imported .*name a folder") as caught:
+        prepare("toy", fashion(folder) | {"folder": None}, tmp_path / "out")
+    assert "\n" not in str(caught.value)
