@@ -53,5 +53,4 @@ def job(script, **settings):
     Snakemake compares params as a set of texts without names, so that two equal values swapped
     would not be seen if they stood alone.
     """
-    # No job but training runs an optimizer, though a finished run is opened by modules that can.
-    return {"code": code_digest(SCRIPTS / script, OPTIMIZERS)} | settings
+    return {"code": code_digest(SCRIPTS / script)} | settings

@@ -5,6 +5,7 @@ runs are known.
 """
 
 import json
+from functools import cache
 from itertools import combinations
 
 from muonlab.plan.arms import variables
@@ -62,12 +63,19 @@ def read_selection(study):
 
 def reporting_runs(study):
     """(arm, seed, run) for each reporting run, with the settings that tuning chose."""
-    chosen = read_selection(study)["arms"]
+    arms = read_selection(study)["arms"]
+    chosen = tuple((arm, *arms[arm]["settings"].items()) for arm in PLAN.studies[study].arms)
+    return chosen_runs(study, chosen)
+
+
+@cache
+def chosen_runs(study, chosen):
+    """The runs of `reporting_runs`, named once: every job of a study asks for them."""
     plan = PLAN.studies[study]
     return [
         (arm, seed, run)
-        for arm in plan.arms
-        for seed, run in plan.reporting_runs(arm, chosen[arm]["settings"])
+        for arm, *settings in chosen
+        for seed, run in plan.reporting_runs(arm, dict(settings))
     ]
 
 

@@ -1,4 +1,5 @@
-"""From a run's config to its data, model, batches and optimizers."""
+"""From a run's config to its data, model and batches; what measures a finished run uses it too, and
+knows nothing of optimizers."""
 
 import json
 from collections.abc import Sequence
@@ -10,7 +11,6 @@ import torch
 from muonlab.data.batches import BatchOrder
 from muonlab.data.vision import load_split
 from muonlab.models.mlp import MLP
-from muonlab.optim.factory import OptimizerSet, build_optimizers
 from muonlab.training.evaluate import Images
 
 
@@ -62,7 +62,3 @@ def build_model(config: dict, facts: dict) -> MLP:
 
 def build_batches(config: dict, examples: int) -> BatchOrder:
     return BatchOrder(examples, config["training"]["batch_size"], *streams(config), "data")
-
-
-def build_run_optimizers(model: MLP, config: dict) -> OptimizerSet:
-    return build_optimizers(model, config["optimizer"])

@@ -10,9 +10,10 @@ from typing import TextIO
 import torch
 from torch.nn.functional import cross_entropy
 
+from muonlab.optim.factory import build_optimizers
 from muonlab.optim.routing import MovementCheck
 from muonlab.optim.schedules import lr_factor
-from muonlab.training.build import build_batches, build_model, build_run_optimizers
+from muonlab.training.build import build_batches, build_model
 from muonlab.training.checkpoint import Workspace
 from muonlab.training.evaluate import Images, evaluate
 from muonlab.training.geometry import GeometryMonitor, copy_of, gradients_of
@@ -67,7 +68,7 @@ class Trainer:
         self.config, self.splits, self.workspace, self.device = config, splits, workspace, device
         self.training = config["training"]
         self.model = build_model(config, facts).to(device)
-        self.optimizers = build_run_optimizers(self.model, config)
+        self.optimizers = build_optimizers(self.model, config["optimizer"])
         self.batches = build_batches(config, len(splits["train"]))
         self.total = self.training["epochs"] * self.batches.per_epoch
         self.metrics, self.clock = Metrics(), Clock()
