@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muonlab.io.errors import UserError
-from muonlab.plan.extension import extended, field_limits
+from muonlab.plan.extension import extended, field_limits, further_points
 from muonlab.plan.optimizers import OPTIMIZERS
 from muonlab.plan.search import grid_points, sobol_points
 from muonlab.plan.tpe import STARTUP, tpe_points
@@ -216,6 +216,19 @@ def test_grids_that_would_grow_unequally_are_refused_and_boxes_are_not():
         extended(spaces, {"muon": {"momentum": "high"}})
     boxes = {"adamw": spaces["adamw"], "muon": {"lr": LR, "momentum": [0.9, 0.95]}}
     assert len(extended(boxes, {"muon": {"momentum": "high"}})["muon"]["momentum"]["values"]) == 3
+
+
+def test_every_arm_gets_as_many_new_trials_and_keeps_its_old_ones():
+    boxes = {
+        "adamw": {"lr": LR, "weight_decay": {"low": 0.001, "high": 0.1}},
+        "muon": {"lr": LR, "momentum": {"low": 0.8, "high": 0.98}},
+    }
+    after = extended(boxes, {"muon": {"momentum": "high"}}, {"momentum": (0, 1)})
+    old = {arm: sobol_points(box, 8, seed=2) for arm, box in boxes.items()}
+    new = {arm: further_points(boxes[arm], after[arm], 8, 4, seed=2) for arm in boxes}
+    assert {arm: len(points) for arm, points in new.items()} == {"adamw": 4, "muon": 4}
+    assert old["adamw"] + new["adamw"] == sobol_points(boxes["adamw"], 12, seed=2)
+    assert all(0.98 < momentum <= 0.99 for momentum in values(new["muon"], "momentum"))
 
 
 # TPE.

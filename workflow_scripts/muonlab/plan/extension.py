@@ -13,12 +13,14 @@ from pydantic import BaseModel
 from muonlab.io.errors import UserError
 from muonlab.plan.search import (
     Choice,
+    Point,
     Range,
     Space,
     axes,
     grid_points,
     is_number,
     rounded,
+    sobol_points,
 )
 
 Limits = tuple[float, float]
@@ -39,9 +41,9 @@ def extended(
     `limits` are the (lowest, highest) values a field may have, (0, ∞) by default: what would pass a
     limit goes towards it instead, the distance falling by the same ratio (by half, for a range).
 
-    Lists of other values do not grow. The trials of a grown grid hold those of the old one; for a
-    grown range the new trials are `sobol_points(..., outside=old)`. UserError where the grids of
-    two arms would grow by different numbers of trials, as they do when only one has the field.
+    Lists of other values do not grow. The trials of a grown grid hold those of the old one; the new
+    trials of a box are `further_points`. UserError where the grids of two arms would grow by
+    different numbers of trials, as they do when only one has the field.
     """
     touched: dict[str, set[str]] = {}
     for found in edges.values():
@@ -56,6 +58,20 @@ def extended(
     }
     _check_equal(spaces, grown, place)
     return grown
+
+
+def further_points(
+    old: Space, new: Space, spent: int, n: int, seed: int, place: str = "box"
+) -> list[Point]:
+    """An arm's n new trials after its box `old`, with `spent` Sobol points of `seed`, became `new`.
+
+    They lie where the box has grown. The box of an arm that has none of the fields that grew
+    stays as it was, and goes on in its sequence: every arm gets the same number. UserError where
+    there are not so many points.
+    """
+    if axes(old, place) == axes(new, place):
+        return sobol_points(new, spent + n, seed, place=place)[spent:]
+    return sobol_points(new, n, seed, outside=old, place=place)
 
 
 def field_limits(model: type[BaseModel]) -> dict[str, Limits]:
