@@ -118,7 +118,7 @@ def sobol_stream(checked: Mapping[str, Range | Choice], seed: int) -> Iterator[P
 
     sampler = qmc.Sobol(len(checked), rng=stream_key(seed, "search", "sobol"))
     dimension = {field: i for i, field in enumerate(sorted(checked))}
-    size, seen = _size(checked), set()
+    most, seen = count_points(checked), set()
     for exponent in itertools.count(4):
         # 16, 16, 32, 64 …: the sequence is balanced at powers of two, and scipy draws it so.
         drawn = sampler.random_base2(max(4, exponent - 1))
@@ -129,7 +129,7 @@ def sobol_stream(checked: Mapping[str, Range | Choice], seed: int) -> Iterator[P
             if key(point.values()) not in seen:
                 seen.add(key(point.values()))
                 yield point
-        if len(seen) == size or sampler.num_generated >= MOST_DRAWS:
+        if len(seen) == most or sampler.num_generated >= MOST_DRAWS:
             return
 
 
@@ -188,7 +188,7 @@ def _choice(values: Any, place: str) -> Choice:
     return Choice(tuple(values))
 
 
-def _size(checked: Mapping[str, Range | Choice]) -> float:
+def count_points(checked: Mapping[str, Range | Choice]) -> float:
     """How many points there are; infinite where a range is not of integers."""
     return math.prod(
         len(axis.values)

@@ -16,6 +16,7 @@ from muonlab.plan.search import (
     Space,
     Value,
     axes,
+    count_points,
     is_number,
     key,
     sobol_stream,
@@ -62,6 +63,8 @@ def _asked(study: "optuna.Study", optuna, checked: dict[str, Range | Choice], tr
     """Points that are not in `tried`, as the study proposes them; ends when it finds no more."""
     distributions = {field: _distribution(optuna, axis) for field, axis in checked.items()}
     for _ in range(ASKS_PER_POINT * n):
+        if len(tried) == count_points(checked):
+            return
         # A point that was tried stays open, as a bad one, which drives the next one elsewhere.
         params = study.ask(distributions).params
         point = {field: _value(axis, params[field]) for field, axis in checked.items()}
