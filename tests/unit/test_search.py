@@ -89,6 +89,12 @@ def test_a_logarithmic_integer_range_draws_its_ends():
     assert sorted(values(points, "warmup")) == list(range(1, 10))
 
 
+def test_every_integer_is_drawn_as_often():
+    points = sobol_points({"ns_steps": {"low": 3, "high": 6}, "lr": LR}, 256, seed=0)
+    counts = np.bincount(values(points, "ns_steps"))[3:]
+    assert len(counts) == 4 and np.abs(counts - 64).max() <= 4
+
+
 def test_the_seed_and_the_fields_make_the_points_and_their_order_does_not():
     assert sobol_points(SPACE, 8, seed=1) != sobol_points(SPACE, 8, seed=2)
     turned = dict(reversed(SPACE.items()))

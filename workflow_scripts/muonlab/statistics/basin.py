@@ -127,9 +127,7 @@ def _reach(position: np.ndarray, row: np.ndarray, limit: float) -> tuple[float, 
         return float(position[-1]), True
     outer = int(above[0])
     inner = outer - 1
-    if np.isinf(row[outer]):
-        return float(position[inner]), False
-    share = (limit - row[inner]) / (row[outer] - row[inner])
+    share = (limit - row[inner]) / (row[outer] - row[inner])  # 0 towards a diverged run
     return float(position[inner] + share * (position[outer] - position[inner])), False
 
 
