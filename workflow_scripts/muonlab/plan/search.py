@@ -94,9 +94,9 @@ def sobol_points(
 ) -> list[Point]:
     """The first n different points of the scrambled Sobol sequence of `seed` over the space.
 
-    Owen's scrambling of Sobol's sequence, from scipy.stats.qmc. `outside` leaves out the points
-    that lie in that smaller space: the new trials of a space that has grown. UserError where the
-    space has too few different points.
+    scipy.stats.qmc's sequence, scrambled by random matrices and a digital shift. `outside` leaves
+    out the points that lie in that smaller space: the new trials of a space that has grown.
+    UserError where the space has too few different points.
     """
     checked = axes(space, place)
     inner = axes(outside, place) if outside is not None else None
