@@ -13,7 +13,9 @@ sys.path.append(str(SCRIPTS))
 
 from muonlab.data.sources import source_files
 from muonlab.io.errors import UserError
+from muonlab.plan.datasets import IMAGES, KINDS, TEXT
 from muonlab.plan.digest import code_digest
+from muonlab.plan.models import MODELS, READS
 from muonlab.plan.naming import RUN_PATTERN
 from muonlab.plan.optimizers import OPTIMIZERS as REGISTERED
 from muonlab.plan.runs import load_plan
@@ -31,20 +33,30 @@ except UserError as mistake:
 wildcard_constraints:
     study="|".join(PLAN.studies),
     dataset="|".join(PLAN.data),
+    # (?!) matches nothing: an empty constraint would be none.
+    images="|".join(PLAN.data_of_kind(IMAGES)) or "(?!)",
+    corpus="|".join(PLAN.data_of_kind(TEXT)) or "(?!)",
     arm=r"[a-z][a-z0-9_]*",
     run=RUN_PATTERN,
     seed=r"\d+",
 
 
-# AdamW trains what every other optimizer leaves: its code counts for all runs.
-OPTIMIZERS = frozenset(f"muonlab.optim.{name}" for name in REGISTERED if name != "adamw")
+# Of these modules a run uses its own ones. AdamW trains what every other optimizer leaves: its code
+# counts for all runs.
+OPTIMIZERS = {name: f"muonlab.optim.{name}" for name in REGISTERED if name != "adamw"}
+MODEL_CODE = {name: f"muonlab.models.{name}" for name in MODELS}
+DATA_CODE = {IMAGES: "muonlab.training.images", TEXT: "muonlab.training.language"}
+ALTERNATIVES = frozenset([*OPTIMIZERS.values(), *MODEL_CODE.values(), *DATA_CODE.values()])
 
 
 def train_job(run):
-    """The param of a training run: of the optimizers' code only its own one's counts."""
+    """The param of a training run: of the optimizers', models' and kinds of data's code only its
+    own counts."""
     config = PLAN.runs[run]
-    own = f"muonlab.optim.{config['optimizer']['name']}"
-    return {"code": code_digest(SCRIPTS / "train.py", OPTIMIZERS, own), "config": config}
+    model = config["model"]["name"]
+    own = [OPTIMIZERS.get(config["optimizer"]["name"]), MODEL_CODE[model], DATA_CODE[READS[model]]]
+    code = code_digest(SCRIPTS / "train.py", ALTERNATIVES, frozenset(filter(None, own)))
+    return {"code": code, "config": config}
 
 
 def job(script, **settings):

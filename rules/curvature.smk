@@ -9,8 +9,8 @@ density at the points start, matched and end, and all but the density along the 
 rule measure_curvature:
     input:
         **measured_run(),
-        # Nothing in the batch depends on the run: its images are there, and digest.json says which.
-        images=lambda wildcards: ancient(f"{study_data(wildcards)}/train.safetensors"),
+        # Nothing in the batch depends on the run: its data are there, and digest.json says which.
+        split=lambda wildcards: ancient(split_files(PLAN.studies[wildcards.study].data, ["train"])),
     output:
         curvature="results/{study}/curvature/{arm}/seed-{seed}.parquet",
     log:

@@ -67,16 +67,14 @@ def scaled(field: str, value: float, factor: float) -> float:
 
 
 def differences(a: ResolvedArm, b: ResolvedArm) -> list[str]:
-    """The variables in which two arms differ; what tuning chose for either is none."""
-    tuned = (a.tuned - a.fixed) | (b.tuned - b.fixed)
-    tuned -= a.fixed ^ b.fixed
-    factors = {
-        f"optimizer.{field}"
-        for field in a.factors | b.factors
-        if a.factors.get(field) != b.factors.get(field)
-    }
-    found = variables(a.settings, b.settings, tuned=tuned)
-    return [*found, *sorted(factors - set(found))]
+    """The variables in which two arms differ; what tuning chose for either is none, but a field
+    that one of them sets against its tuning is."""
+    tuned = a.tuned | b.tuned
+    changed = tuned & (a.fixed ^ b.fixed)
+    changed |= {f for f in a.factors | b.factors if a.factors.get(f) != b.factors.get(f)}
+    either = tuned - (a.fixed & b.fixed)
+    found = variables(a.settings, b.settings, tuned=either)
+    return [*found, *sorted({f"optimizer.{field}" for field in changed} - set(found))]
 
 
 def variables(a: dict, b: dict, tuned: Iterable[str] = ()) -> list[str]:

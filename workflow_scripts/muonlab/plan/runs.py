@@ -111,6 +111,10 @@ class Plan:
         """Names of the data sets that a study asks for."""
         return list(dict.fromkeys(study.data for study in self.studies.values()))
 
+    def data_of_kind(self, kind: str) -> list[str]:
+        """Names of the data sets of images, or of text."""
+        return [name for name, section in self.data.items() if KINDS[section["source"]] == kind]
+
     def place(self, *path: str) -> str:
         """A field as sentences about it start: the file that sets it, and its dotted path."""
         return f"{self.sources.of(path)}: {'.'.join(path)}"
