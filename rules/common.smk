@@ -49,14 +49,27 @@ DATA_CODE = {IMAGES: "muonlab.training.images", TEXT: "muonlab.training.language
 ALTERNATIVES = frozenset([*OPTIMIZERS.values(), *MODEL_CODE.values(), *DATA_CODE.values()])
 
 
+def own_code(config):
+    """The modules among the alternatives that a run with these settings uses."""
+    model = config["model"]["name"]
+    own = [OPTIMIZERS.get(config["optimizer"]["name"]), MODEL_CODE[model], DATA_CODE[READS[model]]]
+    return frozenset(filter(None, own))
+
+
 def train_job(run):
     """The param of a training run: of the optimizers', models' and kinds of data's code only its
     own counts."""
     config = PLAN.runs[run]
-    model = config["model"]["name"]
-    own = [OPTIMIZERS.get(config["optimizer"]["name"]), MODEL_CODE[model], DATA_CODE[READS[model]]]
-    code = code_digest(SCRIPTS / "train.py", ALTERNATIVES, frozenset(filter(None, own)))
+    code = code_digest(SCRIPTS / "train.py", ALTERNATIVES, own_code(config))
     return {"code": code, "config": config}
+
+
+def measuring_job(script, study, **settings):
+    """The param of a job that opens a study's runs: of the models' and kinds of data's code only
+    its own counts."""
+    arm = next(iter(PLAN.studies[study].arms.values()))
+    code = code_digest(SCRIPTS / script, ALTERNATIVES, own_code(arm.settings))
+    return {"code": code} | settings
 
 
 def job(script, **settings):

@@ -22,8 +22,10 @@ rule measure_curvature:
         mem_mb=2500,
         gpu=0,
     params:
-        job=lambda wildcards: job(
-            "measure_curvature.py", settings=PLAN.studies[wildcards.study].measure["curvature"]
+        job=lambda wildcards: measuring_job(
+            "measure_curvature.py",
+            wildcards.study,
+            settings=PLAN.studies[wildcards.study].measure["curvature"],
         ),
     message:
         "Measuring the curvature of {wildcards.study} {wildcards.arm} seed {wildcards.seed}"

@@ -21,8 +21,10 @@ rule quantize:
         mem_mb=2000,
         gpu=0,
     params:
-        job=lambda wildcards: job(
-            "quantize.py", settings=PLAN.studies[wildcards.study].measure["quantization"]
+        job=lambda wildcards: measuring_job(
+            "quantize.py",
+            wildcards.study,
+            settings=PLAN.studies[wildcards.study].measure["quantization"],
         ),
     message:
         "Quantizing {wildcards.study} {wildcards.arm} seed {wildcards.seed}"
