@@ -24,6 +24,11 @@ try:
     # Snakemake lists the overlays first and the file of the `configfile:` directive last.
     *overlays, base = workflow.configfiles
     PLAN = load_plan([base, *overlays], command_line=workflow.config_settings.config)
+    for study in PLAN.studies.values():
+        # Rounds of tuning that were proposed before: a job on a cluster reads these files anew.
+        for proposal in sorted(Path("results", study.name, "tuning").glob("round-*.json")):
+            study.add_trials(json.loads(proposal.read_text())["points"])
+            PLAN.runs.update(study.runs)
     SOURCE_FILES = {name: source_files(name, PLAN) for name in PLAN.data_used}
 except UserError as mistake:
     # Not a WorkflowError: it would add the place in this file, which is not where the mistake is.
@@ -39,6 +44,7 @@ wildcard_constraints:
     arm=r"[a-z][a-z0-9_]*",
     run=RUN_PATTERN,
     seed=r"\d+",
+    round=r"\d+",
 
 
 # Of these modules a run uses its own ones. AdamW trains what every other optimizer leaves: its code

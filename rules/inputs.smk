@@ -8,7 +8,7 @@ import json
 from functools import cache
 from itertools import combinations
 
-from muonlab.plan.arms import differences
+from muonlab.plan.arms import Trial, differences
 from muonlab.plan.measure import outcomes
 
 TABLES = ["runs", "summary", "tuning", "contrasts", "anova", "tukey"]
@@ -78,9 +78,54 @@ def run_data(wildcards):
     return f"results/data/{PLAN.runs[wildcards.run]['data']}"
 
 
-def tuning_runs(study):
+def tuning_runs(study, rounds=None):
+    """(trial, seed, run) for each tuning run of the first `rounds` rounds, by default of all; waits
+    for the rounds whose trials follow from earlier ones."""
     plan = PLAN.studies[study]
-    return [(trial, seed, run) for arm in plan.arms for trial, seed, run in plan.tuning_runs(arm)]
+    trials = {arm: list(first) for arm, first in plan.first.items()}
+    for number in range(2, (rounds or plan.rounds) + 1):
+        for arm, points in read_round(study, number)["points"].items():
+            trials[arm] += [Trial(arm, tuple(point.items())) for point in points]
+    return [row for arm in plan.arms for row in plan.tuning_runs(arm, trials[arm])]
+
+
+def read_round(study, number):
+    """The trials that a later round of tuning proposed; the plan learns of them, too."""
+    with checkpoints.propose.get(study=study, round=number).output.proposal.open() as file:
+        proposal = json.load(file)
+    PLAN.studies[study].add_trials(proposal["points"])
+    PLAN.runs.update(PLAN.studies[study].runs)
+    return proposal
+
+
+def search_spaces(study, rounds=None):
+    """The search space of each tuned arm, as wide as the last of these rounds made it."""
+    plan, last = PLAN.studies[study], rounds or plan_rounds(study)
+    if last > 1:
+        return read_round(study, last)["spaces"]
+    return {name: arm.space for name, arm in plan.arms.items() if arm.trials}
+
+
+def plan_rounds(study):
+    return PLAN.studies[study].rounds
+
+
+def tuned_optimizers(study):
+    """The name of each tuned arm's optimizer."""
+    arms = PLAN.studies[study].arms
+    return {name: arm.settings["optimizer"]["name"] for name, arm in arms.items() if arm.trials}
+
+
+def trial_records(study, rounds=None):
+    """Arm, settings, seed and run of each tuning run, as plain values for params."""
+    return [
+        {"arm": trial.arm, "settings": trial.settings, "seed": seed, "run": run}
+        for trial, seed, run in tuning_runs(study, rounds)
+    ]
+
+
+def trial_summaries(study, rounds=None):
+    return [f"results/runs/{run}/summary.json" for _, _, run in tuning_runs(study, rounds)]
 
 
 def selection_file(wildcards):

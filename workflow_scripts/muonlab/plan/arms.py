@@ -1,6 +1,5 @@
 """Arms: a base plus overrides, resolved to complete settings, one variable at a time."""
 
-import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -8,6 +7,8 @@ from muonlab.plan.models import MODELS
 from muonlab.plan.naming import flatten
 from muonlab.plan.optimizers import OPTIMIZERS
 from muonlab.plan.schema import Arm, Study
+from muonlab.plan.search import grid_points, sobol_points
+from muonlab.plan.tpe import STARTUP
 from muonlab.plan.training import Training
 from muonlab.plan.validate import Sources, check, did_you_mean, refuse
 
@@ -44,6 +45,7 @@ class ResolvedArm:
     base: str | None
     compound: bool
     settings: dict
+    space: dict
     trials: list[Trial]
     tuned_by: str
     tuned: frozenset[str]
@@ -131,13 +133,15 @@ class _Resolver:
                 refuse(self.sources, (*where, "base"), sentence, self.study.arms)
             base = self.arm(arm.base, (*above, name))
         settings = self._settings(arm, base, where)
-        trials = self._trials(name, arm, settings, where) if arm.tune else []
+        space = self._space(name, arm, settings, where) if arm.tune else {}
+        trials = self._trials(name, space) if arm.tune else []
         resolved = ResolvedArm(
             name=name,
             label=arm.label or name,
             base=arm.base,
             compound=arm.compound,
             settings=settings,
+            space=space,
             trials=trials,
             tuned_by=name if arm.tune else base.tuned_by,
             tuned=frozenset(trials[0].settings) if arm.tune else base.tuned,
@@ -220,22 +224,32 @@ class _Resolver:
             )
             refuse(self.sources, where, sentence)
 
-    def _trials(self, name: str, arm: Arm, settings: dict, where: tuple) -> list[Trial]:
-        """Every combination of the grid's values, each value checked as the optimizer's field."""
-        own = arm.grid is not None
-        grid = arm.grid if own else self.study.tuning.grid
-        where = (*where, "grid") if own else (*self.place, "tuning", "grid")
+    def _space(self, name: str, arm: Arm, settings: dict, where: tuple) -> dict:
+        """The arm's search space, each end and value of it checked as the optimizer's field."""
+        kind = "grid" if self.study.tuning.method == "grid" else "box"
+        own = getattr(arm, kind)
+        space = (self.study.tuning if own is None else arm).model_dump()[kind]
+        where = (*self.place, "tuning", kind) if own is None else (*where, kind)
         optimizer = settings["optimizer"]
-        for field, values in grid.items():
+        for field, axis in space.items():
             if field not in optimizer or field == "name" or isinstance(optimizer[field], dict):
                 sentence = f"is not a field of the optimizer of arm {name}"
                 refuse(self.sources, (*where, field), sentence, optimizer)
-            for value in values:
+            for value in [axis["low"], axis["high"]] if isinstance(axis, dict) else axis:
                 section = optimizer | {field: value}
                 model = OPTIMIZERS[optimizer["name"]]
                 check(model, section, self.sources, (*where, field), exactly=True)
-        points = itertools.product(*([(f, v) for v in values] for f, values in grid.items()))
-        return [Trial(name, point) for point in points]
+        return space
+
+    def _trials(self, name: str, space: dict) -> list[Trial]:
+        """The trials that are known before any is run."""
+        tuning = self.study.tuning
+        if tuning.method == "grid":
+            points = grid_points(space)
+        else:
+            first = tuning.trials if tuning.method == "sobol" else min(tuning.trials, STARTUP)
+            points = sobol_points(space, first, tuning.search_seed, place=f"arm {name}: box")
+        return [Trial(name, tuple(point.items())) for point in points]
 
 
 def _set_fields(arm: Arm) -> set[str]:

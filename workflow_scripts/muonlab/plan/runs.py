@@ -14,6 +14,7 @@ from muonlab.plan.models import MODELS, READS
 from muonlab.plan.naming import defaults_of, run_name
 from muonlab.plan.optimizers import OPTIMIZERS
 from muonlab.plan.schema import Config, Study
+from muonlab.plan.tpe import STARTUP
 from muonlab.plan.training import WATCHED, Training
 from muonlab.plan.validate import Sources, load_config, published, refuse
 
@@ -35,18 +36,41 @@ class StudyPlan:
 
     def __post_init__(self):
         """Enters every run that can be asked for into `runs`, whichever trial will be chosen."""
+        self.first = {name: list(arm.trials) for name, arm in self.arms.items()}
+        self._enter_runs()
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of tuning: the first, and those whose trials follow from earlier ones."""
+        if self.tuning["method"] != "tpe":
+            return 1 + self.tuning["extensions"]
+        later = max(0, self.tuning["trials"] - STARTUP)
+        return 1 + -(-later // self.tuning["batch"])
+
+    def add_trials(self, points: dict[str, list[dict[str, Value]]]) -> None:
+        """Adds the trials that a later round proposed for each arm; those known are left out."""
+        for arm, proposed in points.items():
+            known = {trial.point for trial in self.arms[arm].trials}
+            trials = [Trial(arm, tuple(point.items())) for point in proposed]
+            self.arms[arm].trials.extend(t for t in trials if t.point not in known)
+        self._enter_runs()
+
+    def _enter_runs(self) -> None:
         for arm, resolved in self.arms.items():
             self.tuning_runs(arm)
             for trial in self.arms[resolved.tuned_by].trials:
                 self.reporting_runs(arm, trial.settings)
                 self.robustness_runs(arm, trial.settings)
 
-    def tuning_runs(self, arm: str) -> list[tuple[Trial, int, str]]:
-        """(trial, seed, run) for every tuning run of `arm`; none where it is not tuned."""
+    def tuning_runs(
+        self, arm: str, trials: list[Trial] | None = None
+    ) -> list[tuple[Trial, int, str]]:
+        """(trial, seed, run) for every tuning run of `arm`, or of some of its trials; none where it
+        is not tuned."""
         resolved = self.arms[arm]
         return [
             (trial, seed, self._run(arm, resolved.optimizer(trial.settings), seed, "tuning"))
-            for trial in resolved.trials
+            for trial in (resolved.trials if trials is None else trials)
             for seed in self.tuning["seeds"]
         ]
 

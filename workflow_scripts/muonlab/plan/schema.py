@@ -15,28 +15,7 @@ from muonlab.plan.models import MLP, ModelConfig
 from muonlab.plan.optimizers import OptimizerConfig
 from muonlab.plan.section import Name, Section, Seed
 from muonlab.plan.training import Training
-
-
-class Tuning(Section):
-    """How each arm's settings are chosen before the reporting seeds are run."""
-
-    seeds: list[Seed] = Field(default=[1001, 1002, 1003], min_length=1)
-    """Seeds for tuning only; no reporting seed may be among them."""
-    grid: dict[str, list[float | int | bool | str]] = Field(
-        default={"lr": [1e-4, 5e-4, 1e-3, 5e-3, 1e-2, 5e-2]}, min_length=1
-    )
-    """Values of the optimizer's fields; every combination is one trial."""
-    score: Literal["final", "minimum"] = "final"
-    """Evaluation loss that ranks trials: at the end of training, or the lowest reached."""
-    loss_tolerance: float = Field(default=0.005, ge=0)
-    """Added to the common loss (the worst arm's best minimum) to give the matched-loss target."""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "Tuning":
-        for field, values in self.grid.items():
-            if not values or len(set(map(repr, values))) != len(values):
-                raise ValueError(f"grid.{field} must be a list of one or more different values")
-        return self
+from muonlab.plan.tuning import Box, Grid, Tuning, check_values
 
 
 class Arm(Section):
@@ -55,10 +34,18 @@ class Arm(Section):
     momentum, the distance from 1 is multiplied."""
     compound: bool = False
     """Declares that this arm changes more than one variable; its contrasts are marked so."""
-    grid: dict[str, list[float | int | bool | str]] | None = None
+    grid: Grid | None = None
     """This arm's own tuning grid; it must have as many trials as the study's."""
+    box: Box | None = None
+    """This arm's own ranges, where the study is tuned over a box."""
     label: str | None = None
     """Name in figures and tables; null takes the arm's key."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Arm":
+        check_values(self.grid or {}, "grid")
+        check_values(self.box or {}, "box")
+        return self
 
 
 class Robustness(Section):

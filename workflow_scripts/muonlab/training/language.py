@@ -1,6 +1,7 @@
 """Text as a run sees it: sequences of tokens, their loss, and evaluation over a split."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -8,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from muonlab.data.batches import evenly
+from muonlab.data.tokens import join, load_tokens
+from muonlab.data.windows import IGNORED, OverlappingWindows, Windows
 
-IGNORED = -100  # target of a position whose next token belongs to another document
 LOGITS = 2**26  # logits that an evaluation holds at a time, which bounds memory
 UNIT = "tokens"
 
@@ -68,3 +70,36 @@ class Text:
             "perplexity": math.exp(mean) if mean < 700 else math.inf,
             "accuracy": correct.item() / count.item(),
         }
+
+
+EVALUATION_SHARE = 0.1  # of overlapping windows, as their source held out
+
+
+def text_splits(
+    wanted: dict[str, list[str]], folder: Path, facts: dict, config: dict, device: str
+) -> dict[str, Text]:
+    """Each wanted name with the windows of its splits.
+
+    With `training.windows: overlapping`, a published source's fault, training and evaluation share
+    the windows that start at every token of their splits joined; the test split stays apart.
+    """
+    training, length = config["training"], config["model"]["context"]
+
+    def windows(name: str, splits: list[str]) -> Windows:
+        text = join([load_tokens(folder, split, facts) for split in splits])
+        return Windows(text.tokens, text.offsets, length, f"{folder.name}, {name}")
+
+    def overlapping(evaluation: bool) -> Windows:
+        splits = dict.fromkeys([*training["train_on"], training["evaluate_on"]])
+        text = join([load_tokens(folder, split, facts) for split in splits])
+        return OverlappingWindows(*text, length, EVALUATION_SHARE, evaluation, seed=0)
+
+    def of(name: str, splits: list[str]) -> Windows:
+        if training["windows"] == "disjoint" or name == "report":
+            return windows(name, splits)
+        return overlapping(evaluation=name != "train")
+
+    return {
+        name: Text(of(name, splits), facts["vocab"], training["mask_documents"], device)
+        for name, splits in wanted.items()
+    }
