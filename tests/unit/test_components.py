@@ -47,6 +47,15 @@ def test_norms_of_many_equal_values_do_not_drift():
     assert norm.item() == pytest.approx(value * math.sqrt(1.5e7), rel=1e-9)
 
 
+def test_a_large_tensor_is_measured_whole_in_whatever_layout():
+    # 1.05 million values: several pieces on the host, the last of them short.
+    tensor = torch.randn(1050, 1000, generator=torch.Generator().manual_seed(0))
+    norm = tensor.double().square().sum().sqrt().item()
+    found = tensor_norms([tensor[:3, :3], tensor, None, tensor.mT]).tolist()
+    corner = naive_norm(tensor[:3, :3])
+    assert found == pytest.approx([corner, norm, 0, norm], rel=1e-12)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("size", [3e38, 1e30, 1e-30, 1e-38])
 def test_squares_neither_overflow_nor_vanish(dtype, size):

@@ -68,7 +68,8 @@ class ComponentMonitor:
         self.layouts: list[list[tuple]] = []  # (component, layer, index, metric) of a record's tail
         self.records: list[tuple[int, int, Tensor]] = []  # step, layout, (3n + tail,)
         self.nonfinite: dict[int, Tensor] = {}  # step: (n, 4), where a count is not 0
-        self._before: tuple[list[Tensor], Tensor, Tensor | None] | None = None
+        self._copies: list[Tensor] | None = None
+        self._before: tuple[Tensor, Tensor | None] | None = None  # norms (2n,), counts
 
     def due(self, step: int) -> bool:
         return step % self.every == 0
@@ -84,7 +85,27 @@ class ComponentMonitor:
         if not norms.isfinite().all():
             pair = [nonfinite_counts(tensors) for tensors in (gradients, self.parameters)]
             counts = torch.cat(pair, dim=1)
-        self._before = ([p.detach().clone() for p in self.parameters], norms, counts)
+        self._before = (norms, counts)
+        self._copy()
+
+    def _copy(self) -> None:
+        """Keeps the weights as they are now."""
+        weights = [p.detach() for p in self.parameters]
+        if self._copies is None:
+            self._copies = [weight.clone() for weight in weights]
+        else:
+            torch._foreach_copy_(self._copies, weights)
+
+    def _change_norms(self) -> Tensor:
+        """Norms (n,) of what the weights have changed by since `_copy`."""
+        copies = self._copies
+        # Of the opposite sign, which a norm does not see.
+        torch._foreach_sub_(copies, [p.detach() for p in self.parameters])
+        if copies[0].device.type != "cpu":
+            # The host keeps the memory, since fresh pages cost it ten times the copying; a GPU
+            # gives it back to the activations of the steps between.
+            self._copies = None
+        return tensor_norms(copies)
 
     @torch.no_grad()
     def record(
@@ -100,11 +121,10 @@ class ComponentMonitor:
         """
         if self._before is None:
             raise ValueError(f"record: before_update was not called at step {step}")
-        (change, norms, counts), self._before = self._before, None
-        torch._foreach_sub_(change, [p.detach() for p in self.parameters])  # −ΔW, of ΔW's norm
+        (norms, counts), self._before = self._before, None
         labels, tail = _tail(watched or {}, whole or {}, norms.device)
         # Concatenation takes the widest type, float64.
-        self._keep(step, labels, torch.cat([norms, tensor_norms(change), *tail]))
+        self._keep(step, labels, torch.cat([norms, self._change_norms(), *tail]))
         if counts is not None:
             self.nonfinite[step] = counts
 
