@@ -18,8 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from muonlab.measure.stability import EXPLODING, VANISHING
+
 ALL = "all"  # the component's name in groups of all components
-VANISHING, EXPLODING = 1e-7, 1e3  # gradient norms under and over which a group is flagged
 PIECE = 2**18  # elements of a tensor that the host measures at a time
 KINDS = ("gradient", "weight")  # of tensors whose values that are not finite are counted
 
