@@ -185,13 +185,12 @@ def close_to(points, rows):
 def test_tensorboard_has_each_point_once_after_a_resume_and_after_publishing(tmp_path):
     pytest.importorskip("tensorboard")
     metrics, folder = some_metrics(), tmp_path / "events"
-    killed = EventLog.open(["tensorboard"], folder, CONFIG, "a run")
-    killed.replay(metric_scalars(metrics.rows[:9]))
+    with EventLog.open(["tensorboard"], folder, CONFIG, "a run") as earlier:
+        earlier.replay(metric_scalars(metrics.rows[:9]))  # beyond the checkpoint of row 6
     with EventLog.open(["tensorboard"], folder, CONFIG, "a run") as log:
         log.replay(metric_scalars(metrics.rows[:6]))
         log.replay(metric_scalars(metrics.rows[6:]))
     close_to(tensorboard_points(folder)[0], metrics.rows)
-    killed.close()
     write_events(["tensorboard"], folder, CONFIG, "a run", metric_scalars(metrics.rows))
     points, texts = tensorboard_points(folder)
     close_to(points, metrics.rows)

@@ -9,8 +9,8 @@ At step t, around the update that leads from W_t to W_{t+1}, `ComponentMonitor` 
     values of the whole run, under the component `all`: learning rate, the clipping's norm
 
 A record stays on the model's device as one vector until it is written. It costs one copy of the
-weights, four passes over them and two over the gradients; where the device is not the host, its
-only wait is for one bit, whether all norms are finite.
+weights, four passes over them and one over the gradients; on a GPU it waits for one bit only,
+whether all norms are finite.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -117,7 +117,8 @@ class ComponentMonitor:
         """The record of `step`, after the update that `before_update` was called before.
 
         `watched` has tensors of one value or of several, one for each expert or head, whose rows
-        then carry an index; `whole` has one value each. Raises ValueError without `before_update`.
+        then carry an index; `whole` has one value each; tensors are on the model's device. Raises
+        ValueError without `before_update`.
         """
         if self._before is None:
             raise ValueError(f"record: before_update was not called at step {step}")
