@@ -13,13 +13,7 @@ rule train:
         # The digest says whether the data changed; the splits themselves are too large to hash for
         # every run and only have to be there.
         digest=lambda wildcards: f"{run_data(wildcards)}/digest.json",
-        splits=lambda wildcards: ancient(
-            expand(
-                "{data}/{split}.safetensors",
-                data=run_data(wildcards),
-                split=["train", "validation", "test"],
-            )
-        ),
+        splits=lambda wildcards: ancient(split_files(PLAN.runs[wildcards.run]["data"])),
     output:
         config="results/runs/{run}/config.json",
         metrics="results/runs/{run}/metrics.parquet",

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from muonlab.io.errors import UserError
 from muonlab.plan.extension import extended, field_limits, further_points
 from muonlab.plan.optimizers import OPTIMIZERS
+from muonlab.plan.proposals import propose
 from muonlab.plan.search import grid_points, sobol_points
 from muonlab.plan.tpe import STARTUP, tpe_points
 
@@ -109,13 +110,21 @@ def test_a_small_space_gives_each_point_once_and_then_says_that_it_is_empty():
         sobol_points(space, 7, seed=0, place="my.yaml: box")
 
 
-def test_points_outside_the_old_box_are_new_and_in_the_new_one():
+def test_points_of_a_box_that_has_grown_are_new_and_in_the_new_part():
     old, new = {"lr": LR}, {"lr": LR | {"high": 3.0}}
-    points = sobol_points(new, 12, seed=3, outside=old)
+    points = further_points(old, new, sobol_points(old, 8, seed=3), 12, seed=3)
     assert all(0.1 < lr <= 3.0 for lr in values(points, "lr"))
-    assert points[:5] == sobol_points(new, 5, seed=3, outside=old)
-    with pytest.raises(UserError, match="has only 0 different new points"):
-        sobol_points({"n": {"low": 1, "high": 8}}, 1, seed=3, outside={"n": {"low": 1, "high": 8}})
+    assert points[:5] == further_points(old, new, [], 5, seed=3)
+    again = further_points(old, new, points, 5, seed=3)
+    assert not set(values(again, "lr")) & set(values(points, "lr"))
+
+
+def test_a_box_that_has_not_grown_goes_on_until_it_is_used_up():
+    space = {"ns_steps": {"low": 1, "high": 8}}
+    known = sobol_points(space, 5, seed=3)
+    assert known + further_points(space, space, known, 3, seed=3) == sobol_points(space, 8, seed=3)
+    with pytest.raises(UserError, match="my box: has only 3 different new points, and 4"):
+        further_points(space, space, known, 4, seed=3, place="my box")
 
 
 @pytest.mark.parametrize(
@@ -231,7 +240,7 @@ def test_every_arm_gets_as_many_new_trials_and_keeps_its_old_ones():
     }
     after = extended(boxes, {"muon": {"momentum": "high"}}, {"momentum": (0, 1)})
     old = {arm: sobol_points(box, 8, seed=2) for arm, box in boxes.items()}
-    new = {arm: further_points(boxes[arm], after[arm], 8, 4, seed=2) for arm in boxes}
+    new = {arm: further_points(boxes[arm], after[arm], old[arm], 4, seed=2) for arm in boxes}
     assert {arm: len(points) for arm, points in new.items()} == {"adamw": 4, "muon": 4}
     assert old["adamw"] + new["adamw"] == sobol_points(boxes["adamw"], 12, seed=2)
     assert all(0.98 < momentum <= 0.99 for momentum in values(new["muon"], "momentum"))
@@ -303,3 +312,28 @@ def test_a_space_that_is_used_up_and_a_trial_outside_of_it_are_refused(optuna):
     outside = [*history[:-1], (history[-1][0] | {"ns_steps": 9}, 1.0)]
     with pytest.raises(UserError, match="box.ns_steps: an earlier trial has 9, outside"):
         tpe_points(space, outside, 1, seed=1)
+
+
+# Rounds of tuning.
+
+
+def test_a_later_round_gives_every_arm_as_many_trials_though_one_box_alone_grew():
+    boxes = {
+        "adamw": {"lr": LR},
+        "muon": {"lr": LR, "momentum": {"low": 0.8, "high": 0.98, "log": False}},
+    }
+    arms = {arm: {"space": box, "edges": {}, "optimizer": arm} for arm, box in boxes.items()}
+    tuning = {"method": "sobol", "trials": 6, "search_seed": 5}
+    scored = {
+        arm: [{"settings": p, "score": 1.0} for p in sobol_points(box, 6, seed=5)]
+        for arm, box in boxes.items()
+    }
+    nothing = propose(arms, tuning, scored, 2)
+    assert nothing["points"] == {"adamw": [], "muon": []} and nothing["spaces"] == boxes
+    arms["muon"]["edges"] = {"momentum": "high"}
+    found = propose(arms, tuning, scored, 2)
+    assert found["spaces"]["adamw"] == boxes["adamw"]
+    assert found["spaces"]["muon"]["momentum"]["high"] == 0.99
+    for arm, points in found["points"].items():
+        known = [trial["settings"] for trial in scored[arm]]
+        assert len(points) == 6 and not [p for p in points if p in known]

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from muonlab.plan.extension import extended
+from muonlab.plan.extension import extended, further_points
 from muonlab.plan.search import grid_points, sobol_points
 from muonlab.statistics.best_of_k import best_of_k
 from muonlab.statistics.hypothesis_tests import paired_t
@@ -69,7 +69,7 @@ def test_a_box_without_the_best_rate_says_so_and_grows_to_hold_it(seed):
     assert edge == {"adamw": {}, "muon": {"lr": "high"}}
     wider = extended(boxes, edge)
     assert wider["adamw"] == wider["muon"] and wider["muon"]["lr"]["high"] > 1e-2
-    new = sobol_points(wider["muon"], 8, seed=1, outside=boxes["muon"])
+    new = further_points(boxes["muon"], wider["muon"], points, 8, seed=1)
     after = select_trials(study.trials(points + new), TUNING, wider)
     assert after["arms"]["muon"]["settings"] in new
     assert after["arms"]["adamw"]["settings"] in points

@@ -5,7 +5,7 @@ trials, over a narrower space.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -19,8 +19,10 @@ from muonlab.plan.search import (
     axes,
     grid_points,
     is_number,
+    key,
     rounded,
-    sobol_points,
+    sobol_stream,
+    take,
 )
 
 Limits = tuple[float, float]
@@ -61,17 +63,20 @@ def extended(
 
 
 def further_points(
-    old: Space, new: Space, spent: int, n: int, seed: int, place: str = "box"
+    old: Space, new: Space, known: Iterable[Point], n: int, seed: int, place: str = "box"
 ) -> list[Point]:
-    """An arm's n new trials after its box `old`, with `spent` Sobol points of `seed`, became `new`.
+    """An arm's n new trials after its box `old`, with the trials `known`, became `new`.
 
-    They lie where the box has grown. The box of an arm that has none of the fields that grew
-    stays as it was, and goes on in its sequence: every arm gets the same number. UserError where
-    there are not so many points.
+    The seed's first Sobol points where the box has grown. The box of an arm that has none of the
+    fields that grew stays as it was, and goes on in its sequence: every arm gets the same
+    number. UserError where there are not so many points.
     """
-    if axes(old, place) == axes(new, place):
-        return sobol_points(new, spent + n, seed, place=place)[spent:]
-    return sobol_points(new, n, seed, outside=old, place=place)
+    checked, inner = axes(new, place), axes(old, place)
+    tried = {key(point[field] for field in checked) for point in known}
+    fresh = (p for p in sobol_stream(checked, seed) if key(p.values()) not in tried)
+    if checked != inner:
+        fresh = (p for p in fresh if not all(inner[f].holds(v) for f, v in p.items()))
+    return take(fresh, n, place)
 
 
 def field_limits(model: type[BaseModel]) -> dict[str, Limits]:

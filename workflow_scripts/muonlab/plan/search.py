@@ -89,21 +89,13 @@ def grid_points(space: Space, place: str = "grid") -> list[Point]:
     ]
 
 
-def sobol_points(
-    space: Space, n: int, seed: int, outside: Space | None = None, place: str = "box"
-) -> list[Point]:
+def sobol_points(space: Space, n: int, seed: int, place: str = "box") -> list[Point]:
     """The first n different points of the scrambled Sobol sequence of `seed` over the space.
 
-    scipy.stats.qmc's sequence, scrambled by random matrices and a digital shift. `outside` leaves
-    out the points that lie in that smaller space: the new trials of a space that has grown.
-    UserError where the space has too few different points.
+    scipy.stats.qmc's sequence, scrambled by random matrices and a digital shift. UserError where
+    the space has too few different points.
     """
-    checked = axes(space, place)
-    inner = axes(outside, place) if outside is not None else None
-    points = sobol_stream(checked, seed)
-    if inner is not None:
-        points = (p for p in points if not all(inner[f].holds(v) for f, v in p.items()))
-    return take(points, n, place)
+    return take(sobol_stream(axes(space, place), seed), n, place)
 
 
 def sobol_stream(checked: Mapping[str, Range | Choice], seed: int) -> Iterator[Point]:

@@ -2,22 +2,19 @@
 
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TextIO
+from typing import Any, TextIO
 
 import torch
-from torch.nn.functional import cross_entropy
+from torch import Tensor
 
 from muonlab.optim.factory import build_optimizers
 from muonlab.optim.routing import MovementCheck
-from muonlab.optim.schedules import lr_factor
-from muonlab.training.build import build_batches, build_model
+from muonlab.training.build import build_model
 from muonlab.training.checkpoint import Workspace
-from muonlab.training.evaluate import Images, evaluate
+from muonlab.training.clock import Clock
 from muonlab.training.geometry import GeometryMonitor, copy_of, gradients_of
 from muonlab.training.record import Metrics
+from muonlab.training.update import Update
 
 MOVEMENT_UPDATES = 5  # updates after which every tensor that had a gradient must have moved
 
@@ -26,42 +23,18 @@ class Interrupted(Exception):
     """The run was asked to stop; its state is saved."""
 
 
-@dataclass
-class Clock:
-    """Seconds spent in updates, in looking at them (geometry), and in all, over all attempts; of
-    updates the processor time too."""
-
-    updates: float = 0.0
-    updates_cpu: float = 0.0
-    geometry: float = 0.0
-    total: float = 0.0
-
-    def __post_init__(self):
-        self._started = time.perf_counter() - self.total
-
-    def read(self) -> dict[str, float]:
-        self.total = time.perf_counter() - self._started
-        read = ("updates", "updates_cpu", "geometry", "total")
-        return {name: getattr(self, name) for name in read}
-
-    @contextmanager
-    def geometry_aside(self) -> Iterator[None]:
-        """Counts what is done inside as geometry, and takes it off the updates around it."""
-        started, started_cpu = time.perf_counter(), time.process_time()
-        yield
-        self.geometry += (spent := time.perf_counter() - started)
-        self.updates -= spent
-        self.updates_cpu -= time.process_time() - started_cpu
-
-
 class Trainer:
-    """One run from its config to its final weights, from the start or from a checkpoint."""
+    """One run from its config to its final weights, from the start or from a checkpoint.
+
+    `splits` are those of `build.build_splits`: objects with a length, `loss(model, indices)` and
+    `evaluate(model, examples)`.
+    """
 
     def __init__(
         self,
         config: dict,
         facts: dict,
-        splits: dict[str, Images],
+        splits: dict[str, Any],
         workspace: Workspace,
         device: str = "cpu",
     ):
@@ -69,13 +42,14 @@ class Trainer:
         self.training = config["training"]
         self.model = build_model(config, facts).to(device)
         self.optimizers = build_optimizers(self.model, config["optimizer"])
-        self.batches = build_batches(config, len(splits["train"]))
-        self.total = self.training["epochs"] * self.batches.per_epoch
+        self.update = Update(config, self.model, self.optimizers, splits["train"], device)
+        self.total = self.update.total
         self.metrics, self.clock = Metrics(), Clock()
         self.geometry: GeometryMonitor | None = None
-        if config["phase"] == "reporting":
+        if self.training.get("geometry_every"):
             every = self.training["geometry_every"]
             self.geometry = GeometryMonitor(self.model, self.model.components(), every)
+        self.keeps_updates = config["phase"] == "reporting"
         self.step = 0
         self.stopped_at: int | None = None
         self.stop_requested = False
@@ -124,11 +98,12 @@ class Trainer:
                     last_save = time.monotonic()
                 self._watch()
                 self._updates(self._next_stop(), movement)
+                bar.set_postfix(self._postfix(), refresh=False)
                 bar.update(self.step - bar.n)
         if self.stopped_at is None:
             self._watch(at_end=True)
             if "report" in self.splits:
-                self.metrics.add(self.step, "report", **evaluate(self.model, self.splits["report"]))
+                self.metrics.add(self.step, "report", **self._evaluate("report", None))
             if self.geometry is not None:
                 self.geometry.finish(self.step, copy_of(self.model))
 
@@ -143,77 +118,84 @@ class Trainer:
         """Evaluates and takes a snapshot where they are due."""
         if self.step % self.training["eval_every"] == 0 or at_end:
             split = self.training["evaluate_on"]
-            values = evaluate(self.model, self.splits[split])
+            values = self._evaluate(split, self.training["evaluation_examples"])
             self.metrics.add(self.step, split, **values)
             if not math.isfinite(values["loss"]):
                 self.stopped_at = self.step
         if self._snapshot_due() or at_end:
             self.workspace.snapshot(self.step, self.model)
 
+    def _evaluate(self, split: str, examples: int | None) -> dict[str, float]:
+        with self.update.autocast():
+            return self.splits[split].evaluate(self.model, examples)
+
     def _snapshot_due(self) -> bool:
         return self.step % self.training["snapshot_every"] == 0
 
     def _updates(self, until: int, movement: MovementCheck | None) -> None:
-        """Updates up to `until`; the loss of the first batch is recorded where that is due."""
-        started, started_cpu = time.perf_counter(), time.process_time()
-        first, loss = self.step, None
-        while self.step < until and not self.stop_requested and self.stopped_at is None:
-            batch_loss = self._update()
-            loss = batch_loss if loss is None else loss
-            if movement is not None and self.step <= MOVEMENT_UPDATES:
-                movement.observe(self.model)
-                if self.step == min(MOVEMENT_UPDATES, self.total):
-                    movement.verify(self.model)
-        if loss is not None and first % self.training["log_every"] == 0:
-            value = loss.item()
-            self.metrics.add(first, "train", loss=value)
-            if not math.isfinite(value):
-                self.stopped_at = first
-        self.clock.updates += time.perf_counter() - started
-        self.clock.updates_cpu += time.process_time() - started_cpu
+        """Updates up to `until`; the first of them is recorded where that is due."""
+        first = self.step
+        with self.clock.stretch() as made:
+            while self.step < until and not self.stop_requested and self.stopped_at is None:
+                self._update(first)
+                if movement is not None and self.step <= MOVEMENT_UPDATES:
+                    movement.observe(self.model)
+                    if self.step == min(MOVEMENT_UPDATES, self.total):
+                        movement.verify(self.model)
+            made[0] = self.step - first
 
-    def _update(self) -> torch.Tensor:
-        """One update; returns the loss of its batch, before the update."""
-        indices = torch.from_numpy(self.batches.indices(self.step)).to(self.device)
-        pixels, labels = self.splits["train"].batch(indices)
-        loss = cross_entropy(self.model(pixels), labels)
-        self.optimizers.zero_grad()
-        loss.backward()
-        self.optimizers.set_lr_factor(
-            lr_factor(
-                self.step,
-                self.total,
-                self.training["schedule"],
-                self.training["warmup_steps"],
-                self.training["final_lr_fraction"],
-            )
-        )
-        if self.geometry is None:
-            self.optimizers.step()
-            self.step += 1
+    def _update(self, first: int) -> None:
+        """One update; at the first of a stretch its loss and gradient are written down."""
+        loss = self.update.gradients(self.step)
+        logged = self.step == first and first % self.training["log_every"] == 0
+        norm = self.update.clip()
+        if logged:
+            norm = self.update.gradient_norm() if norm is None else norm
+            self._log(loss, norm)
+        if self.geometry is None and not self.keeps_updates:
+            self._step()
         else:
-            self._observed_step(self.geometry)
-        return loss.detach()
+            self._observed_step()
 
-    def _observed_step(self, geometry: GeometryMonitor) -> None:
+    def _log(self, loss: Tensor, norm: Tensor) -> None:
+        value, gradient = torch.stack([loss.float(), norm.float()]).tolist()
+        factor = self.update.lr_factor(self.step)
+        self.metrics.add(self.step, "train", loss=value, gradient_norm=gradient, lr_factor=factor)
+        if not math.isfinite(value):
+            self.stopped_at = self.step
+
+    def _step(self) -> None:
+        with self.clock.stepping():
+            self.update.apply(self.step)
+        self.step += 1
+
+    def _observed_step(self) -> None:
         """One step of the optimizers, measured where that is due, and kept where a snapshot is:
         the snapshot at step t has beside it the update that led there, W_t − W_{t−1}."""
-        due = geometry.due(self.step)
-        self.step += 1
-        keep = self._snapshot_due() or self.step == self.total
+        due = self.geometry is not None and self.geometry.due(self.step)
+        following = self.step + 1
+        last = following == self.total
+        keep = self.keeps_updates and (following % self.training["snapshot_every"] == 0 or last)
         if not (due or keep):
-            self.optimizers.step()
+            self._step()
             return
-        with self.clock.geometry_aside():
+        with self.clock.aside():
             before = copy_of(self.model)
-        self.optimizers.step()
-        with self.clock.geometry_aside():
+        self._step()
+        with self.clock.aside():
             after = copy_of(self.model)
             if due:
-                geometry.record(self.step - 1, before, after, gradients_of(self.model))
+                self.geometry.record(self.step - 1, before, after, gradients_of(self.model))
             if keep:
                 update = {name: after[name] - before[name] for name in after}
                 self.workspace.keep_update(self.step, update)
+
+    def _postfix(self) -> dict[str, str]:
+        """The last loss and the speed, for the progress bar."""
+        losses = self.metrics.series("train", "loss")
+        spent, made = self.clock.updates, sum(count for count, *_ in self.clock.chunks)
+        speed = self.update.tokens(made) / spent if spent else 0.0
+        return {"loss": f"{losses[-1][1]:.4f}" if losses else "–", "per second": f"{speed:,.0f}"}
 
 
 def _bar(progress: TextIO | None, start: int, total: int):

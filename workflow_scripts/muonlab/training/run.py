@@ -43,6 +43,8 @@ def train_run(
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("train: a GPU was asked for (resource gpu), and torch sees none")
+    if config["training"]["compile"] and device != "cuda":
+        raise UserError("training.compile: is for GPUs, and the run is on a CPU; set it to false")
     torch.set_num_threads(threads)
     facts = json.loads((data / "digest.json").read_text())
     workspace_folder = folder.with_name(folder.name + ".partial")
@@ -95,8 +97,10 @@ def _publish(
 
 def _provenance(trainer: Trainer, facts: dict, code: str, mark: str, threads: int) -> dict:
     clock = trainer.clock.read()
-    epochs = max(trainer.step, 1) / trainer.batches.per_epoch
+    epochs = max(trainer.step, 1) / trainer.update.per_epoch
+    step_seconds, step_cpu_seconds = trainer.clock.step_seconds()
     cuda = trainer.device == "cuda"
+    tokens = trainer.update.tokens(trainer.step)
     return {
         "stamp": mark,
         "code_digest": code,
@@ -108,7 +112,13 @@ def _provenance(trainer: Trainer, facts: dict, code: str, mark: str, threads: in
         "python": platform.python_version(),
         "seconds": clock["total"],
         "seconds_in_updates": clock["updates"],
-        "seconds_in_geometry": clock["geometry"],
+        "seconds_in_watching": clock["watching"],
+        # On a GPU the optimizers' kernels run on after their calls return.
+        "seconds_in_optimizer": None if cuda else clock["optimizer"],
+        "step_seconds": step_seconds,
+        "step_cpu_seconds": step_cpu_seconds,
+        "tokens": tokens,
+        "tokens_per_second": tokens / clock["updates"] if clock["updates"] else None,
         "seconds_per_epoch": clock["updates"] / epochs,
         "cpu_seconds_per_epoch": clock["updates_cpu"] / epochs,
         "peak_host_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
