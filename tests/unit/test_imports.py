@@ -11,12 +11,12 @@ LIBRARY = Path(__file__).parents[2] / "workflow_scripts" / "muonlab"
 # What each room may import besides itself.
 ALLOWED = {
     "io": set(),
-    "plan": {"io"},
+    "plan": {"io", "streams"},
     "data": {"io", "streams"},
     "models": {"streams"},
     "optim": set(),
     "measure": set(),
-    "statistics": {"io"},
+    "statistics": {"io", "streams"},
     "present": {"io", "statistics"},
     "training": {"io", "streams", "data", "models", "optim", "measure"},
 }

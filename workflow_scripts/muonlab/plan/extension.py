@@ -13,12 +13,14 @@ from pydantic import BaseModel
 from muonlab.io.errors import UserError
 from muonlab.plan.search import (
     Choice,
+    Point,
     Range,
     Space,
     axes,
     grid_points,
     is_number,
     rounded,
+    sobol_points,
 )
 
 Limits = tuple[float, float]
@@ -39,9 +41,9 @@ def extended(
     `limits` are the (lowest, highest) values a field may have, (0, ∞) by default: what would pass a
     limit goes towards it instead, the distance falling by the same ratio (by half, for a range).
 
-    Lists of other values do not grow. The trials of a grown grid hold those of the old one; for a
-    grown range the new trials are `sobol_points(..., outside=old)`. UserError where the grids of
-    two arms would grow by different numbers of trials, as they do when only one has the field.
+    Lists of other values do not grow. The trials of a grown grid hold those of the old one; the new
+    trials of a box are `further_points`. UserError where the grids of two arms would grow by
+    different numbers of trials, as they do when only one has the field.
     """
     touched: dict[str, set[str]] = {}
     for found in edges.values():
@@ -56,6 +58,20 @@ def extended(
     }
     _check_equal(spaces, grown, place)
     return grown
+
+
+def further_points(
+    old: Space, new: Space, spent: int, n: int, seed: int, place: str = "box"
+) -> list[Point]:
+    """An arm's n new trials after its box `old`, with `spent` Sobol points of `seed`, became `new`.
+
+    They lie where the box has grown. The box of an arm that has none of the fields that grew
+    stays as it was, and goes on in its sequence: every arm gets the same number. UserError where
+    there are not so many points.
+    """
+    if axes(old, place) == axes(new, place):
+        return sobol_points(new, spent + n, seed, place=place)[spent:]
+    return sobol_points(new, n, seed, outside=old, place=place)
 
 
 def field_limits(model: type[BaseModel]) -> dict[str, Limits]:
@@ -88,15 +104,13 @@ def _grown(axis: Range | Choice, sides: set[str], limits: Limits) -> dict[str, A
 def _next(ordered: list[float], limits: Limits) -> float:
     """The value that follows the last two of `ordered`, which rise or fall."""
     before, last = ordered[-2:]
-    limit = limits[last > before]
+    rising = last > before
+    limit = limits[rising]
     steps = {b - a for a, b in zip(ordered, ordered[1:], strict=False)}
     integers = all(isinstance(value, int) for value in ordered)
-    even = integers and len(steps) == 1
-    if even or before <= 0 or last <= 0:
-        value = last + (last - before)
-    else:
-        value = last * (last / before)
-    if not _within(value, last, limit):
+    by_ratio = min(before, last) > 0 and not (integers and len(steps) == 1)
+    value = last * (last / before) if by_ratio else last + (last - before)
+    if not _stops_before(limit, value, rising):
         return _nearer(limit, last, (limit - last) / (limit - before), integers)
     return round(value) if integers else rounded(value)
 
@@ -112,7 +126,9 @@ def _grown_range(axis: Range, sides: set[str], limits: Limits) -> dict[str, Any]
             half = (axis.high - axis.low) / 2
             value = end + half if side == "high" else end - half
         value = max(1, round(value)) if axis.integer else rounded(value)
-        ends[side] = value if _within(value, end, limit) else _nearer(limit, end, 0.5, axis.integer)
+        if not _stops_before(limit, value, side == "high"):
+            value = _nearer(limit, end, 0.5, axis.integer)
+        ends[side] = value
     return {
         "low": min(ends["low"], axis.low),
         "high": max(ends["high"], axis.high),
@@ -120,9 +136,8 @@ def _grown_range(axis: Range, sides: set[str], limits: Limits) -> dict[str, Any]
     }
 
 
-def _within(value: float, last: float, limit: float) -> bool:
-    """Whether `value`, on the way from `last` to `limit`, stops before it."""
-    return value < limit if limit > last else value > limit
+def _stops_before(limit: float, value: float, rising: bool) -> bool:
+    return value < limit if rising else value > limit
 
 
 def _nearer(limit: float, last: float, ratio: float, integer: bool) -> float:

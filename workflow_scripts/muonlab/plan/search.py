@@ -94,9 +94,9 @@ def sobol_points(
 ) -> list[Point]:
     """The first n different points of the scrambled Sobol sequence of `seed` over the space.
 
-    Owen's scrambling of Sobol's sequence, from scipy.stats.qmc. `outside` leaves out the points
-    that lie in that smaller space: the new trials of a space that has grown. UserError where the
-    space has too few different points.
+    scipy.stats.qmc's sequence, scrambled by random matrices and a digital shift. `outside` leaves
+    out the points that lie in that smaller space: the new trials of a space that has grown.
+    UserError where the space has too few different points.
     """
     checked = axes(space, place)
     inner = axes(outside, place) if outside is not None else None
@@ -118,7 +118,7 @@ def sobol_stream(checked: Mapping[str, Range | Choice], seed: int) -> Iterator[P
 
     sampler = qmc.Sobol(len(checked), rng=stream_key(seed, "search", "sobol"))
     dimension = {field: i for i, field in enumerate(sorted(checked))}
-    size, seen = _size(checked), set()
+    most, seen = count_points(checked), set()
     for exponent in itertools.count(4):
         # 16, 16, 32, 64 …: the sequence is balanced at powers of two, and scipy draws it so.
         drawn = sampler.random_base2(max(4, exponent - 1))
@@ -129,7 +129,7 @@ def sobol_stream(checked: Mapping[str, Range | Choice], seed: int) -> Iterator[P
             if key(point.values()) not in seen:
                 seen.add(key(point.values()))
                 yield point
-        if len(seen) == size or sampler.num_generated >= MOST_DRAWS:
+        if len(seen) == most or sampler.num_generated >= MOST_DRAWS:
             return
 
 
@@ -188,7 +188,7 @@ def _choice(values: Any, place: str) -> Choice:
     return Choice(tuple(values))
 
 
-def _size(checked: Mapping[str, Range | Choice]) -> float:
+def count_points(checked: Mapping[str, Range | Choice]) -> float:
     """How many points there are; infinite where a range is not of integers."""
     return math.prod(
         len(axis.values)

@@ -16,6 +16,7 @@ from muonlab.plan.search import (
     Space,
     Value,
     axes,
+    count_points,
     is_number,
     key,
     sobol_stream,
@@ -36,7 +37,7 @@ def tpe_points(
     seed: int,
     place: str = "box",
 ) -> list[Point]:
-    """The next n points of the space, given the (settings, score) of earlier trials; lower is better.
+    """The next n points of the space, given (settings, score) of earlier trials; lower is better.
 
     Multivariate TPE (Bergstra et al. 2011; optuna's TPESampler) with the constant liar: a point
     of this batch counts as a bad one for those after it, so that they spread. A score that is
@@ -62,6 +63,8 @@ def _asked(study: "optuna.Study", optuna, checked: dict[str, Range | Choice], tr
     """Points that are not in `tried`, as the study proposes them; ends when it finds no more."""
     distributions = {field: _distribution(optuna, axis) for field, axis in checked.items()}
     for _ in range(ASKS_PER_POINT * n):
+        if len(tried) == count_points(checked):
+            return
         # A point that was tried stays open, as a bad one, which drives the next one elsewhere.
         params = study.ask(distributions).params
         point = {field: _value(axis, params[field]) for field, axis in checked.items()}
