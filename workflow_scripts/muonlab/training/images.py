@@ -12,12 +12,12 @@ from muonlab.data.batches import evenly
 from muonlab.data.vision import load_split
 
 CHUNK = 4096  # images at a time, which bounds memory
-UNIT = "images"
 
 
 class Images:
     """A split on a device: pixels as bytes (n, pixels), scaled to [0, 1] when they are used."""
 
+    unit = "images"
     tokens_per_example = 1
 
     def __init__(self, images: Tensor, labels: Tensor, pixel_max: int, device: str):

@@ -13,7 +13,6 @@ from muonlab.data.tokens import join, load_tokens
 from muonlab.data.windows import IGNORED, OverlappingWindows, Windows
 
 LOGITS = 2**26  # logits that an evaluation holds at a time, which bounds memory
-UNIT = "tokens"
 
 
 class Text:
@@ -22,6 +21,8 @@ class Text:
     `windows` has a length, a `length` in tokens, and `batch(indices)` giving inputs, targets and
     documents, each (batch, length), as numpy arrays.
     """
+
+    unit = "tokens"
 
     def __init__(self, windows, vocab: int, mask_documents: bool, device: str):
         self.windows, self.vocab = windows, vocab

@@ -2,6 +2,7 @@
 
 import math
 import time
+from contextlib import nullcontext
 from typing import Any, TextIO
 
 import torch
@@ -12,7 +13,10 @@ from muonlab.optim.routing import MovementCheck
 from muonlab.training.build import build_model
 from muonlab.training.checkpoint import Workspace
 from muonlab.training.clock import Clock
+from muonlab.training.events import EventLog, metric_scalars
 from muonlab.training.geometry import GeometryMonitor, copy_of, gradients_of
+from muonlab.training.monitors import ComponentMonitor
+from muonlab.training.progress import Throughput, postfix
 from muonlab.training.record import Metrics
 from muonlab.training.update import Update
 
@@ -49,7 +53,13 @@ class Trainer:
         if self.training.get("geometry_every"):
             every = self.training["geometry_every"]
             self.geometry = GeometryMonitor(self.model, self.model.components(), every)
+        self.components: ComponentMonitor | None = None
+        if self.training.get("components_every"):
+            self.components = ComponentMonitor(self.model, self.training["components_every"])
+        self.can_watch = hasattr(self.model, "watching")
         self.keeps_updates = config["phase"] == "reporting"
+        self.events, self.told = EventLog([]), 0  # rows of metrics that the log has
+        self.throughput = Throughput()
         self.step = 0
         self.stopped_at: int | None = None
         self.stop_requested = False
@@ -66,6 +76,8 @@ class Trainer:
         self.clock = Clock(**state["clock"])
         if self.geometry is not None:
             self.geometry.load_state_dict(state["geometry"])
+        if self.components is not None:
+            self.components.load_state_dict(state["components"])
         return True
 
     def save(self) -> None:
@@ -77,6 +89,7 @@ class Trainer:
                 "metrics": self.metrics.to_json(),
                 "clock": self.clock.read(),
                 "geometry": self.geometry.state_dict() if self.geometry else None,
+                "components": self.components.state_dict() if self.components else None,
             }
         )
 
@@ -98,7 +111,8 @@ class Trainer:
                     last_save = time.monotonic()
                 self._watch()
                 self._updates(self._next_stop(), movement)
-                bar.set_postfix(self._postfix(), refresh=False)
+                self._tell()
+                bar.set_postfix_str(self._postfix(), refresh=False)
                 bar.update(self.step - bar.n)
         if self.stopped_at is None:
             self._watch(at_end=True)
@@ -146,16 +160,20 @@ class Trainer:
 
     def _update(self, first: int) -> None:
         """One update; at the first of a stretch its loss and gradient are written down."""
-        loss = self.update.gradients(self.step)
-        logged = self.step == first and first % self.training["log_every"] == 0
+        watched = self.components is not None and self.components.due(self.step)
+        with self.model.watching() if watched and self.can_watch else nullcontext({}) as seen:
+            loss = self.update.gradients(self.step, watched)
+        if watched:
+            with self.clock.aside():
+                self.components.before_update()
         norm = self.update.clip()
-        if logged:
-            norm = self.update.gradient_norm() if norm is None else norm
-            self._log(loss, norm)
-        if self.geometry is None and not self.keeps_updates:
-            self._step()
-        else:
-            self._observed_step()
+        if self.step == first and first % self.training["log_every"] == 0:
+            self._log(loss, self.update.gradient_norm() if norm is None else norm)
+        self._observed_step()
+        if watched:
+            whole = {"lr_factor": self.update.lr_factor(self.step - 1)}
+            with self.clock.aside():
+                self.components.record(self.step - 1, seen, whole)
 
     def _log(self, loss: Tensor, norm: Tensor) -> None:
         value, gradient = torch.stack([loss.float(), norm.float()]).tolist()
@@ -190,12 +208,18 @@ class Trainer:
                 update = {name: after[name] - before[name] for name in after}
                 self.workspace.keep_update(self.step, update)
 
-    def _postfix(self) -> dict[str, str]:
-        """The last loss and the speed, for the progress bar."""
-        losses = self.metrics.series("train", "loss")
-        spent, made = self.clock.updates, sum(count for count, *_ in self.clock.chunks)
-        speed = self.update.tokens(made) / spent if spent else 0.0
-        return {"loss": f"{losses[-1][1]:.4f}" if losses else "–", "per second": f"{speed:,.0f}"}
+    def _tell(self) -> None:
+        """Gives the event log the rows that it does not have."""
+        self.events.replay(metric_scalars(self.metrics.rows[self.told :]))
+        self.told = len(self.metrics.rows)
+
+    def _postfix(self) -> str:
+        """Loss, learning rate and speed, for the progress bar."""
+        self.throughput.add(self.update.tokens(self.clock.chunks[-1][0]))
+        losses, factors = (self.metrics.series("train", m)[-1:] for m in ("loss", "lr_factor"))
+        lr = factors[0][1] * self.config["optimizer"]["lr"] if factors else None
+        loss = losses[0][1] if losses else None
+        return postfix(loss, lr, self.throughput.read(), self.splits["train"].unit)
 
 
 def _bar(progress: TextIO | None, start: int, total: int):

@@ -35,19 +35,20 @@ class Update:
             return nullcontext()
         return torch.autocast(self.device, torch.bfloat16)
 
-    def gradients(self, step: int) -> Tensor:
+    def gradients(self, step: int, watched: bool = False) -> Tensor:
         """Leaves the mean gradient over the examples of `step` (0-based) in the parameters; returns
-        their mean loss."""
+        their mean loss. A `watched` step does not go through the compiled model, of which the
+        watching is no part."""
         self.optimizers.zero_grad()
         if self.noise is not None:
             self.noise.manual_seed(stream_key(*self.stream, "noise", step))
         count = self.training["accumulation"]
         parts = [self.batches.indices(step * count + k) for k in range(count)]
         examples = sum(map(len, parts))
-        recorded = []
+        forward, recorded = self.model if watched else self.forward, []
         for part in parts:
             with self.autocast():
-                objective, loss = self.split.loss(self.forward, part)
+                objective, loss = self.split.loss(forward, part)
             if count > 1:
                 weight = len(part) / examples
                 objective, loss = objective * weight, loss * weight
