@@ -11,7 +11,6 @@ ROOT = Path(__file__).parents[2]
 ENVS = ROOT / "envs"
 SCRIPTS = ROOT / "workflow_scripts"
 # Import names that are not the distribution's name.
-OPTIONAL = {"optuna"}  # the search tpe, which says so where it is missing
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "yaml": "pyyaml"}
 
 
@@ -25,7 +24,8 @@ def pins(lines) -> dict[str, str]:
 
 
 REQUIREMENTS = pins((ENVS / "requirements.txt").read_text().splitlines())
-OPTIONAL = pins((ENVS / "requirements-logging.txt").read_text().splitlines())
+# Packages that say where they are missing: loggers, and optuna for the search tpe.
+OPTIONAL = {*pins((ENVS / "requirements-logging.txt").read_text().splitlines()), "optuna"}
 
 
 def conda_pins(path: Path) -> dict[str, str]:
