@@ -1,7 +1,8 @@
 """AdaMuon: Muon whose update is normalised element by element.
 
 Si, Zhang and Shen, AdaMuon (arXiv 2507.11005): O is the orthogonalized *sign* of the momentum,
-V ← β·V + (1 − β)·O∘O, Ô = O / (√V + ε), brought to root mean square 0.2 by 0.2·√(mn)/‖Ô‖_F. β is the momentum's.
+V ← β·V + (1 − β)·O∘O, Ô = O / (√V + ε), brought to root mean square 0.2 by 0.2·√(mn)/‖Ô‖_F. β is
+the momentum's.
 """
 
 import torch

@@ -2,10 +2,10 @@
 
 The rule, from measurement on CPUs: parameters whose matrices have a short side of at most 32 share
 one padded batch of Gram matrices (`padded`); parameters of one shape with a short side of at most
-256 form stacks; larger matrices, experts too, go one at a time from momentum to weight, which
-keeps each in the cache and costs nothing, as their products dwarf the calls. On a GPU all
-parameters of one shape form a stack. Tall matrices are multiplied from the right rather than
-transposed: the copy would cost 4–8 % of a step.
+256 form stacks; larger matrices and experts of one shape go four at a time from momentum to weight,
+which keeps their Gram matrices in the cache. On a GPU all parameters of one shape form a stack.
+Tall matrices are multiplied from the right rather than transposed: the copy would cost 4–8 % of a
+step.
 
 Nothing in here is state. A bundle depends on the shapes of the parameters that have a gradient and
 on their group's settings alone, so a run that is resumed forms the same ones.
@@ -26,6 +26,8 @@ PADDED_SIDE = 32
 STACKED_SIDE = 256
 # Elements of one stack, on a CPU and elsewhere: bounds the reused memory.
 STACK_ELEMENTS, GPU_STACK_ELEMENTS = 2**22, 2**27
+# How many larger matrices go together on a CPU.
+LARGE_MATRICES = 4
 
 # A parameter's place in its group, and which expert of it (None: all of it).
 Member = tuple[int, int | None]
@@ -117,12 +119,14 @@ class Stack(Bundle):
         self.fixed_rms = settings.fixed_rms
         shape = (len(members), *like.shape)
         source = scratch("source", shape, like.dtype, like.device)
+        parts = blocks(source, settings.split)
+        plans = [settings.plan(U) for U in parts]
         result = source
-        if settings.orthogonalize:
+        # Where the products run in the sources' own precision they overwrite them too early.
+        if any(plan is not None and plan.dtype == like.dtype for plan in plans):
             result = scratch("result", shape, like.dtype, like.device)
         self.sources, self.results = list(source.unbind()), list(result.unbind())
-        pairs = zip(blocks(source, settings.split), blocks(result, settings.split), strict=True)
-        self.blocks = [(U, polar_U, settings.plan(U)) for U, polar_U in pairs]
+        self.blocks = list(zip(parts, blocks(result, settings.split), plans, strict=True))
         self.plan = self.blocks[0][2] if settings.split is None else None
         self.scales = [update_scale(*U.shape[-2:], settings.scale) for U, _, _ in self.blocks]
         self.factor = self.scales[0] if len(set(self.scales)) == 1 else 1.0
@@ -147,6 +151,7 @@ def make_bundles(
     bundles: list[Bundle] = []
     padded: dict[torch.dtype, list[int]] = {}
     stacks: dict[tuple, list[int]] = {}
+    large: dict[tuple, list[Member]] = {}
     for i in indices:
         p = params[i]
         if fits_padded(p, settings):
@@ -154,9 +159,14 @@ def make_bundles(
         elif not p.is_cpu or min(p.shape[-2:]) <= STACKED_SIDE:
             stacks.setdefault((p.shape, p.dtype, p.device), []).append(i)
         else:
-            for expert in range(len(p)) if p.ndim == 3 else [None]:
-                like = p if expert is None else p[expert]
-                bundles.append(Stack([(i, expert)], like, settings, scratch))
+            experts = range(len(p)) if p.ndim == 3 else [None]
+            large.setdefault((p.shape, p.dtype), []).extend((i, expert) for expert in experts)
+    for members in large.values():
+        i, expert = members[0]
+        like = params[i] if expert is None else params[i][expert]
+        size = max(1, min(LARGE_MATRICES, STACK_ELEMENTS // like.numel()))
+        for start in range(0, len(members), size):
+            bundles.append(Stack(members[start : start + size], like, settings, scratch))
     for places in padded.values():
         bundles.append(Padded([(i, None) for i in places], [params[i] for i in places], settings))
     for places in stacks.values():
@@ -178,16 +188,12 @@ def fits_padded(p: Tensor, settings: Settings) -> bool:
 
 
 def polar(source: Tensor, result: Tensor, plan: Plan, scratch: Scratch) -> None:
-    """Polar factors of matrices (k, m, n) as one stack or, where they are large, one by one."""
+    """Polar factors of matrices (k, m, n); the source is overwritten."""
     source.div_(frobenius(source).mul_(plan.norm_factor))
-    together = not source.is_cpu or min(source.shape[-2:]) <= STACKED_SIDE
-    together = together and source.size(0) > 1
-    pairs = [(source, result)] if together else zip(source.unbind(), result.unbind(), strict=True)
-    for U, out in pairs:
-        m, place = min(U.shape[-2:]), (plan.dtype, U.device)
-        direct = U.dtype == plan.dtype and U.is_contiguous()
-        X = U if direct else scratch("X", U.shape, *place).copy_(U)
-        square = scratch.square((*U.shape[:-2], m, m), *place)
-        Y = iterate(X, plan, square, scratch("Y", U.shape, *place), out if direct else None)
-        if Y is not out:
-            out.copy_(Y)
+    k, m, place = source.size(0), min(source.shape[-2:]), (plan.dtype, source.device)
+    direct = source.dtype == plan.dtype and source.is_contiguous()
+    X = source if direct else scratch("X", source.shape, *place).copy_(source)
+    square, spare = scratch.square((k, m, m), *place), scratch("Y", source.shape, *place)
+    Y = iterate(X, plan, square, spare, result if direct else None)
+    if Y is not result:
+        result.copy_(Y)

@@ -1,7 +1,8 @@
 """NorMuon: Muon whose update is normalised neuron by neuron.
 
 Li, Liu, Liang, Chen and Zhao, NorMuon (arXiv 2510.05491): with O the orthogonalized momentum,
-v ← β₂·v + (1 − β₂)·mean over columns of O∘O, one number per row (output neuron), and Ô = O / (√v + ε), brought back to one root mean square, 0.2, by 0.2·√(mn)/‖Ô‖_F.
+v ← β₂·v + (1 − β₂)·mean over columns of O∘O, one number per row (output neuron), and
+Ô = O / (√v + ε), brought back to one root mean square, 0.2, by 0.2·√(mn)/‖Ô‖_F.
 """
 
 import math

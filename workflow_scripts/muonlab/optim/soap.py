@@ -2,8 +2,9 @@
 
 Vyas, Morwani, Zhao, Kwun, Shapira, Brandfonbrener, Janson and Kakade, SOAP (arXiv 2409.11321):
 L ← β·L + (1 − β)·GGᵀ, R ← β·R + (1 − β)·GᵀG, with eigenvectors Q_L and Q_R; the second moment V is
-that of the rotated gradient Q_LᵀGQ_R, and the update is Q_L (M' / (√V + ε)) Q_Rᵀ with M' the rotated first moment, both with Adam's bias correction. Every
-`frequency` updates the eigenvectors take one step of orthogonal iteration.
+that of the rotated gradient Q_LᵀGQ_R, and the update is Q_L (M' / (√V + ε)) Q_Rᵀ with M' the
+rotated first moment, both with Adam's bias correction. Every `frequency` updates the eigenvectors
+take one step of orthogonal iteration.
 """
 
 import torch
