@@ -9,8 +9,8 @@ density at the points start, matched and end, and all but the density along the 
 rule measure_curvature:
     input:
         **measured_run(),
-        # Nothing in the batch depends on the run: its images are there, and digest.json says which.
-        images=lambda wildcards: ancient(f"{study_data(wildcards)}/train.safetensors"),
+        # Nothing in the batch depends on the run: its data are there, and digest.json says which.
+        split=lambda wildcards: ancient(split_files(PLAN.studies[wildcards.study].data, ["train"])),
     output:
         curvature="results/{study}/curvature/{arm}/seed-{seed}.parquet",
     log:
@@ -22,8 +22,10 @@ rule measure_curvature:
         mem_mb=2500,
         gpu=0,
     params:
-        job=lambda wildcards: job(
-            "measure_curvature.py", settings=PLAN.studies[wildcards.study].measure["curvature"]
+        job=lambda wildcards: measuring_job(
+            "measure_curvature.py",
+            wildcards.study,
+            settings=PLAN.studies[wildcards.study].measure["curvature"],
         ),
     message:
         "Measuring the curvature of {wildcards.study} {wildcards.arm} seed {wildcards.seed}"

@@ -8,24 +8,43 @@ import json
 from functools import cache
 from itertools import combinations
 
-from muonlab.plan.arms import variables
+from muonlab.plan.arms import Trial, differences
 from muonlab.plan.measure import outcomes
 
-TABLES = ["runs", "summary", "tuning", "spectra", "curvature", "quantization"]
-TABLES += ["contrasts", "anova", "tukey"]
-FIGURES = ["learning_curves", "lr_sweep", "geometry", "spectra", "sharpness"]
-FIGURES += ["quantization", "quantization_error", "effects"]
+TABLES = ["runs", "summary", "tuning", "contrasts", "anova", "tukey"]
+FIGURES = ["learning_curves", "lr_sweep", "effects"]
+# Folder of what is measured, with the tables and figures made from it.
+MEASURED = {
+    "spectra": ("spectra", ["spectra"], ["spectra"]),
+    "curvature": ("curvature", ["curvature"], ["sharpness"]),
+    "quantization": ("quantized", ["quantization"], ["quantization", "quantization_error"]),
+}
+
+
+def measured(study):
+    """What is measured on the reporting runs of a study, by its name in `measure`."""
+    return [name for name in MEASURED if PLAN.studies[study].measure[name]]
+
+
+def watched(study, field):
+    """Whether the reporting runs of a study are watched by `field` (geometry_every, say)."""
+    arms = PLAN.studies[study].arms.values()
+    return all(arm.settings["training"][field] for arm in arms)
 
 
 def study_tables(study):
-    return expand("results/{study}/tables/{table}.csv", study=study, table=TABLES)
+    tables = TABLES + [table for name in measured(study) for table in MEASURED[name][1]]
+    return expand("results/{study}/tables/{table}.csv", study=study, table=tables)
 
 
 def study_figures(study):
+    figures = FIGURES + [figure for name in measured(study) for figure in MEASURED[name][2]]
+    if watched(study, "geometry_every"):
+        figures = figures + ["geometry"]
     return expand(
         "results/{study}/figures/{figure}.{suffix}",
         study=study,
-        figure=FIGURES,
+        figure=figures,
         suffix=["svg", "png"],
     )
 
@@ -40,13 +59,73 @@ def study_results(study):
     ]
 
 
+SPLITS = ["train", "validation", "test"]
+# Files of a prepared data set beside digest.json, for each split.
+SPLIT_FILES = {"images": ["{split}.safetensors"], "text": ["{split}.tokens", "{split}.offsets"]}
+
+
+def split_files(dataset, splits=SPLITS):
+    """The large files of a prepared data set."""
+    kind = KINDS[PLAN.data[dataset]["source"]]
+    return [
+        f"results/data/{dataset}/{file.format(split=split)}"
+        for split in splits
+        for file in SPLIT_FILES[kind]
+    ]
+
+
 def run_data(wildcards):
     return f"results/data/{PLAN.runs[wildcards.run]['data']}"
 
 
-def tuning_runs(study):
+def tuning_runs(study, rounds=None):
+    """(trial, seed, run) for each tuning run of the first `rounds` rounds, by default of all; waits
+    for the rounds whose trials follow from earlier ones."""
     plan = PLAN.studies[study]
-    return [(trial, seed, run) for arm in plan.arms for trial, seed, run in plan.tuning_runs(arm)]
+    trials = {arm: list(first) for arm, first in plan.first.items()}
+    for number in range(2, (rounds or plan.rounds) + 1):
+        for arm, points in read_round(study, number)["points"].items():
+            trials[arm] += [Trial(arm, tuple(point.items())) for point in points]
+    return [row for arm in plan.arms for row in plan.tuning_runs(arm, trials[arm])]
+
+
+def read_round(study, number):
+    """The trials that a later round of tuning proposed; the plan learns of them, too."""
+    with checkpoints.propose.get(study=study, round=number).output.proposal.open() as file:
+        proposal = json.load(file)
+    PLAN.studies[study].add_trials(proposal["points"])
+    PLAN.runs.update(PLAN.studies[study].runs)
+    return proposal
+
+
+def search_spaces(study, rounds=None):
+    """The search space of each tuned arm, as wide as the last of these rounds made it."""
+    plan, last = PLAN.studies[study], rounds or plan_rounds(study)
+    if last > 1:
+        return read_round(study, last)["spaces"]
+    return {name: arm.space for name, arm in plan.arms.items() if arm.trials}
+
+
+def plan_rounds(study):
+    return PLAN.studies[study].rounds
+
+
+def tuned_optimizers(study):
+    """The name of each tuned arm's optimizer."""
+    arms = PLAN.studies[study].arms
+    return {name: arm.settings["optimizer"]["name"] for name, arm in arms.items() if arm.trials}
+
+
+def trial_records(study, rounds=None):
+    """Arm, settings, seed and run of each tuning run, as plain values for params."""
+    return [
+        {"arm": trial.arm, "settings": trial.settings, "seed": seed, "run": run}
+        for trial, seed, run in tuning_runs(study, rounds)
+    ]
+
+
+def trial_summaries(study, rounds=None):
+    return [f"results/runs/{run}/summary.json" for _, _, run in tuning_runs(study, rounds)]
 
 
 def selection_file(wildcards):
@@ -63,9 +142,13 @@ def read_selection(study):
 
 def reporting_runs(study):
     """(arm, seed, run) for each reporting run, with the settings that tuning chose."""
-    arms = read_selection(study)["arms"]
-    chosen = tuple((arm, *arms[arm]["settings"].items()) for arm in PLAN.studies[study].arms)
+    chosen = tuple((arm, *chosen_settings(study, arm).items()) for arm in PLAN.studies[study].arms)
     return chosen_runs(study, chosen)
+
+
+def chosen_settings(study, arm):
+    """What tuning chose for an arm, or for the arm by whose tuning it goes."""
+    return read_selection(study)["arms"][PLAN.studies[study].arms[arm].tuned_by]["settings"]
 
 
 @cache
@@ -96,6 +179,7 @@ def run_summaries(studies):
     def summaries(wildcards):
         runs = [run for study in studies for _, _, run in tuning_runs(study)]
         runs += [run for study in studies for _, _, run in reporting_runs(study)]
+        runs += [row["run"] for study in studies for row in robustness_runs(study)]
         return [f"results/runs/{run}/summary.json" for run in runs]
 
     return summaries
@@ -107,8 +191,19 @@ def measurements(studies):
     return lambda wildcards: [
         f"results/{study}/{folder}/{arm}/seed-{seed}.parquet"
         for study in studies
-        for folder in ("spectra", "curvature", "quantized")
+        for folder in [MEASURED[name][0] for name in measured(study)]
         for arm, seed, _ in reporting_runs(study)
+    ]
+
+
+def robustness_runs(study):
+    """arm, field, factor, seed and run of each run with one chosen setting multiplied, as plain
+    values for params."""
+    plan = PLAN.studies[study]
+    return [
+        {"arm": arm, "field": field, "factor": factor, "seed": seed, "run": run}
+        for arm in (plan.robustness or {"arms": []})["arms"]
+        for field, factor, seed, run in plan.robustness_runs(arm, chosen_settings(study, arm))
     ]
 
 
@@ -127,16 +222,27 @@ def study_context(study):
         "seeds": plan.seeds,
         "training": next(iter(plan.arms.values())).settings["training"],
         "target_loss": selection["target_loss"],
+        "kind": KINDS[PLAN.data[plan.data]["source"]],
         "arms": [
             {
                 "name": arm.name,
                 "label": arm.label,
-                "settings": selection["arms"][arm.name]["settings"],
-                "edges": selection["arms"][arm.name]["edges"],
+                "base": arm.base,
+                "compound": arm.compound,
+                "tuned": bool(arm.trials),
+                "settings": reported_settings(arm, selection),
+                "edges": selection["arms"][arm.tuned_by]["edges"],
             }
             for arm in plan.arms.values()
         ],
     }
+
+
+def reported_settings(arm, selection):
+    """The values with which an arm is reported, of the fields that its tuning chose from."""
+    chosen = selection["arms"][arm.tuned_by]["settings"]
+    optimizer = arm.optimizer(chosen)
+    return {field: optimizer[field] for field in chosen}
 
 
 def reporting_run(wildcards):
@@ -188,15 +294,17 @@ def measured_run():
 
 
 def study_pairs(study):
-    """Every pair of arms, the later one first, and the variables in which its settings differ; what
-    tuning chooses is no variable."""
+    """The pairs of arms that are compared, the later one first, and the variables in which they
+    differ; what tuning chooses is no variable."""
     plan = PLAN.studies[study]
-    pairs = []
-    for b, a in combinations(plan.arms.values(), 2):
-        tuned = {field for arm in (a, b) for trial in arm.trials for field in trial.settings}
-        differing = variables(a.settings, b.settings, tuned=sorted(tuned))
-        pairs.append({"a": a.name, "b": b.name, "variables": differing})
-    return pairs
+    arms = list(plan.arms.values())
+    if plan.measure["contrasts"]["pairs"] == "all":
+        pairs = [(a, b) for b, a in combinations(arms, 2)]
+    else:
+        pairs = [(arm, plan.arms[arm.base] if arm.base else arms[0]) for arm in arms]
+    return [
+        {"a": a.name, "b": b.name, "variables": differences(a, b)} for a, b in pairs if a is not b
+    ]
 
 
 def study_files(folder, suffix):
@@ -205,3 +313,12 @@ def study_files(folder, suffix):
         f"results/{wildcards.study}/{folder}/{arm}/seed-{seed}.{suffix}"
         for arm, seed, _ in reporting_runs(wildcards.study)
     ]
+
+
+def measured_files(wildcards):
+    """All that is measured on the reporting runs of a study, by its name in `measure`: one list
+    for each kind, named in `params` in the same order."""
+    return {
+        name: study_files(MEASURED[name][0], "parquet")(wildcards)
+        for name in measured(wildcards.study)
+    }

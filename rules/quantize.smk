@@ -1,6 +1,6 @@
 """Quantization: each reporting run's weights in fewer bits, at matched loss and at the end.
 
-Needs: the reporting runs, their matched losses and the test images. Gives:
+Needs: the reporting runs, their matched losses and the test split. Gives:
 results/<study>/quantized/<arm>/seed-<n>.parquet: accuracy and loss for each scheme and number of
 bits, and the error of each matrix.
 """
@@ -9,7 +9,7 @@ bits, and the error of each matrix.
 rule quantize:
     input:
         **measured_run(),
-        images=lambda wildcards: ancient(f"{study_data(wildcards)}/test.safetensors"),
+        split=lambda wildcards: ancient(split_files(PLAN.studies[wildcards.study].data, ["test"])),
     output:
         quantized="results/{study}/quantized/{arm}/seed-{seed}.parquet",
     log:
@@ -21,8 +21,10 @@ rule quantize:
         mem_mb=2000,
         gpu=0,
     params:
-        job=lambda wildcards: job(
-            "quantize.py", settings=PLAN.studies[wildcards.study].measure["quantization"]
+        job=lambda wildcards: measuring_job(
+            "quantize.py",
+            wildcards.study,
+            settings=PLAN.studies[wildcards.study].measure["quantization"],
         ),
     message:
         "Quantizing {wildcards.study} {wildcards.arm} seed {wildcards.seed}"

@@ -16,7 +16,7 @@ rule measure_spectra:
     conda:
         "../envs/measure.yaml"
     params:
-        job=job("measure_spectra.py"),
+        job=lambda wildcards: measuring_job("measure_spectra.py", wildcards.study),
     message:
         "Measuring the spectra of {wildcards.study} {wildcards.arm} seed {wildcards.seed}"
     script:

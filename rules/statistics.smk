@@ -7,11 +7,9 @@ Gives: results/<study>/tables/contrasts.csv, anova.csv and tukey.csv.
 
 rule compare_arms:
     input:
+        unpack(measured_files),
         summaries=reporting_files("summary.json"),
         matched=study_files("matched", "json"),
-        spectra=study_files("spectra", "parquet"),
-        curvature=study_files("curvature", "parquet"),
-        quantized=study_files("quantized", "parquet"),
     output:
         contrasts=report(
             "results/{study}/tables/contrasts.csv",
@@ -44,6 +42,7 @@ rule compare_arms:
             study=study_context(wildcards.study),
             runs=run_records(wildcards.study),
             pairs=study_pairs(wildcards.study),
+            measured=measured(wildcards.study),
             outcomes=outcomes(PLAN.studies[wildcards.study].measure),
             settings=PLAN.studies[wildcards.study].measure["contrasts"],
         ),

@@ -1,15 +1,38 @@
 """Tuning: the best settings of each arm, the common loss, and the snapshots that match it.
 
-Needs: the tuning runs. Gives: results/<study>/tuning/selection.json, and for each reporting run the
+Needs: the tuning runs. Gives: results/<study>/tuning/round-<n>.json, the trials that follow from
+those of earlier rounds (none for a grid that is not extended); selection.json; and for each reporting run the
 weights at the first snapshot whose loss is at or under the target, in results/<study>/matched/.
 """
 
 
+checkpoint propose:
+    input:
+        summaries=lambda wildcards: trial_summaries(wildcards.study, int(wildcards.round) - 1),
+    output:
+        proposal="results/{study}/tuning/round-{round}.json",
+    log:
+        "results/logs/propose/{study}-{round}.log",
+    conda:
+        "../envs/tables.yaml"
+    params:
+        job=lambda wildcards: job(
+            "propose_trials.py",
+            round=int(wildcards.round),
+            tuning=PLAN.studies[wildcards.study].tuning,
+            optimizers=tuned_optimizers(wildcards.study),
+            spaces=search_spaces(wildcards.study, int(wildcards.round) - 1),
+            trials=trial_records(wildcards.study, int(wildcards.round) - 1),
+        ),
+    message:
+        "Proposing trials of {wildcards.study}, round {wildcards.round}"
+    script:
+        "../workflow_scripts/propose_trials.py"
+
+
 checkpoint select:
     input:
-        summaries=lambda wildcards: [
-            f"results/runs/{run}/summary.json" for _, _, run in tuning_runs(wildcards.study)
-        ],
+        summaries=lambda wildcards: trial_summaries(wildcards.study),
     output:
         selection="results/{study}/tuning/selection.json",
     log:
@@ -20,10 +43,8 @@ checkpoint select:
         job=lambda wildcards: job(
             "select_trials.py",
             tuning=PLAN.studies[wildcards.study].tuning,
-            trials=[
-                {"arm": trial.arm, "settings": trial.settings, "seed": seed, "run": run}
-                for trial, seed, run in tuning_runs(wildcards.study)
-            ],
+            spaces=search_spaces(wildcards.study),
+            trials=trial_records(wildcards.study),
         ),
     message:
         "Choosing the settings of each arm of {wildcards.study}"

@@ -17,9 +17,7 @@ with logged(snakemake.log[0]):
         summaries=read_jsons(snakemake.input.summaries),
         matched=read_jsons(snakemake.input.matched),
         measured={
-            "spectra": read_curves(job["runs"], snakemake.input.spectra),
-            "curvature": read_curves(job["runs"], snakemake.input.curvature),
-            "quantized": read_curves(job["runs"], snakemake.input.quantized),
+            name: read_curves(job["runs"], snakemake.input.get(name)) for name in job["measured"]
         },
     )
     contrasts = compare(values, job["outcomes"], job["pairs"], job["study"], job["settings"])

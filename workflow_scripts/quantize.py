@@ -11,8 +11,8 @@ import torch
 
 from muonlab.io.columns import write_records
 from muonlab.io.logs import logged
-from muonlab.training.build import load_images
 from muonlab.training.finished import FinishedRun
+from muonlab.training.images import load_images
 from muonlab.training.quantization import COLUMNS, quantization_rows
 
 with logged(snakemake.log[0]):

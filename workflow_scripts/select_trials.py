@@ -13,4 +13,4 @@ with logged(snakemake.log[0]):
         trial | json.loads(Path(summary).read_text())
         for trial, summary in zip(job["trials"], snakemake.input.summaries, strict=True)
     ]
-    write_json(snakemake.output.selection, select_trials(trials, job["tuning"]))
+    write_json(snakemake.output.selection, select_trials(trials, job["tuning"], job["spaces"]))

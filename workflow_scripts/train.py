@@ -18,5 +18,6 @@ with logged(snakemake.log[0]) as progress:
         device="cuda" if snakemake.resources.gpu else "cpu",
         threads=snakemake.threads,
         checkpoint_seconds=snakemake.resources.checkpoint_seconds,
+        log_to=snakemake.resources.get("log_to", "").split(),
         progress=progress,
     )

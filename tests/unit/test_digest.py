@@ -78,7 +78,7 @@ def test_of_alternatives_only_the_chosen_one_and_what_it_imports_count(project):
     names = ("deep", "other", "variant")
 
     def digests():
-        return {n: fresh(project, options, f"muonlab.room.{n}") for n in names}
+        return {n: fresh(project, options, frozenset([f"muonlab.room.{n}"])) for n in names}
 
     before = digests()
     edit(project, "other.py", "3", "4")

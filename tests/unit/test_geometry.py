@@ -67,7 +67,8 @@ def spectrum(matrix):
 
 def entropy(matrix):
     p = spectrum(matrix) ** 2 / (spectrum(matrix) ** 2).sum()
-    return float(-(p * np.log(p)).sum() / np.log(len(p)))
+    some = p[p > 0]  # a unit that is dead has given its matrix a singular value of 0
+    return float(-(some * np.log(some)).sum() / np.log(len(p)))
 
 
 def alignment(a, b, k=5):

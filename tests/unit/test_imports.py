@@ -12,12 +12,12 @@ LIBRARY = Path(__file__).parents[2] / "workflow_scripts" / "muonlab"
 ALLOWED = {
     "io": set(),
     "jobs": {"io"},
-    "plan": {"io"},
+    "plan": {"io", "streams"},
     "data": {"io", "streams"},
     "models": {"streams"},
     "optim": set(),
     "measure": set(),
-    "statistics": {"io"},
+    "statistics": {"io", "streams"},
     "present": {"io", "statistics"},
     "training": {"io", "streams", "data", "models", "optim", "measure"},
 }

@@ -147,6 +147,56 @@ def test_update_rms_matches_adamw():
         assert 0.18 <= rms <= 0.20, (shape, rms)
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"ns_coefficients": "exact"},
+        {"ns_coefficients": "ultra_stable", "ns_steps": 10},
+        {"ns_steps": 6, "momentum": 0.0},
+        {"orthogonalize": False},
+        {"dtype": "bfloat16"},
+    ],
+    ids=str,
+)
+def test_fixed_rms_is_the_root_mean_square_of_every_matrix(fields):
+    """Experts and blocks one by one, whatever made the update; its direction stays."""
+    shapes = [(15, 40), (40, 15), (7, 7), (3, 12, 20), (1, 9), (40, 48), (48, 40), (2, 270, 260)]
+    same = dict(lr=1.0, weight_decay=0.0) | fields
+    found, plain = parameters(shapes), parameters(shapes)
+    for params, scale in ((found, "fixed_rms"), (plain, "none")):
+        optimizer = Muon(params, scale=scale, **same)
+        set_gradients(params, 3)
+        for p in params:
+            p.data.zero_()
+        params[2].grad.zero_()
+        params[3].grad[1].mul_(1e-9)
+        optimizer.step()
+    for p, q, shape in zip(found, plain, shapes, strict=True):
+        assert q.eq(0).all() == (shape == (7, 7))
+        sizes = q.detach().square().mean((-2, -1), keepdim=True).sqrt()
+        expected = 0.2 * q.detach() / sizes.clamp_min(1e-30)
+        torch.testing.assert_close(p.detach(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_fixed_rms_holds_for_each_block_and_leaves_decay_alone():
+    """With zero gradients only the decay moves a weight; blocks of a split have 0.2 each."""
+    (p,) = parameters([(60, 20)])
+    before = p.detach().clone()
+    optimizer = Muon([p], lr=0.5, split=[10, 50], scale="fixed_rms", weight_decay=0.1)
+    p.grad = torch.zeros_like(p)
+    optimizer.step()
+    torch.testing.assert_close(p.detach(), 0.95 * before)
+    for group in optimizer.param_groups:
+        group["weight_decay"] = 0.0
+    before = p.detach().clone()
+    set_gradients([p], 0)
+    p.grad[:10] *= 1e3
+    optimizer.step()
+    for block in (before - p.detach()).split([10, 50]):
+        assert block.square().mean().sqrt() == pytest.approx(0.1, rel=1e-4)
+
+
 @pytest.mark.parametrize("dtype", [None, "bfloat16", "auto"])
 def test_resuming_is_bitwise(dtype):
     # Half precision is slow where it is emulated: without the largest there.
@@ -176,11 +226,14 @@ def test_a_compiled_step_is_the_eager_one(options):
     """To 1e-6 in float32: the same products, other roundings. A schedule compiles nothing again."""
     shapes = [(48, 64), (48, 64), (2, 40, 36), (64, 200)]
     eager, compiled = parameters(shapes), parameters(shapes)
-    plain = Muon(eager, lr=0.02)
-    fast = Muon(compiled, lr=0.02, compile=options)
+    plain, fast = (
+        Muon([{"params": p[:2]}, {"params": p[2:], "scale": "fixed_rms"}], lr=0.02, compile=compile)
+        for p, compile in ((eager, False), (compiled, options))
+    )
     for k in range(3):
         for optimizer, params in ((plain, eager), (fast, compiled)):
-            optimizer.param_groups[0]["lr"] = 0.02 / (1 + k)
+            for group in optimizer.param_groups:
+                group["lr"] = 0.02 / (1 + k)
             steps(optimizer, params, [k])
         if k == 0:
             compilations = torch._dynamo.utils.counters["stats"]["unique_graphs"]

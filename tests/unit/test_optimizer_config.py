@@ -6,8 +6,9 @@ from torch import nn
 
 from muonlab.optim.coefficients import SCHEDULES
 from muonlab.optim.factory import REGISTRY, build_optimizers
+from muonlab.optim.scale import SCALES
 from muonlab.plan.naming import defaults_of
-from muonlab.plan.optimizers import OPTIMIZERS, ScheduleName
+from muonlab.plan.optimizers import COMPONENTS, OPTIMIZERS, Muon, Scale, ScheduleName
 
 ROUTED = {"components", "adamw"}
 
@@ -31,6 +32,20 @@ def test_fields_and_defaults_are_the_optimizers_own(name):
 
 def test_every_schedule_can_be_named():
     assert set(ScheduleName.__args__) == set(SCHEDULES) | {"exact"}
+
+
+def test_every_scale_can_be_named():
+    assert Scale.__args__ == SCALES
+
+
+def test_components_have_one_spelling():
+    named = Muon(name="muon", components=["down", "attention", "query", "hidden"]).components
+    assert named == ["hidden", "query", "key", "value", "attention_output", "down"]
+    everything = Muon(name="muon").components
+    assert set(COMPONENTS) - set(everything) == {"embedding", "head"}
+    assert Muon(name="muon", components=everything[::-1]).components == everything
+    with pytest.raises(ValueError, match="'keys'"):
+        Muon(name="muon", components=["keys"])
 
 
 class TwoLayers(nn.Module):

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from muonlab.io.errors import UserError
-from muonlab.plan.arms import variables
+from muonlab.plan.arms import differences, scaled, variables
 from muonlab.plan.naming import LONGEST, RUN_PATTERN, section_name
 from muonlab.plan.runs import load_plan
 from muonlab.plan.schema import json_schema
@@ -210,3 +210,104 @@ def test_every_field_is_documented():
         if not {"description", "$ref"} & set(schema) and field not in obvious
     ]
     assert not undocumented
+
+
+FOLLOWER = {"base": "muon", "tune": False}
+
+
+def test_an_arm_that_is_not_tuned_takes_its_bases_choice_but_for_what_it_sets(tmp_path):
+    arms = {
+        "six": FOLLOWER | {"set": {"optimizer.ns_steps": 6}},
+        "fixed": FOLLOWER | {"set": {"optimizer.lr": 0.5}},
+        "half": {"base": "six", "tune": False, "multiply": {"optimizer.lr": 0.5}},
+        "quarter": {"base": "half", "tune": False, "multiply": {"optimizer.lr": 0.5}},
+    }
+    toy_plan = plan(tmp_path, toy(arms=arms)).studies["toy"]
+    assert [len(toy_plan.tuning_runs(name)) for name in ("muon", *arms)] == [2, 0, 0, 0, 0]
+    assert {toy_plan.arms[name].tuned_by for name in arms} == {"muon"}
+    reported = {n: toy_plan.arms[n].optimizer({"lr": 0.01}) for n in arms}
+    assert [reported[n]["lr"] for n in arms] == [0.01, 0.5, 0.005, 0.0025]
+    assert [reported[n]["ns_steps"] for n in arms] == [6, 5, 6, 6]
+    known = toy_plan.arms
+    assert differences(known["six"], known["muon"]) == ["optimizer.ns_steps"]
+    assert differences(known["fixed"], known["muon"]) == ["optimizer.lr"]
+    assert differences(known["half"], known["six"]) == ["optimizer.lr"]
+    assert differences(known["half"], known["muon"]) == ["optimizer.ns_steps", "optimizer.lr"]
+
+
+def test_a_tuned_field_that_an_arm_sets_to_its_default_is_a_difference(tmp_path):
+    arms = {
+        "muon": {"grid": {"momentum": [0.9, 0.99]}},
+        "default": FOLLOWER | {"set": {"optimizer.momentum": 0.95}},
+    }
+    known = plan(tmp_path, toy(arms=arms)).studies["toy"].arms
+    assert differences(known["default"], known["muon"]) == ["optimizer.momentum"]
+    assert known["default"].optimizer({"momentum": 0.99})["momentum"] == 0.95
+
+
+@pytest.mark.parametrize(
+    ("arm", "field", "says"),
+    [
+        ({"optimizer": "muon", "tune": False}, "tune", "it has a base"),
+        (FOLLOWER | {"grid": {"lr": [0.1, 0.2]}}, "tune", "no grid"),
+        (FOLLOWER | {"multiply": {"optimizer.nesterov": 2.0}}, "multiply.optimizer.nest", "number"),
+        (
+            FOLLOWER | {"multiply": {"optimizer.lrr": 2.0}},
+            "multiply.optimizer.lrr",
+            "optimizer.lr?",
+        ),
+        (FOLLOWER | {"multiply": {"optimizer.lr": -1.0}}, "multiply.optimizer.lr", "greater"),
+        (FOLLOWER, "third", "changes nothing"),
+    ],
+)
+def test_a_wrong_follower_is_refused_in_one_sentence(tmp_path, arm, field, says):
+    with pytest.raises(UserError, match=f"arms.*{re.escape(field)}.*{re.escape(says)}"):
+        plan(tmp_path, toy(arms={"third": arm}))
+
+
+def test_decay_rates_are_multiplied_at_their_distance_from_one():
+    assert scaled("lr", 0.003, 2.0) == 0.006
+    assert scaled("momentum", 0.95, 1.2) == pytest.approx(0.94)
+    assert scaled("momentum", 0.95, 0.8) == pytest.approx(0.96)
+    assert scaled("weight_decay", 0.1, 0.8) == pytest.approx(0.08)
+
+
+def test_robustness_runs_change_one_chosen_setting_and_read_no_test_set(tmp_path):
+    section = {"arms": ["muon"], "lr_factors": [0.5, 2.0], "seeds": 1}
+    study = plan(tmp_path, toy(robustness=section)).studies["toy"]
+    chosen = study.arms["muon"].optimizer({"lr": 0.01})
+    rows = study.robustness_runs("muon", {"lr": 0.01})
+    assert [(field, factor) for field, factor, *_ in rows] == [
+        ("lr", 0.5),
+        ("lr", 2.0),
+        ("momentum", 0.8),
+        ("momentum", 1.2),
+        ("weight_decay", 0.8),
+        ("weight_decay", 1.2),
+    ]
+    for field, _, seed, run in rows:
+        config = study.runs[run]
+        changed = {key for key in chosen if chosen[key] != config["optimizer"][key]}
+        assert (changed, seed, config["phase"]) == ({field}, 1, "tuning")
+    assert study.robustness_runs("adamw", {"lr": 0.01}) == []
+    with pytest.raises(UserError, match="robustness.arms.*'other' is not an arm"):
+        plan(tmp_path, toy(robustness={"arms": ["other"]}))
+
+
+def test_models_read_their_own_kind_of_data(tmp_path):
+    with pytest.raises(UserError, match="toy.data.*transformer reads text.*'digits' holds images"):
+        plan(tmp_path, toy(model={"name": "transformer", "context": 8}))
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        ({"width": 30, "heads": 4}, "multiple of heads"),
+        ({"width": 12, "heads": 4}, "even for rotary"),
+        ({"heads": 8, "kv_heads": 3}, "multiple of kv_heads"),
+        ({"experts": 2, "top_k": 3}, "top_k .3. must not exceed"),
+    ],
+)
+def test_impossible_transformers_are_refused(tmp_path, model, says):
+    with pytest.raises(UserError, match=says):
+        plan(tmp_path, toy(model={"name": "transformer"} | model))

@@ -135,7 +135,7 @@ class MadeUp:
         records = {
             "spectra": self.spectra(),
             "curvature": self.curvature(),
-            "quantized": self.quantized(),
+            "quantization": self.quantized(),
         }
         return present_outcomes.outcome_values(OUTCOMES, self.runs, summaries, matched, records)
 

@@ -77,10 +77,10 @@ def signalled_at(step, number):
     """Trainer._update that sends its own process a signal before that update."""
     update = Trainer._update
 
-    def patched(self):
+    def patched(self, first):
         if self.step == step:
             os.kill(os.getpid(), number)
-        return update(self)
+        return update(self, first)
 
     return patched
 

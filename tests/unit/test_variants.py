@@ -111,6 +111,23 @@ def test_updates_have_the_promised_size(cls, shape):
         assert kept.norm() == pytest.approx(plain.norm().item(), rel=1e-3)
 
 
+@pytest.mark.parametrize("cls", [NorMuon, AdaMuon, MuonClip, SpectralDescent, Dion])
+@pytest.mark.parametrize("shape", [(15, 40), (40, 15), (3, 12, 20), (270, 300)])
+def test_fixed_rms_is_exact_in_every_variant(cls, shape):
+    update, _, _ = moved(cls, shape, scale="fixed_rms")
+    sizes = update.square().mean((-2, -1)).sqrt()
+    torch.testing.assert_close(sizes, torch.full_like(sizes, 0.2), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("cls", [NorMuon, AdaMuon])
+@pytest.mark.parametrize("split", [[5, 10, 25], {"columns": 3}])
+def test_blocks_of_a_normalised_update_have_sizes_of_their_own(cls, split):
+    update, _, _ = moved(cls, (40, 60), split=split, scale="fixed_rms")
+    parts = update.split(20, 1) if isinstance(split, dict) else update.split(split)
+    for part in parts:
+        assert part.square().mean().sqrt() == pytest.approx(0.2, rel=1e-4)
+
+
 def test_normuon_gives_every_neuron_one_size_in_the_long_run():
     """With β₂ = 0 all rows of the update have one norm; Muon's differ."""
     for shape in [(30, 12), (280, 260)]:

@@ -18,6 +18,8 @@ ROOT = Path(__file__).parents[2]
 PARTS = ("Snakefile", "config.yaml", "rules", "workflow_scripts", "envs", "profiles", "studies")
 TINY = """\
 studies:
+  moe: null
+  ablation: null
   fashion:
     training: {epochs: 2, eval_every: 10, snapshot_every: 10, log_every: 5}
     arms: {muon_hybrid: null}

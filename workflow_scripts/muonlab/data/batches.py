@@ -30,3 +30,10 @@ class BatchOrder:
         if epoch != self._epoch:
             self._epoch, self._order = epoch, epoch_order(self.examples, epoch, *self.stream)
         return self._order[place * self.batch_size : (place + 1) * self.batch_size]
+
+
+def evenly(available: int, wanted: int | None) -> np.ndarray:
+    """Indices of `wanted` examples of a split, evenly spread; all where None or too many."""
+    if wanted is None or wanted >= available:
+        return np.arange(available)
+    return np.arange(wanted) * available // wanted

@@ -1,9 +1,12 @@
 """Long-form records as parquet: the same bytes for the same records."""
 
+import itertools
 import os
 from collections.abc import Iterable, Mapping
 
 from muonlab.io.atomic import replacing
+
+BATCH = 2**18  # records that are in memory at a time
 
 
 def write_records(
@@ -20,10 +23,12 @@ def write_records(
         float: pa.float64(),
         bool: pa.bool_(),
     }
-    records = list(records)
-    arrays = [
-        pa.array([record.get(name) for record in records], type=types[kind])
-        for name, kind in columns.items()
-    ]
-    with replacing(path) as temporary:
-        pq.write_table(pa.table(arrays, names=list(columns)), temporary)
+    schema = pa.schema([(name, types[kind]) for name, kind in columns.items()])
+    records = iter(records)
+    with replacing(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+        while batch := list(itertools.islice(records, BATCH)):
+            arrays = [
+                pa.array([record.get(name) for record in batch], type=field.type)
+                for name, field in zip(columns, schema, strict=True)
+            ]
+            writer.write_table(pa.table(arrays, schema=schema))

@@ -1,8 +1,7 @@
 """AdaMuon: Muon whose update is normalised element by element.
 
-Si, Zhang and Shen, AdaMuon (arXiv 2507.11005), algorithm 1: O is the orthogonalized *sign* of the
-momentum, V ← β·V + (1 − β)·O∘O, Ô = O / (√V + ε), brought to root mean square 0.2 by
-0.2·√(mn)/‖Ô‖_F. β is the momentum's.
+Si, Zhang and Shen, AdaMuon (arXiv 2507.11005): O is the orthogonalized *sign* of the momentum,
+V ← β·V + (1 − β)·O∘O, Ô = O / (√V + ε), brought to root mean square 0.2 by 0.2·√(mn)/‖Ô‖_F. β is the momentum's.
 """
 
 import torch
@@ -12,8 +11,7 @@ from muonlab.optim import muon
 from muonlab.optim.bundles import Bundle
 from muonlab.optim.normuon import normalise
 
-OWN = dict(beta2=0.95, eps=1e-8, sign=True)
-DEFAULTS = muon.DEFAULTS | OWN
+DEFAULTS = muon.DEFAULTS | dict(beta2=0.95, eps=1e-8, sign=True)
 
 
 class AdaMuon(muon.Muon):
@@ -23,7 +21,7 @@ class AdaMuon(muon.Muon):
     does. Scales as in `NorMuon`. Arguments are `Muon`'s, `beta2` in [0, 1), `eps` and `sign`.
     """
 
-    OWN = OWN
+    FIELDS = DEFAULTS
 
     def bundle_scale(self, group: dict) -> str:
         return "none"
@@ -36,4 +34,4 @@ class AdaMuon(muon.Muon):
         moments = [self.buffer(p, "second_moment", p.shape) for p in whole]
         for update, v in zip(bundle.results, bundle.pick(moments), strict=True):
             v.lerp_(update.square(), 1 - group["beta2"])
-            normalise(update, v.sqrt().add_(group["eps"]), group["scale"])
+            normalise(update, v.sqrt().add_(group["eps"]), group["scale"], group["split"])

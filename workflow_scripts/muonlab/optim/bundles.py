@@ -11,7 +11,6 @@ Nothing in here is state. A bundle depends on the shapes of the parameters that 
 on their group's settings alone, so a run that is resumed forms the same ones.
 """
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -20,6 +19,7 @@ from torch import Tensor
 from muonlab.optim.iteration import Plan, Square, frobenius, iterate
 from muonlab.optim.newton_schulz import exact_polar_factor, shape_plan
 from muonlab.optim.padded import PaddedBatch
+from muonlab.optim.scale import fix_rms, update_scale
 from muonlab.optim.split import blocks
 
 PADDED_SIDE = 32
@@ -40,6 +40,10 @@ class Settings(NamedTuple):
     split: object
     orthogonalize: bool
     scale: str
+
+    @property
+    def fixed_rms(self) -> bool:
+        return self.scale == "fixed_rms"
 
     def plan(self, matrices: Tensor) -> Plan | None:
         """The iteration for matrices (…, m, n); None where there is nothing to iterate."""
@@ -76,6 +80,8 @@ class Bundle:
     sources: list[Tensor]
     results: list[Tensor]
     factor: float
+    # Whether `run()` has given every matrix one root mean square.
+    fixed_rms: bool
     # The plan of all its matrices, where it is one and they are whole members of one shape.
     plan: Plan | None = None
 
@@ -92,11 +98,10 @@ class Padded(Bundle):
     factor = 1.0
 
     def __init__(self, members: list[Member], params: list[Tensor], settings: Settings):
-        self.members = members
-        scales = [update_scale(*p.shape[-2:], settings.scale) for p in params]
+        self.members, self.fixed_rms = members, settings.fixed_rms
         plan = settings.plan(params[0])
         shapes = [p.shape for p in params]
-        self.batch = PaddedBatch(shapes, scales, PADDED_SIDE, plan, params[0].device)
+        self.batch = PaddedBatch(shapes, settings.scale, PADDED_SIDE, plan, params[0].device)
         self.sources, self.results, self.run = (
             self.batch.sources,
             self.batch.results,
@@ -109,6 +114,7 @@ class Stack(Bundle):
 
     def __init__(self, members: list[Member], like: Tensor, settings: Settings, scratch: Scratch):
         self.members, self.settings, self.scratch = members, settings, scratch
+        self.fixed_rms = settings.fixed_rms
         shape = (len(members), *like.shape)
         source = scratch("source", shape, like.dtype, like.device)
         result = source
@@ -128,7 +134,9 @@ class Stack(Bundle):
                 polar(source, result, plan, self.scratch)
             elif self.settings.orthogonalize:
                 result.copy_(exact_polar_factor(source))
-            if scale != self.factor:
+            if self.fixed_rms:
+                fix_rms(result)
+            elif scale != self.factor:
                 result.mul_(scale)
 
 
@@ -183,12 +191,3 @@ def polar(source: Tensor, result: Tensor, plan: Plan, scratch: Scratch) -> None:
         Y = iterate(X, plan, square, scratch("Y", U.shape, *place), out if direct else None)
         if Y is not out:
             out.copy_(Y)
-
-
-def update_scale(rows: int, columns: int, scale: str) -> float:
-    """The factor on lr for a matrix (rows = out, columns = in)."""
-    if scale == "match_rms_adamw":
-        return 0.2 * math.sqrt(max(rows, columns))
-    if scale == "original":
-        return math.sqrt(max(1.0, rows / columns))
-    return 1.0

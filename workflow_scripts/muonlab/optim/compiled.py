@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from muonlab.optim.iteration import Plan, frobenius, iterate
+from muonlab.optim.scale import fix_rms
 
 
 def stack_update(
@@ -21,14 +22,15 @@ def stack_update(
     buffers: list[Tensor],
     lr: Tensor,
     rate: Tensor,
-    factor: float,
+    factor: float | None,
     momentum: float,
     nesterov: bool,
     plan: Plan,
 ) -> None:
     """Muon's update of parameters of one shape, in place, as `Muon` documents it.
 
-    lr and rate (of the decay, times lr) are tensors of one element on the parameters' device.
+    lr and rate (of the decay, times lr) are tensors of one element on the parameters' device;
+    `factor` scales the polar factors, None brings them to one root mean square.
     """
     torch._foreach_lerp_(buffers, grads, 1 - momentum)
     U = torch.stack(buffers)
@@ -37,6 +39,9 @@ def stack_update(
     X = U.flatten(0, -3)
     X = (X / (frobenius(X) * plan.norm_factor)).to(plan.dtype)
     polar = iterate(X, plan).to(U.dtype).view_as(U)
+    if factor is None:
+        fix_rms(polar)
+        factor = 1.0
     for p, update in zip(params, polar.unbind(), strict=True):
         p.sub_(lr * (factor * update + rate * p))
 

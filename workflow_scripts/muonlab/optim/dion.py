@@ -1,17 +1,16 @@
 """Dion: a low-rank orthonormal update from one step of power iteration.
 
-Ahn, Xu, Abreu, Fan, Magakyan, Sharma, Zhu and Langford, Dion (arXiv 2504.05295), algorithm 1:
-B = M + G; P = orthonormal basis of BQ; R = BᵀP; error feedback M ← B − (1 − μ)·PRᵀ; Q ← R with its
-columns normalised; W ← (1 − lr·wd)·W − lr·s·PQᵀ. Only the r directions that were applied leave the
+Ahn, Xu, Abreu, Fan, Magakyan, Sharma, Zhu and Langford, Dion (arXiv 2504.05295): B = M + G;
+P = orthonormal basis of BQ; R = BᵀP; error feedback M ← B − (1 − μ)·PRᵀ; Q ← R with its columns
+normalised; W ← (1 − lr·wd)·W − lr·s·PQᵀ. Only the r directions that were applied leave the
 momentum; what the low rank leaves out is kept for later updates.
 """
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
-from muonlab.optim.bundles import update_scale
-from muonlab.optim.muon import check_gradient, check_parameter, check_ranges
+from muonlab.optim.matrix_optimizer import MatrixOptimizer
+from muonlab.optim.scale import fix_rms, update_scale
 
 DEFAULTS = dict(
     momentum=0.95,
@@ -22,48 +21,32 @@ DEFAULTS = dict(
 SMALLEST = 1e-8
 
 
-class Dion(Optimizer):
+class Dion(MatrixOptimizer):
     """Dion for matrices (out, in) and stacks of them; state: momentum and right basis (in, r).
 
     r is `rank_fraction` of the shorter side, at least 1. `scale` as in `Muon`. Raises ValueError
     for other parameters and for a hyperparameter out of range.
     """
 
-    def __init__(self, params, lr: float = 1e-3, **fields):
-        unknown = set(fields) - set(DEFAULTS)
-        if unknown:
-            raise TypeError(f"Dion has no argument {', '.join(sorted(unknown))}")
-        super().__init__(params, dict(lr=lr) | DEFAULTS | fields)
+    FIELDS = DEFAULTS
+    HALF_WEIGHTS = False
 
-    def add_param_group(self, param_group: dict) -> None:
-        super().add_param_group(param_group)
-        group = self.param_groups[-1]
+    def __init__(self, params, lr: float = 1e-3, **fields):
+        super().__init__(params, lr, fields)
+
+    def check_group(self, group: dict) -> None:
+        """Raises ValueError for a rank out of range."""
         if not 0 < group["rank_fraction"] <= 1:
             raise ValueError(f"rank_fraction: must be in (0, 1], not {group['rank_fraction']}")
-        check_ranges(group)
-        for p in group["params"]:
-            check_parameter("Dion", p, half=False)
 
-    @torch.no_grad()
-    def step(self, closure=None):
-        """One update of every parameter that has a gradient; returns the closure's loss."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    self._update(p, group)
-        return loss
-
-    def _update(self, p: Tensor, group: dict) -> None:
-        check_gradient("Dion", p.grad)
+    def update(self, p: Tensor, group: dict) -> None:
         state, lr = self.state[p], float(group["lr"])
         if not state:
             state["momentum"] = torch.zeros_like(p, memory_format=torch.contiguous_format)
             state["basis"] = first_basis(p, group["rank_fraction"])
         update = dion_update(p.grad, state["momentum"], state["basis"], group["momentum"])
+        if group["scale"] == "fixed_rms":
+            fix_rms(update)
         p.mul_(1 - lr * group["weight_decay"])
         step_size = lr * update_scale(p.size(-2), p.size(-1), group["scale"])
         p.add_(update, alpha=-step_size)

@@ -139,4 +139,6 @@ def clip_targets(model: nn.Module) -> Callable:
             "optimizer.name: muonclip needs a model with attention (its `qk_clip_targets` gives "
             "query and key weights with their largest logits)"
         )
+    if hasattr(model, "track_logits"):
+        model.track_logits = True  # the model looks for the largest ones only when asked to
     return model.qk_clip_targets

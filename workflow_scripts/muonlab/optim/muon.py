@@ -6,15 +6,14 @@ Muon is for hidden weight matrices. Embeddings, output heads, norms and biases b
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
 from muonlab.optim.bundles import Bundle, Scratch, Settings, make_bundles
 from muonlab.optim.coefficients import Triple, schedule
 from muonlab.optim.compiled import compiled_update, without_looking
-from muonlab.optim.precision import HALF, resolve_dtype
+from muonlab.optim.matrix_optimizer import MatrixOptimizer
+from muonlab.optim.precision import resolve_dtype
 from muonlab.optim.split import Split, blocks
 
-SCALES = ("match_rms_adamw", "original", "none")
 # What a config may set beside lr, for the arm `muon`.
 DEFAULTS = dict(
     momentum=0.95,
@@ -30,21 +29,22 @@ DEFAULTS = dict(
 )
 
 
-class Muon(Optimizer):
+class Muon(MatrixOptimizer):
     """Muon for matrices (out, in) and stacks of matrices (experts, out, in).
 
     Each stacked matrix is orthogonalized on its own. With M the momentum and G the gradient:
     M ← μM + (1−μ)G; U = (1−μ)G + μM with Nesterov, else M; O = newton_schulz(U);
     W ← (1 − lr·weight_decay)·W − lr·s·O, where s is sqrt(max(1, out/in)) for scale "original",
-    0.2·sqrt(max(out, in)) for "match_rms_adamw" (Liu et al., arXiv 2502.16982, eq. 4; the update
-    then has AdamW's usual root mean square and can share its learning rate), or 1 for "none".
+    0.2·sqrt(max(out, in)) for "match_rms_adamw" (Liu et al., arXiv 2502.16982; the update
+    then has AdamW's usual root mean square and can share its learning rate), 1 for "none", or
+    0.2·√(out·in)/‖O‖_F for "fixed_rms" (then it has exactly that root mean square, 0.2).
 
     `orthogonalize=False` leaves U as it is (plain momentum), `momentum=0` is spectral descent.
     `dtype` is that of the matrix products: a torch dtype or its name, "auto" for what
     `precision.fastest_dtype` measures, or None (float32 on a CPU, bfloat16 on a GPU). `split` cuts
     each parameter of the group into matrices of their own (`split.blocks`). With
     `independent_decay` the decay is weight_decay·lr/peak lr, so that it follows the schedule and
-    not the rate (Wortsman et al., arXiv 2309.14322, section 3.2); the peak is the group's
+    not the rate (Wortsman et al., arXiv 2309.14322, section 3.2.2); the peak is the group's
     "peak_lr", at first its lr. `compile` (True, or torch.compile's options) runs the update of
     every stack of equal matrices as one compiled function; worth it on a GPU. Gradients are never
     written to, state has the parameter's dtype.
@@ -54,8 +54,7 @@ class Muon(Optimizer):
     is computed together, and how, is said in `bundles` and `iteration`.
     """
 
-    # The fields that a variant adds to its groups, with their defaults.
-    OWN: dict = {}
+    FIELDS = DEFAULTS
 
     def __init__(
         self,
@@ -74,8 +73,7 @@ class Muon(Optimizer):
         compile: bool | dict = False,
         **own,
     ):
-        defaults = dict(
-            lr=lr,
+        fields = dict(
             momentum=momentum,
             nesterov=nesterov,
             ns_steps=ns_steps,
@@ -87,13 +85,9 @@ class Muon(Optimizer):
             split=split,
             independent_decay=independent_decay,
         )
-        for name, default in self.OWN.items():
-            defaults[name] = own.pop(name, default)
-        if own:
-            raise TypeError(f"{type(self).__name__} has no argument {', '.join(own)}")
         self.compile = {} if compile is True else compile
         self._forget()
-        super().__init__(params, defaults)
+        super().__init__(params, lr, fields | own)
 
     def _forget(self) -> None:
         """Drops reused memory; it holds no state."""
@@ -109,23 +103,20 @@ class Muon(Optimizer):
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         group.setdefault("peak_lr", group["lr"])
-        check_hyperparameters(group)
         for p in group["params"]:
-            check_parameter(type(self).__name__, p)
             blocks(p.detach()[None], group["split"])
         group["dtype"] = resolve_dtype(group["dtype"], group["params"][0].device)
 
-    @torch.no_grad()
-    def step(self, closure=None):
-        """One update of every parameter that has a gradient; returns the closure's loss."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for place, group in enumerate(self.param_groups):
-            for bundle in self._group_bundles(place, group):
-                self._update(bundle, group)
-        return loss
+    def check_group(self, group: dict) -> None:
+        """Raises ValueError for steps under 1 or an unknown schedule."""
+        if not isinstance(group["ns_steps"], int) or group["ns_steps"] < 1:
+            raise ValueError(f"ns_steps: must be a whole number ≥ 1, not {group['ns_steps']!r}")
+        if group["ns_coefficients"] != "exact":
+            schedule(group["ns_coefficients"])
+
+    def update_group(self, place: int, group: dict) -> None:
+        for bundle in self._group_bundles(place, group):
+            self._update_bundle(bundle, group)
 
     def _group_bundles(self, place: int, group: dict) -> list[Bundle]:
         """The bundles of the parameters that have a gradient now; made once for each such set."""
@@ -147,10 +138,10 @@ class Muon(Optimizer):
             known = self._bundles[key] = (settings, bundles)
         return known[1]
 
-    def _update(self, bundle: Bundle, group: dict) -> None:
+    def _update_bundle(self, bundle: Bundle, group: dict) -> None:
         whole = [group["params"][i] for i, _ in bundle.members]
         for p in whole:
-            check_gradient("Muon", p.grad)
+            self.check_gradient(p.grad)
         params, grads = bundle.pick(whole), bundle.pick([p.grad for p in whole])
         buffers = bundle.pick([self.buffer(p, "momentum_buffer", p.shape) for p in whole])
         if self.compile is not False and type(self) is Muon and bundle.plan is not None:
@@ -168,7 +159,8 @@ class Muon(Optimizer):
         rate = torch.full((), decay_rate(group), **one)
         update = compiled_update(tuple(sorted(self.compile.items())))
         settings = group["momentum"], group["nesterov"], without_looking(bundle.plan)
-        update(params, grads, buffers, lr, rate, bundle.factor, *settings)
+        factor = None if bundle.fixed_rms else bundle.factor
+        update(params, grads, buffers, lr, rate, factor, *settings)
 
     def buffer(self, p: Tensor, name: str, shape: tuple) -> Tensor:
         """A parameter's state tensor, zeros at first, of the parameter's dtype and device."""
@@ -222,46 +214,3 @@ def decay_rate(group: dict) -> float:
         return group["weight_decay"]
     peak = float(group["peak_lr"])
     return group["weight_decay"] / peak if peak else 0.0
-
-
-def check_parameter(optimizer: str, p: Tensor, half: bool = True) -> None:
-    """Raises ValueError for anything but a floating-point matrix or stack of matrices.
-
-    `half` says whether the optimizer works on weights in half precision.
-    """
-    if not half and p.dtype in HALF:
-        raise ValueError(f"{optimizer} decomposes matrices: keep its weights in float32")
-    if p.ndim not in (2, 3) or not p.is_floating_point():
-        raise ValueError(
-            f"{optimizer} takes floating-point matrices (out, in) or stacks (experts, out, in), "
-            f"not a {p.dtype} parameter of shape {tuple(p.shape)}; give it to AdamW"
-        )
-
-
-def check_hyperparameters(group: dict) -> None:
-    """Raises ValueError for the first hyperparameter of a Muon group that is out of range."""
-    check_ranges(group)
-    if not isinstance(group["ns_steps"], int) or group["ns_steps"] < 1:
-        raise ValueError(f"ns_steps: must be a whole number ≥ 1, not {group['ns_steps']!r}")
-    if group["ns_coefficients"] != "exact":
-        schedule(group["ns_coefficients"])
-
-
-def check_ranges(group: dict) -> None:
-    """Raises ValueError for a hyperparameter out of range, of those that optimizers share."""
-    if group.get("scale", "none") not in SCALES:
-        raise ValueError(f"scale: must be one of {', '.join(SCALES)}, not {group['scale']!r}")
-    for name in ("momentum", "beta2"):
-        if not 0 <= group.get(name, 0) < 1:
-            raise ValueError(f"{name}: must be in [0, 1), not {group[name]}")
-    for name in ("lr", "weight_decay", "eps"):
-        if not group.get(name, 0) >= 0:
-            raise ValueError(f"{name}: must not be negative, not {group[name]}")
-    if not group.get("threshold", 1) > 0:
-        raise ValueError(f"threshold: must be positive, not {group['threshold']}")
-
-
-def check_gradient(optimizer: str, grad: Tensor) -> None:
-    """Raises ValueError for a sparse gradient."""
-    if grad.is_sparse:
-        raise ValueError(f"{optimizer}: a sparse gradient is no matrix; give this to AdamW")

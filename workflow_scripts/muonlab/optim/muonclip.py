@@ -1,6 +1,6 @@
 """MuonClip: Muon, and attention logits that cannot run away.
 
-Kimi Team, Kimi K2 (arXiv 2507.20534), algorithm 1 (QK-clip): after an update, every head whose
+Kimi Team, Kimi K2 (arXiv 2507.20534), QK-clip: after an update, every head whose
 largest attention logit S exceeded a threshold τ has its query and key weights shrunk, by γ^½ each
 with γ = τ/S, so that the same input would give τ. A key that several query heads share is left as
 it is and its queries take all of γ, as the paper does with its shared rotary key.
@@ -13,8 +13,7 @@ from torch import Tensor
 
 from muonlab.optim import muon
 
-OWN = dict(threshold=100.0)
-DEFAULTS = muon.DEFAULTS | OWN
+DEFAULTS = muon.DEFAULTS | dict(threshold=100.0)
 
 # Query weight (heads · d, in), key weight (key heads · d, in), largest logits (heads,).
 Target = tuple[Tensor, Tensor, Tensor]
@@ -28,7 +27,7 @@ class MuonClip(muon.Muon):
     in the last forward pass. Without it this is Muon. Arguments are `Muon`'s and `threshold` > 0.
     """
 
-    OWN = OWN
+    FIELDS = DEFAULTS
     targets: Callable[[], Iterable[Target]] | None = None
 
     @torch.no_grad()

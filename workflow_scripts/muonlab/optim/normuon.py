@@ -1,8 +1,7 @@
 """NorMuon: Muon whose update is normalised neuron by neuron.
 
-Li, Liu, Liang, Chen and Zhao, NorMuon (arXiv 2510.05491), algorithm 1: with O the orthogonalized
-momentum, v ← β₂·v + (1 − β₂)·mean over columns of O∘O, one number per row (output neuron), and
-Ô = O / (√v + ε), brought back to one root mean square, 0.2, by 0.2·√(mn)/‖Ô‖_F.
+Li, Liu, Liang, Chen and Zhao, NorMuon (arXiv 2510.05491): with O the orthogonalized momentum,
+v ← β₂·v + (1 − β₂)·mean over columns of O∘O, one number per row (output neuron), and Ô = O / (√v + ε), brought back to one root mean square, 0.2, by 0.2·√(mn)/‖Ô‖_F.
 """
 
 import math
@@ -11,22 +10,23 @@ import torch
 from torch import Tensor
 
 from muonlab.optim import muon
-from muonlab.optim.bundles import Bundle, update_scale
+from muonlab.optim.bundles import Bundle
 from muonlab.optim.iteration import frobenius
+from muonlab.optim.scale import RMS, update_scale
+from muonlab.optim.split import Split, blocks
 
-OWN = dict(beta2=0.95, eps=1e-8)
-DEFAULTS = muon.DEFAULTS | OWN
+DEFAULTS = muon.DEFAULTS | dict(beta2=0.95, eps=1e-8)
 
 
 class NorMuon(muon.Muon):
     """Muon, then one second moment per row (state "second_moment", (…, out, 1)).
 
-    With scale "match_rms_adamw" every update has root mean square 0.2; with the other scales the
-    normalisation keeps the Frobenius norm that Muon's update has. Arguments are `Muon`'s, and
-    `beta2` in [0, 1) and `eps`.
+    With scale "match_rms_adamw" or "fixed_rms", here the same, every update has root mean square
+    0.2; with the others the normalisation keeps the Frobenius norm that Muon's update has. A split
+    weight has these sizes block by block. Arguments are `Muon`'s, and `beta2` in [0, 1) and `eps`.
     """
 
-    OWN = OWN
+    FIELDS = DEFAULTS
 
     def bundle_scale(self, group: dict) -> str:
         return "none"
@@ -36,15 +36,21 @@ class NorMuon(muon.Muon):
         moments = [self.buffer(p, "second_moment", s) for p, s in zip(whole, shapes, strict=True)]
         for update, v in zip(bundle.results, bundle.pick(moments), strict=True):
             v.lerp_(update.square().mean(-1, keepdim=True), 1 - group["beta2"])
-            normalise(update, v.sqrt().add_(group["eps"]), group["scale"])
+            normalise(update, v.sqrt().add_(group["eps"]), group["scale"], group["split"])
 
 
-def normalise(update: Tensor, divisor: Tensor, scale: str) -> None:
-    """Divides `update` (…, m, n) and restores its size: that of `scale` on Muon's update."""
-    m, n = update.shape[-2:]
-    if scale == "match_rms_adamw":
-        target: Tensor | float = 0.2 * math.sqrt(m * n)
-    else:
-        target = update_scale(m, n, scale) * torch.linalg.matrix_norm(update, keepdim=True)
+def normalise(update: Tensor, divisor: Tensor, scale: str, split: Split) -> None:
+    """Divides `update` (…, m, n), whose blocks then get the size of `scale` on Muon's update."""
+    parts = blocks(update[None], split)
+    sizes = [wanted_norm(part, scale) for part in parts]
     update.div_(divisor)
-    update.mul_(target / frobenius(update))
+    for part, size in zip(parts, sizes, strict=True):
+        part.mul_(size / frobenius(part))
+
+
+def wanted_norm(update: Tensor, scale: str) -> Tensor | float:
+    """The Frobenius norm for each matrix of Muon's `update` (k, m, n): a number, or (k, 1, 1)."""
+    m, n = update.shape[-2:]
+    if scale in ("match_rms_adamw", "fixed_rms"):
+        return RMS * math.sqrt(m * n)
+    return update_scale(m, n, scale) * torch.linalg.matrix_norm(update, keepdim=True)

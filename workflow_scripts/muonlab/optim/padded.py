@@ -6,10 +6,13 @@ matrices form one batch (k, side, side). Matrices whose long side is also small 
 the others are stacked by their long side. Zero padding does not change the polar factor.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
 from muonlab.optim.iteration import SMALLEST_NORM, Plan
+from muonlab.optim.scale import RMS, fix_rms, update_scale
 
 # Sides are padded to whole vector registers: the Gram matrix of a 15 × 784 matrix takes 25 µs, of
 # a 16 × 784 one 10 µs.
@@ -19,14 +22,12 @@ MULTIPLE = 8
 class PaddedBatch:
     """Polar factors of small matrices; fill `sources`, `run()`, read `results`.
 
-    `shapes` are those of the parameters, (m, n) or (experts, m, n); `scales` multiply the results.
+    `shapes` are those of the parameters, (m, n) or (experts, m, n); the results come scaled.
     The padding of the sources is never written to, so a NaN stays in the matrix that it is in.
     """
 
-    def __init__(
-        self, shapes: list[torch.Size], scales: list[float], small: int, plan: Plan, device
-    ):
-        self.plan = plan
+    def __init__(self, shapes: list[torch.Size], scale: str, small: int, plan: Plan, device):
+        self.plan, self.fixed_rms = plan, scale == "fixed_rms"
         self.sources: list[Tensor] = [None] * len(shapes)
         self.results: list[Tensor] = [None] * len(shapes)
         side = _padded(max(min(s[-2:]) for s in shapes))
@@ -43,7 +44,7 @@ class PaddedBatch:
                 place = slice(len(factors) - start, len(factors) - start + count)
                 self.sources[i] = _corner(buffers[0, place], shapes[i])
                 self.results[i] = _corner(buffers[1, place], shapes[i])
-                factors += [scales[i]] * count
+                factors += [_factor(*shapes[i][-2:], scale)] * count
             self.stacks.append((slice(start, len(factors)), *buffers.unbind()))
         square = dict(dtype=plan.dtype, device=device)
         self.R, self.S, self.Q, self.P, self.P_next = torch.empty(
@@ -79,11 +80,14 @@ class PaddedBatch:
             P = self._segment(k)
             if k == 0:
                 P.mul_(norm)
-            if k == last:
+            if k == last and not self.fixed_rms:
                 P.mul_(self.factors)
             for place, X, result, spare in self.stacks:
                 start = X if k == 0 else (result, spare)[(last - k + 1) % 2]
                 torch.bmm(P[place], start, out=(result, spare)[(last - k) % 2])
+        if self.fixed_rms:
+            for place, _, result, _ in self.stacks:
+                fix_rms(result, self.factors[place])
 
     def _normalise(self) -> Tensor:
         """Divides each R by its trace, the squared norm of its matrix; gives one over the norm."""
@@ -109,6 +113,11 @@ class PaddedBatch:
                 torch.bmm(Q, R, out=self.S)
                 torch.bmm(Q, self.S, out=R)
         return P
+
+
+def _factor(m: int, n: int, scale: str) -> float:
+    """What multiplies the polar factor, or the norm that it gets."""
+    return RMS * math.sqrt(m * n) if scale == "fixed_rms" else update_scale(m, n, scale)
 
 
 def _padded(size: int) -> int:

@@ -6,16 +6,22 @@ SCHEDULES = ("constant", "linear", "cosine")
 
 
 def lr_factor(
-    update: int, total: int, schedule: str, warmup: int = 0, final_fraction: float = 0.0
+    update: int,
+    total: int,
+    schedule: str,
+    warmup: int = 0,
+    final_fraction: float = 0.0,
+    from_zero: bool = False,
 ) -> float:
     """The factor on the peak learning rate at `update` (0-based) of `total` optimizer updates.
 
     Linear warm-up over the first `warmup` updates, which never starts at zero (update 0 already
-    moves the weights), then constant, or linear / half-cosine decay to `final_fraction`, reached at
-    the last update. The index counts updates, not the micro-steps of gradient accumulation.
+    moves the weights, unless `from_zero`), then constant, or linear / half-cosine decay to
+    `final_fraction`, reached at the last update. The index counts updates, not the micro-steps of
+    gradient accumulation.
     """
     if update < warmup:
-        return (update + 1) / warmup
+        return (update + (not from_zero)) / warmup
     if schedule == "constant":
         return 1.0
     done = (update - warmup) / max(1, total - 1 - warmup)

@@ -1,17 +1,15 @@
 """SOAP: Adam in the eigenbasis of Shampoo's preconditioner.
 
-Vyas, Morwani, Zhao, Kwun, Shapira, Brandfonbrener, Janson and Kakade, SOAP (arXiv 2409.11321),
-algorithm 3: L ← β·L + (1 − β)·GGᵀ, R ← β·R + (1 − β)·GᵀG, with eigenvectors Q_L and Q_R; the
-second moment V is that of the rotated gradient Q_LᵀGQ_R, and the update is
-Q_L (M' / (√V + ε)) Q_Rᵀ with M' the rotated first moment, both with Adam's bias correction. Every
-`frequency` updates the eigenvectors take one step of orthogonal iteration (algorithm 4).
+Vyas, Morwani, Zhao, Kwun, Shapira, Brandfonbrener, Janson and Kakade, SOAP (arXiv 2409.11321):
+L ← β·L + (1 − β)·GGᵀ, R ← β·R + (1 − β)·GᵀG, with eigenvectors Q_L and Q_R; the second moment V is
+that of the rotated gradient Q_LᵀGQ_R, and the update is Q_L (M' / (√V + ε)) Q_Rᵀ with M' the rotated first moment, both with Adam's bias correction. Every
+`frequency` updates the eigenvectors take one step of orthogonal iteration.
 """
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
-from muonlab.optim.muon import check_gradient, check_parameter, check_ranges
+from muonlab.optim.matrix_optimizer import MatrixOptimizer
 
 DEFAULTS = dict(
     betas=(0.95, 0.95),
@@ -22,7 +20,7 @@ DEFAULTS = dict(
 )
 
 
-class SOAP(Optimizer):
+class SOAP(MatrixOptimizer):
     """SOAP for matrices (out, in) and stacks of them; weight decay is decoupled.
 
     A side longer than `max_side` is not rotated (its eigenbasis is left at the identity and takes
@@ -30,38 +28,20 @@ class SOAP(Optimizer):
     other parameters and for a hyperparameter out of range.
     """
 
-    def __init__(self, params, lr: float = 3e-3, **fields):
-        unknown = set(fields) - set(DEFAULTS)
-        if unknown:
-            raise TypeError(f"SOAP has no argument {', '.join(sorted(unknown))}")
-        super().__init__(params, dict(lr=lr) | DEFAULTS | fields)
+    FIELDS = DEFAULTS
+    HALF_WEIGHTS = False
 
-    def add_param_group(self, param_group: dict) -> None:
-        super().add_param_group(param_group)
-        group = self.param_groups[-1]
-        check_ranges(group)
+    def __init__(self, params, lr: float = 3e-3, **fields):
+        super().__init__(params, lr, fields)
+
+    def check_group(self, group: dict) -> None:
+        """Raises ValueError for betas or a frequency out of range."""
         if not all(0 <= beta < 1 for beta in group["betas"]):
             raise ValueError(f"betas: must be in [0, 1), not {group['betas']}")
         if not isinstance(group["frequency"], int) or group["frequency"] < 1:
             raise ValueError(f"frequency: must be a whole number ≥ 1, not {group['frequency']!r}")
-        for p in group["params"]:
-            check_parameter("SOAP", p, half=False)
 
-    @torch.no_grad()
-    def step(self, closure=None):
-        """One update of every parameter that has a gradient; returns the closure's loss."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    self._update(p, group)
-        return loss
-
-    def _update(self, p: Tensor, group: dict) -> None:
-        check_gradient("SOAP", p.grad)
+    def update(self, p: Tensor, group: dict) -> None:
         state, lr, (beta1, beta2) = self.state[p], float(group["lr"]), group["betas"]
         if not state:
             self._begin(p, group)

@@ -1,8 +1,8 @@
 """Spectral descent: Muon without memory.
 
 Carlson, Cevher and Carin, Stochastic spectral descent (AISTATS 2015); Bernstein and Newhouse, Old
-optimizer, new norm (arXiv 2409.20325, proposition 5): among all updates of spectral norm 1, UVᵀ of
-the gradient UΣVᵀ lowers the linearised loss most. The paper's further factor, the gradient's
+optimizer, new norm (arXiv 2409.20325): among all updates of spectral norm 1, UVᵀ of the gradient
+UΣVᵀ lowers the linearised loss most. The paper's further factor, the gradient's
 nuclear norm, is left to the learning rate, as in Muon.
 """
 

@@ -1,15 +1,20 @@
 """Arms: a base plus overrides, resolved to complete settings, one variable at a time."""
 
-import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from muonlab.plan.models import MODELS
 from muonlab.plan.naming import flatten
 from muonlab.plan.optimizers import OPTIMIZERS
-from muonlab.plan.schema import MODELS, Arm, Study, Training
+from muonlab.plan.schema import Arm, Study
+from muonlab.plan.search import grid_points, sobol_points
+from muonlab.plan.tpe import STARTUP
+from muonlab.plan.training import Training
 from muonlab.plan.validate import Sources, check, did_you_mean, refuse
 
 SHARED_BY_OPTIMIZERS = ("optimizer.weight_decay",)
+# Rates of decay: a factor multiplies their distance from 1, over which they are effective.
+DECAY_RATES = ("momentum", "beta2")
 
 Value = float | int | bool | str
 
@@ -28,14 +33,50 @@ class Trial:
 
 @dataclass(frozen=True)
 class ResolvedArm:
-    """An arm with every setting of its runs filled in, but for the seed and the tuned fields."""
+    """An arm with every setting of its runs filled in, but for the seed and the tuned fields.
+
+    `tuned_by` is the arm whose tuning its runs are reported with: itself, or, where it is not tuned
+    and has no trials, the nearest base that is. `fixed` names fields of its optimizer that it sets
+    itself, whatever that tuning chose, and `factors` what they are multiplied by.
+    """
 
     name: str
     label: str
     base: str | None
     compound: bool
     settings: dict
+    space: dict
     trials: list[Trial]
+    tuned_by: str
+    tuned: frozenset[str]
+    fixed: frozenset[str]
+    factors: dict[str, float]
+
+    def optimizer(self, chosen: dict[str, Value]) -> dict:
+        """The optimizer's section with what tuning chose, this arm's own settings and factors."""
+        section = self.settings["optimizer"]
+        section = section | {f: v for f, v in chosen.items() if f not in self.fixed}
+        for field, factor in self.factors.items():
+            section = section | {field: scaled(field, section[field], factor)}
+        return section
+
+
+def scaled(field: str, value: float, factor: float) -> float:
+    """A hyperparameter times `factor`; of a rate of decay, its distance from 1 is."""
+    if field in DECAY_RATES:
+        return float(f"{1 - (1 - value) * factor:.6g}")
+    return float(f"{value * factor:.6g}")
+
+
+def differences(a: ResolvedArm, b: ResolvedArm) -> list[str]:
+    """The variables in which two arms differ; what tuning chose for either is none, but a field
+    that one of them sets against its tuning is."""
+    tuned = a.tuned | b.tuned
+    changed = tuned & (a.fixed ^ b.fixed)
+    changed |= {f for f in a.factors | b.factors if a.factors.get(f) != b.factors.get(f)}
+    either = tuned - (a.fixed & b.fixed)
+    found = variables(a.settings, b.settings, tuned=either)
+    return [*found, *sorted({f"optimizer.{field}" for field in changed} - set(found))]
 
 
 def variables(a: dict, b: dict, tuned: Iterable[str] = ()) -> list[str]:
@@ -62,11 +103,11 @@ def resolve_arms(study: Study, place: tuple, sources: Sources) -> dict[str, Reso
     """All arms of a study, in the order of the config.
 
     Raises UserError for an unknown base, optimizer or field, for arms that stand on each other, for
-    an undeclared second variable, and for unequal numbers of trials.
+    an undeclared second variable, and for unequal numbers of trials among the tuned arms.
     """
     resolver = _Resolver(study, place, sources)
     arms = {name: resolver.arm(name) for name in study.arms}
-    sizes = {name: len(arm.trials) for name, arm in arms.items()}
+    sizes = {name: len(arm.trials) for name, arm in arms.items() if arm.trials}
     if len(set(sizes.values())) > 1:
         listed = ", ".join(f"{name} {n}" for name, n in sizes.items())
         refuse(sources, (*place, "arms"), f"all arms must have equally many trials, not {listed}")
@@ -92,14 +133,25 @@ class _Resolver:
                 refuse(self.sources, (*where, "base"), sentence, self.study.arms)
             base = self.arm(arm.base, (*above, name))
         settings = self._settings(arm, base, where)
-        grid = self.study.tuning.grid if arm.grid is None else arm.grid
-        if base is not None:
-            self._check_one_variable(arm, settings, base, grid, where)
-        trials = self._trials(name, settings, grid, where if arm.grid else None)
-        self.done[name] = ResolvedArm(
-            name, arm.label or name, arm.base, arm.compound, settings, trials
+        space = self._space(name, arm, settings, where) if arm.tune else {}
+        trials = self._trials(name, space) if arm.tune else []
+        resolved = ResolvedArm(
+            name=name,
+            label=arm.label or name,
+            base=arm.base,
+            compound=arm.compound,
+            settings=settings,
+            space=space,
+            trials=trials,
+            tuned_by=name if arm.tune else base.tuned_by,
+            tuned=frozenset(trials[0].settings) if arm.tune else base.tuned,
+            fixed=frozenset() if arm.tune else base.fixed | _set_fields(arm),
+            factors=self._factors(arm, base, settings, where),
         )
-        return self.done[name]
+        if base is not None:
+            self._check_one_variable(arm, resolved, base, where)
+        self.done[name] = resolved
+        return resolved
 
     def _settings(self, arm: Arm, base: ResolvedArm | None, where: tuple) -> dict:
         if base is None and arm.optimizer is None:
@@ -108,6 +160,11 @@ class _Resolver:
         if base is None and arm.set:
             sentence = "an arm without a base changes nothing; give it a base"
             refuse(self.sources, (*where, "set"), sentence)
+        if not arm.tune and (base is None or arm.grid is not None):
+            sentence = (
+                "an arm that is not tuned takes its base's choice: it has a base, and no grid"
+            )
+            refuse(self.sources, (*where, "tune"), sentence)
         settings = dict(base.settings) if base else self._own_sections()
         if arm.optimizer is not None:
             if arm.optimizer not in self.study.optimizers:
@@ -140,10 +197,24 @@ class _Resolver:
         checked = check(model, changed, self.sources, where, exactly=True)
         return settings | {section: checked.model_dump()}
 
+    def _factors(
+        self, arm: Arm, base: ResolvedArm | None, settings: dict, where: tuple
+    ) -> dict[str, float]:
+        """What the arm's numbers are multiplied by, its base's factors included."""
+        factors = dict(base.factors) if base else {}
+        for dotted, factor in arm.multiply.items():
+            section, _, field = dotted.partition(".")
+            if section != "optimizer" or not isinstance(settings[section].get(field), float):
+                hint = did_you_mean(dotted, {f"optimizer.{f}" for f in settings["optimizer"]})
+                sentence = "is not a number of the optimizer that can be multiplied" + hint
+                refuse(self.sources, (*where, "multiply", dotted), sentence)
+            factors[field] = factors.get(field, 1.0) * factor
+        return factors
+
     def _check_one_variable(
-        self, arm: Arm, settings: dict, base: ResolvedArm, grid: dict, where: tuple
+        self, arm: Arm, resolved: ResolvedArm, base: ResolvedArm, where: tuple
     ) -> None:
-        changed = variables(settings, base.settings, tuned=grid)
+        changed = differences(resolved, base)
         if not changed and arm.grid is None:
             refuse(self.sources, where, f"changes nothing against its base {base.name}")
         if len(changed) > 1 and not arm.compound:
@@ -153,20 +224,37 @@ class _Resolver:
             )
             refuse(self.sources, where, sentence)
 
-    def _trials(self, name: str, settings: dict, grid: dict, where: tuple | None) -> list[Trial]:
-        """Every combination of the grid's values, each value checked as the optimizer's field."""
-        where = (*where, "grid") if where else (*self.place, "tuning", "grid")
+    def _space(self, name: str, arm: Arm, settings: dict, where: tuple) -> dict:
+        """The arm's search space, each end and value of it checked as the optimizer's field."""
+        kind = "grid" if self.study.tuning.method == "grid" else "box"
+        own = getattr(arm, kind)
+        space = (self.study.tuning if own is None else arm).model_dump()[kind]
+        where = (*self.place, "tuning", kind) if own is None else (*where, kind)
         optimizer = settings["optimizer"]
-        for field, values in grid.items():
+        for field, axis in space.items():
             if field not in optimizer or field == "name" or isinstance(optimizer[field], dict):
                 sentence = f"is not a field of the optimizer of arm {name}"
                 refuse(self.sources, (*where, field), sentence, optimizer)
-            for value in values:
+            for value in [axis["low"], axis["high"]] if isinstance(axis, dict) else axis:
                 section = optimizer | {field: value}
                 model = OPTIMIZERS[optimizer["name"]]
                 check(model, section, self.sources, (*where, field), exactly=True)
-        points = itertools.product(*([(f, v) for v in values] for f, values in grid.items()))
-        return [Trial(name, point) for point in points]
+        return space
+
+    def _trials(self, name: str, space: dict) -> list[Trial]:
+        """The trials that are known before any is run."""
+        tuning = self.study.tuning
+        if tuning.method == "grid":
+            points = grid_points(space)
+        else:
+            first = tuning.trials if tuning.method == "sobol" else min(tuning.trials, STARTUP)
+            points = sobol_points(space, first, tuning.search_seed, place=f"arm {name}: box")
+        return [Trial(name, tuple(point.items())) for point in points]
+
+
+def _set_fields(arm: Arm) -> set[str]:
+    """Fields of the optimizer that the arm sets, with all of a swapped optimizer's own values."""
+    return {dotted.split(".")[1] for dotted in arm.set if dotted.startswith("optimizer.")}
 
 
 def _with(section: dict, path: list[str], value: object) -> dict:

@@ -14,16 +14,20 @@ PACKAGE = "muonlab"
 
 
 @cache
-def code_digest(script: Path, alternatives: frozenset[str] = frozenset(), chosen: str = "") -> str:
+def code_digest(
+    script: Path,
+    alternatives: frozenset[str] = frozenset(),
+    chosen: frozenset[str] = frozenset(),
+) -> str:
     """Hex digest of `script` and its import closure inside the package beside it.
 
-    `alternatives` are modules of which a job uses only `chosen`, and what that imports: a registry
+    `alternatives` are modules of which a job uses only `chosen`, and what those import: a registry
     imports all optimizers, and a run trains with one of them.
     """
     root = script.resolve().parent
-    unused = {_file(name, root) for name in alternatives - {chosen}}
-    if chosen:
-        unused -= closure(_file(chosen, root), root)
+    unused = {_file(name, root) for name in alternatives - chosen}
+    for name in chosen:
+        unused -= closure(_file(name, root), root)
     digest = hashlib.sha256()
     for path in sorted(closure(script.resolve(), root, frozenset(unused))):
         name = path.relative_to(root).as_posix()

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from muonlab.plan.section import Section
+from muonlab.plan.section import Name, Section
 
 POINTS = ("end", "matched")
 RUN_OUTCOMES = {
@@ -74,14 +74,59 @@ class Contrasts(Section):
     smallest_difference: dict[str, Annotated[float, Field(gt=0)]] = Field(default={})
     """Smallest difference that matters, by outcome and in its unit; arms that are shown to differ
     by less are called equivalent."""
+    pairs: Literal["all", "base"] = "all"
+    """Which arms are compared: every two of them, or each with its base (and arms without one with
+    the first arm)."""
+
+
+class Factorial(Section):
+    """Four arms that have two components of the optimizer, one of them, or neither."""
+
+    label: str
+    """Name in tables and figures."""
+    both: Name
+    """The arm with both components."""
+    without_first: Name
+    """The arm that lacks the first component."""
+    without_second: Name
+    """The arm that lacks the second."""
+    neither: Name
+    """The arm that lacks both."""
+    first: str = "Newton–Schulz"
+    """What the first component is called."""
+    second: str = "momentum"
+    """What the second is called."""
+
+
+class Overhead(Section):
+    """Where the time of a step goes, measured alone on the machine."""
+
+    arms: list[Name] = Field(min_length=2, max_length=2)
+    """The arm whose overhead is measured, and the one that it is weighed against."""
+    warmup_steps: int = Field(default=5, ge=1)
+    """Steps before anything is measured."""
+    steps: int = Field(default=20, ge=2)
+    """Steps that are timed."""
+    traced_steps: int = Field(default=2, ge=1)
+    """Steps of the profiler's trace."""
 
 
 class Measure(Section):
     """What is measured on the reporting runs, and how it is compared."""
 
-    curvature: Curvature = Curvature()
-    quantization: Quantization = Quantization()
+    spectra: bool = True
+    """Whether the spectra of weights and updates are measured at start, matched loss and end."""
+    curvature: Curvature | None = Curvature()
+    """Curvature of the loss; null measures none."""
+    quantization: Quantization | None = Quantization()
+    """Quantization of the weights; null makes none."""
     contrasts: Contrasts = Contrasts()
+    factorials: list[Factorial] = Field(default=[])
+    """Contributions of two components, and their interaction, over four arms each."""
+    ranking: Name | None = None
+    """Arm against which all others are ranked; null makes no ranking."""
+    overhead: Overhead | None = None
+    """Profile of the optimizer's share of a step; null makes none."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Measure":
@@ -102,11 +147,15 @@ def outcomes(measure: dict) -> list[dict]:
         {"name": name, "quantity": name, "point": "", "label": label}
         for name, label in RUN_OUTCOMES.items()
     ]
+    at_points = CURVATURE_OUTCOMES if measure["curvature"] else {}
+    at_points = at_points | (SPECTRAL_OUTCOMES if measure["spectra"] else {})
     for point in POINTS:
-        for name, label in (CURVATURE_OUTCOMES | SPECTRAL_OUTCOMES).items():
+        for name, label in at_points.items():
             found.append(
                 {"name": f"{name}_{point}", "quantity": name, "point": point, "label": label}
             )
+        if measure["quantization"] is None:
+            continue
         for scheme in measure["quantization"]["schemes"]:
             for bits in measure["quantization"]["bits"]:
                 found.append(

@@ -3,14 +3,38 @@
 Fields, ranges and defaults mirror the optimizers' own; a test holds the two together.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, field_validator
 
 from muonlab.plan.section import Section
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
-Component = Literal["input", "hidden", "output"]
+# What the models call their matrices: the perceptron's first, then the transformer's.
+Component = Literal[
+    "input",
+    "hidden",
+    "output",
+    "embedding",
+    "query",
+    "key",
+    "value",
+    "attention_output",
+    "up",
+    "gate",
+    "down",
+    "expert_up",
+    "expert_gate",
+    "expert_down",
+    "router",
+    "head",
+]
+COMPONENTS: tuple[Component, ...] = get_args(Component)
+GroupOfComponents = Literal["attention", "feedforward"]
+GROUPS: dict[GroupOfComponents, tuple[Component, ...]] = {
+    "attention": ("query", "key", "value", "attention_output"),
+    "feedforward": ("up", "gate", "down", "expert_up", "expert_gate", "expert_down"),
+}
 ScheduleName = Literal[
     "jordan",
     "quintic",
@@ -22,6 +46,7 @@ ScheduleName = Literal[
     "mild_aggressive",
     "ultra_stable",
 ]
+Scale = Literal["match_rms_adamw", "original", "none", "fixed_rms"]
 Precision = Literal["auto", "float16", "bfloat16", "float32", "float64"]
 Parts = int | list[int] | dict[Literal["columns"], int | list[int]]
 
@@ -75,10 +100,21 @@ class _ForMatrices(_Tuned):
 
     weight_decay: float = Field(default=0.1, ge=0)
     """Decoupled weight decay."""
-    components: list[Component] = Field(default=["input", "hidden", "output"], min_length=1)
-    """Parts of the model whose matrices it trains."""
+    components: list[Literal[Component, GroupOfComponents]] = Field(
+        default=[c for c in COMPONENTS if c not in ("embedding", "head")], min_length=1
+    )
+    """Parts of the model whose matrices it trains: attention stands for query, key, value and
+    attention_output, feedforward for all of up, gate and down, experts' too. A model has to have
+    one of them; by default all but embeddings and language-model heads."""
     adamw: AdamWGroup = AdamWGroup()
     """AdamW for everything else."""
+
+    @field_validator("components")
+    @classmethod
+    def _one_spelling(cls, value: list[str]) -> list[Component]:
+        """Groups taken apart, each component once and in one order: one setting, one run."""
+        named = {component for name in value for component in GROUPS.get(name, (name,))}
+        return [component for component in COMPONENTS if component in named]
 
 
 class Spectral(_ForMatrices):
@@ -89,9 +125,10 @@ class Spectral(_ForMatrices):
     """Newton–Schulz steps."""
     ns_coefficients: ScheduleName | list[list[float]] = "jordan"
     """Coefficient schedule by name, or explicit triples [a, b, c]."""
-    scale: Literal["match_rms_adamw", "original", "none"] = "match_rms_adamw"
-    """Factor on the step: 0.2·sqrt(max(out, in)), sqrt(max(1, out/in)), or 1. Learning rates are
-    comparable only under one scale."""
+    scale: Scale = "match_rms_adamw"
+    """Factor on the step: 0.2·sqrt(max(out, in)), sqrt(max(1, out/in)), 1, or, for fixed_rms, what
+    gives each matrix's update the root mean square 0.2 exactly, whatever made it. Learning rates
+    are comparable only under one scale."""
     orthogonalize: bool = True
     """Whether Newton–Schulz is applied at all."""
     dtype: Precision | None = None
@@ -154,7 +191,7 @@ class Dion(_ForMatrices):
     """Decay of the error feedback."""
     rank_fraction: float = Field(default=0.25, gt=0, le=1)
     """Rank of the update, as a fraction of the shorter side."""
-    scale: Literal["match_rms_adamw", "original", "none"] = "match_rms_adamw"
+    scale: Scale = "match_rms_adamw"
     """Factor on the step, as Muon's."""
 
 

@@ -8,10 +8,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from muonlab.plan.arms import ResolvedArm, Trial, Value, resolve_arms
+from muonlab.plan.arms import ResolvedArm, Trial, Value, resolve_arms, scaled
+from muonlab.plan.datasets import KINDS
+from muonlab.plan.models import MODELS, READS
 from muonlab.plan.naming import defaults_of, run_name
 from muonlab.plan.optimizers import OPTIMIZERS
-from muonlab.plan.schema import MODELS, Config, Training
+from muonlab.plan.schema import Config, Study
+from muonlab.plan.tpe import STARTUP
+from muonlab.plan.training import WATCHED, Training
 from muonlab.plan.validate import Sources, load_config, published, refuse
 
 
@@ -26,39 +30,89 @@ class StudyPlan:
     seeds: list[int]
     tuning: dict
     measure: dict
+    robustness: dict | None
     arms: dict[str, ResolvedArm]
     runs: dict[str, dict] = field(default_factory=dict)
 
     def __post_init__(self):
         """Enters every run that can be asked for into `runs`, whichever trial will be chosen."""
+        self.first = {name: list(arm.trials) for name, arm in self.arms.items()}
+        self._enter_runs()
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of tuning: the first, and those whose trials follow from earlier ones."""
+        if self.tuning["method"] != "tpe":
+            return 1 + self.tuning["extensions"]
+        later = max(0, self.tuning["trials"] - STARTUP)
+        return 1 + -(-later // self.tuning["batch"])
+
+    def add_trials(self, points: dict[str, list[dict[str, Value]]]) -> None:
+        """Adds the trials that a later round proposed for each arm; those known are left out."""
+        for arm, proposed in points.items():
+            known = {trial.point for trial in self.arms[arm].trials}
+            trials = [Trial(arm, tuple(point.items())) for point in proposed]
+            self.arms[arm].trials.extend(t for t in trials if t.point not in known)
+        self._enter_runs()
+
+    def _enter_runs(self) -> None:
         for arm, resolved in self.arms.items():
             self.tuning_runs(arm)
-            for trial in resolved.trials:
+            for trial in self.arms[resolved.tuned_by].trials:
                 self.reporting_runs(arm, trial.settings)
+                self.robustness_runs(arm, trial.settings)
 
-    def tuning_runs(self, arm: str) -> list[tuple[Trial, int, str]]:
-        """(trial, seed, run) for every tuning run of `arm`."""
+    def tuning_runs(
+        self, arm: str, trials: list[Trial] | None = None
+    ) -> list[tuple[Trial, int, str]]:
+        """(trial, seed, run) for every tuning run of `arm`, or of some of its trials; none where it
+        is not tuned."""
+        resolved = self.arms[arm]
         return [
-            (trial, seed, self._run(arm, trial.settings, seed, "tuning"))
-            for trial in self.arms[arm].trials
+            (trial, seed, self._run(arm, resolved.optimizer(trial.settings), seed, "tuning"))
+            for trial in (resolved.trials if trials is None else trials)
             for seed in self.tuning["seeds"]
         ]
 
-    def reporting_runs(self, arm: str, settings: dict[str, Value]) -> list[tuple[int, str]]:
-        """(seed, run) for every reporting run of `arm` with the chosen settings."""
-        return [(seed, self._run(arm, settings, seed, "reporting")) for seed in self.seeds]
+    def reporting_runs(self, arm: str, chosen: dict[str, Value]) -> list[tuple[int, str]]:
+        """(seed, run) for every reporting run of `arm`, where tuning chose `chosen`."""
+        optimizer = self.arms[arm].optimizer(chosen)
+        return [(seed, self._run(arm, optimizer, seed, "reporting")) for seed in self.seeds]
 
-    def _run(self, arm: str, tuned: dict[str, Value], seed: int, phase: str) -> str:
+    def robustness_runs(
+        self, arm: str, chosen: dict[str, Value]
+    ) -> list[tuple[str, float, int, str]]:
+        """(field, factor, seed, run) for every run of `arm` with one of its chosen settings
+        multiplied; such runs do not read the test set, as tuning runs do not."""
+        optimizer = self.arms[arm].optimizer(chosen)
+        found = []
+        for name, factor in self._perturbations(arm, optimizer):
+            changed = optimizer | {name: scaled(name, optimizer[name], factor)}
+            for seed in self.seeds[: self.robustness["seeds"]]:
+                found.append((name, factor, seed, self._run(arm, changed, seed, "tuning")))
+        return found
+
+    def _perturbations(self, arm: str, optimizer: dict) -> list[tuple[str, float]]:
+        """(field, factor) of every changed setting; a setting that is 0 cannot be multiplied."""
+        if self.robustness is None or arm not in self.robustness["arms"]:
+            return []
+        relative = self.robustness["relative"]
+        fields = [f for f in self.robustness["fields"] if optimizer.get(f)]
+        return [("lr", factor) for factor in self.robustness["lr_factors"]] + [
+            (field, factor) for field in fields for factor in (1 - relative, 1 + relative)
+        ]
+
+    def _run(self, arm: str, optimizer: dict, seed: int, phase: str) -> str:
         """Enters a run and returns its name.
 
-        Only reporting runs read the test set, once, and follow the geometry of their weights.
+        Only reporting runs read the test set, once, and are watched while they train.
         """
         settings = self.arms[arm].settings
         config = {
             "data": settings["data"],
             "model": settings["model"],
             "training": _watched(settings["training"], phase),
-            "optimizer": settings["optimizer"] | tuned,
+            "optimizer": optimizer,
             "seed": seed,
             "phase": phase,
         }
@@ -80,6 +134,10 @@ class Plan:
     def data_used(self) -> list[str]:
         """Names of the data sets that a study asks for."""
         return list(dict.fromkeys(study.data for study in self.studies.values()))
+
+    def data_of_kind(self, kind: str) -> list[str]:
+        """Names of the data sets of images, or of text."""
+        return [name for name, section in self.data.items() if KINDS[section["source"]] == kind]
 
     def place(self, *path: str) -> str:
         """A field as sentences about it start: the file that sets it, and its dotted path."""
@@ -113,6 +171,11 @@ def _study_plan(key: str, name: str, protocol: str, config: Config, sources: Sou
         study = published(study, place, sources)
     if study.data not in config.data:
         refuse(sources, (*place, "data"), f"{study.data!r} is not in data", config.data)
+    kind, needed = KINDS[config.data[study.data].source], READS[study.model.name]
+    if kind != needed:
+        sentence = f"the model {study.model.name} reads {needed}, and {study.data!r} holds {kind}"
+        refuse(sources, (*place, "data"), sentence)
+    _check_robustness(study, place, sources)
     return StudyPlan(
         name=key,
         title=study.title or name,
@@ -121,8 +184,17 @@ def _study_plan(key: str, name: str, protocol: str, config: Config, sources: Sou
         seeds=study.seeds,
         tuning=study.tuning.model_dump(),
         measure=study.measure.model_dump(),
+        robustness=study.robustness.model_dump() if study.robustness else None,
         arms=resolve_arms(study, place, sources),
     )
+
+
+def _check_robustness(study: Study, place: tuple, sources: Sources) -> None:
+    """Raises UserError for an arm in `robustness` that the study does not have."""
+    for arm in study.robustness.arms if study.robustness else ():
+        if arm not in study.arms:
+            sentence = f"{arm!r} is not an arm"
+            refuse(sources, (*place, "robustness", "arms"), sentence, study.arms)
 
 
 def _watched(training: dict, phase: str) -> dict:
@@ -130,7 +202,7 @@ def _watched(training: dict, phase: str) -> dict:
     is not another one, to be trained anew, for how often they are."""
     if phase == "reporting":
         return training
-    return {field: value for field, value in training.items() if field != "geometry_every"}
+    return {field: value for field, value in training.items() if field not in WATCHED}
 
 
 def _defaults(config: dict) -> dict[str, dict]:

@@ -21,23 +21,22 @@ from muonlab.present.style import (
 
 
 def learning_curves(curves: pd.DataFrame, study: dict, splits: dict) -> Figure:
-    """Loss and accuracy of every arm over epochs, mean and band over seeds.
+    """Loss and accuracy of every arm over epochs (of text, over steps), mean and band over seeds.
 
     `curves`: arm, seed, step, split, metric, value. `study`: the context of a study (title, data,
     protocol, seeds, arms, training, target_loss). `splits`: sizes of the data set's splits.
     """
     use_style()
     training = study["training"]
-    examples = sum(splits[split]["examples"] for split in training["train_on"])
-    steps_per_epoch = math.ceil(examples / training["batch_size"])
+    per_unit, unit = _time_unit(study, splits)
     figure, axes = plt.subplots(1, 2, figsize=(8.4, 3.7))
     styles = arm_styles(study["arms"])
     followed = curves[curves.split == training["evaluate_on"]]
     for axis, metric in zip(axes, ("loss", "accuracy"), strict=True):
         for arm, style in styles.items():
             rows = followed[(followed.arm == arm) & (followed.metric == metric)]
-            band(axis, rows, style, x=rows.step / steps_per_epoch)
-        axis.set_xlabel("epoch")
+            band(axis, rows, style, x=rows.step / per_unit)
+        axis.set_xlabel(unit)
         axis.set_title(f"{training['evaluate_on']} {metric}")
         axis.margins(x=0.01)
     axes[0].set_yscale("log")
@@ -51,8 +50,19 @@ def learning_curves(curves: pd.DataFrame, study: dict, splits: dict) -> Figure:
     return figure
 
 
+def _time_unit(study: dict, splits: dict) -> tuple[float, str]:
+    """Steps in a unit of the time axis, and what the unit is called."""
+    training = study["training"]
+    if study["kind"] == "text":
+        return 1, "updates"
+    examples = sum(splits[split]["examples"] for split in training["train_on"])
+    batches = math.ceil(examples / training["batch_size"])
+    return math.ceil(batches / training["accumulation"]), "epoch"
+
+
 def lr_sweep(selection: dict, study: dict) -> Figure:
-    """Each arm's score over the learning rate: seeds as dots, means as lines, the choice ringed.
+    """Each tuned arm's score over the learning rate: seeds as dots, means as lines, the choice
+    ringed; where other fields were tuned too, at the chosen values of these.
 
     A choice on an edge of the grid is marked by an open triangle that points out of the box;
     diverged trials stand above a line at the top of the figure.
@@ -62,6 +72,7 @@ def lr_sweep(selection: dict, study: dict) -> Figure:
     styles = arm_styles(study["arms"])
     score, tuning_seeds = selection["score"], len(selection["seeds"])
     column = "final_loss" if score == "final" else "best_loss"
+    arms = [arm for arm in study["arms"] if arm["tuned"] and "lr" in arm["settings"]]
     table = pd.DataFrame(
         [
             {
@@ -69,10 +80,12 @@ def lr_sweep(selection: dict, study: dict) -> Figure:
                 "lr": trial["settings"]["lr"],
                 "value": math.nan if trial["diverged"] else trial[column],
             }
+            for arm in arms
             for trial in selection["trials"]
+            if trial["arm"] == arm["name"] and _beside_lr(trial["settings"], arm["settings"])
         ]
     )
-    for arm in study["arms"]:
+    for arm in arms:
         rows = table[table.arm == arm["name"]]
         _sweep_line(axis, rows, styles[arm["name"]])
         _mark_choice(axis, rows, arm, styles[arm["name"]])
@@ -91,6 +104,11 @@ def lr_sweep(selection: dict, study: dict) -> Figure:
     ]
     finish(figure, f"{study['title']}: learning-rate sweep", notes)
     return figure
+
+
+def _beside_lr(settings: dict, chosen: dict) -> bool:
+    """Whether a trial differs from the choice in nothing but the learning rate."""
+    return all(value == chosen[field] for field, value in settings.items() if field != "lr")
 
 
 def _target_line(axis: Axes, target: float) -> None:

@@ -8,6 +8,9 @@ import pandas as pd
 from muonlab.statistics.intervals import mean_interval
 
 HIDDEN = "hidden mean"
+# Components whose matrices stand between layers; not embeddings, heads and routers.
+HIDDEN_COMPONENTS = {"hidden", "query", "key", "value", "attention_output", "up", "gate", "down"}
+HIDDEN_COMPONENTS |= {"expert_up", "expert_gate", "expert_down"}
 FULL = "full"  # the quantization scheme of rows about weights as they were trained
 
 
@@ -39,7 +42,7 @@ def with_hidden_mean(spectra: pd.DataFrame) -> pd.DataFrame:
     one more `tensor`. Metrics that no matrix has (a tail of too short a spectrum) are left out."""
     scalars = spectra[spectra.metric != "singular_values"].drop(columns=["index", "expert"])
     scalars = scalars[scalars.groupby("metric").value.transform(lambda v: v.notna().any())]
-    hidden = scalars[scalars.component == "hidden"]
+    hidden = scalars[scalars.component.isin(HIDDEN_COMPONENTS)]
     keys = ["arm", "seed", "point", "step", "reached", "object", "metric"]
     means = hidden.groupby(keys, sort=False).value.agg(lambda v: np.mean(v.to_numpy()))
     means = means.reset_index().assign(tensor=HIDDEN, component="hidden")

@@ -23,8 +23,9 @@ def outcome_values(
 ) -> pd.DataFrame:
     """arm, seed, outcome, value, reached: one row for each run and outcome.
 
-    `outcomes` as the plan lists them; `measured` holds the records `spectra`, `curvature` and
-    `quantized` of all runs. Spectral outcomes are means over the hidden layers' weight matrices.
+    `outcomes` as the plan lists them; `measured` holds the records of all runs by what was measured
+    (`spectra`, `curvature`, `quantization`, none of which must be there). Spectral outcomes are
+    means over the hidden layers' weight matrices.
     Steps to the matched loss are infinite for a run that never came there.
     """
     whole = _run_values(runs, summaries, matched)
@@ -100,18 +101,20 @@ def _run_values(
 
 
 def _measured_values(measured: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    spectra = with_hidden_mean(measured["spectra"])
-    spectra = spectra[(spectra.tensor == HIDDEN) & (spectra.object == "weight")]
-    curvature = measured["curvature"]
-    quantized = with_degradation(measured["quantized"])
-    quantized = quantized[quantized.metric == "accuracy_drop"]
-    parts = [
-        spectra.assign(bits=0, scheme=""),
-        curvature[curvature["index"] == 0].assign(bits=0, scheme=""),
-        quantized,
-    ]
     columns = ["arm", "seed", "point", "metric", "bits", "scheme", "value", "reached"]
-    return pd.concat([part[columns] for part in parts]).rename(columns={"metric": "quantity"})
+    parts = [pd.DataFrame(columns=columns)]
+    if "spectra" in measured:
+        spectra = with_hidden_mean(measured["spectra"])
+        spectra = spectra[(spectra.tensor == HIDDEN) & (spectra.object == "weight")]
+        parts.append(spectra.assign(bits=0, scheme=""))
+    if "curvature" in measured:
+        curvature = measured["curvature"]
+        parts.append(curvature[curvature["index"] == 0].assign(bits=0, scheme=""))
+    if "quantization" in measured:
+        quantized = with_degradation(measured["quantization"])
+        parts.append(quantized[quantized.metric == "accuracy_drop"])
+    found = [part[columns] for part in parts if len(part)] or parts
+    return pd.concat(found).rename(columns={"metric": "quantity"})
 
 
 def _reached(values: pd.DataFrame) -> pd.DataFrame:

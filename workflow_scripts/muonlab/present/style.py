@@ -124,7 +124,7 @@ def study_notes(
     on_edge = [
         f"{arm['label']} ({', '.join(f'{field} {side}' for field, side in arm['edges'].items())})"
         for arm in study["arms"]
-        if arm["edges"]
+        if arm["edges"] and arm["tuned"]
     ]
     if on_edge:
         notes.append(f"Warning: chosen on an edge of its tuning grid: {'; '.join(on_edge)}")

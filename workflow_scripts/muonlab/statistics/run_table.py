@@ -69,3 +69,12 @@ def pair_by_seed(
             f"{', '.join(alone)}); run both with the same seeds or compare with paired=False."
         )
     return a.to_numpy(), b.reindex(a.index).to_numpy()
+
+
+def matrix_by_seed(by_arm: Mapping[str, "pd.Series"], arms: Sequence[str]) -> np.ndarray:
+    """Values of all `arms`, shape (n, len(arms)), one row per seed in the first arm's order.
+
+    ValueError names the seeds that only some of the arms have.
+    """
+    columns = [pair_by_seed(by_arm, arms[0], arm)[1] for arm in arms]
+    return np.stack(columns, axis=1)

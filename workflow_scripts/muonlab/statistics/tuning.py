@@ -1,25 +1,31 @@
 """Choosing each arm's settings from its trials, and the loss that all arms reach."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from muonlab.io.errors import UserError
 
+OUTERMOST = 0.05  # of a range's width, on its own scale: a choice in it lies on the edge
 
-def select_trials(trials: Sequence[dict], tuning: dict) -> dict:
-    """The best trial of each arm, whether it lies on an edge of the grid, and the common loss.
+
+def select_trials(
+    trials: Sequence[dict], tuning: dict, spaces: Mapping[str, Mapping] | None = None
+) -> dict:
+    """The best trial of each arm, whether it lies on an edge of its space, and the common loss.
 
     `trials`: one record for each arm, settings and seed, with the run's `final_loss` and
     `best_loss` (null when not finite) and `diverged`. A trial's score is the mean over seeds of
     its final or lowest loss (`tuning.score`); a trial with a diverged seed scores last. The common
     loss is the highest, over arms and tuning seeds, of the lowest loss of the arm's best trial:
-    every arm reached it with every tuning seed. The target adds `tuning.loss_tolerance`. Raises
-    UserError where all trials of an arm diverged.
+    every arm reached it with every tuning seed. The target adds `tuning.loss_tolerance`. `spaces`
+    has each arm's search space, as `edges` reads it; without one, an arm's space is the values that
+    its trials have. Raises UserError where all trials of an arm diverged.
     """
     arms = {}
     for arm in dict.fromkeys(trial["arm"] for trial in trials):
-        arms[arm] = _best(arm, _scored([t for t in trials if t["arm"] == arm], tuning["score"]))
+        scored = scored_trials([t for t in trials if t["arm"] == arm], tuning["score"])
+        arms[arm] = _best(arm, scored, (spaces or {}).get(arm))
     common = max(chosen["best_minimum"] for chosen in arms.values())
     return {
         "score": tuning["score"],
@@ -31,19 +37,16 @@ def select_trials(trials: Sequence[dict], tuning: dict) -> dict:
     }
 
 
-def edges(settings: dict, grid: dict[str, list]) -> dict[str, str]:
-    """For each numeric field with two or more values: `low` or `high` where the chosen value is the
-    grid's smallest or largest. The optimum may then lie outside."""
-    found = {}
-    for field, value in settings.items():
-        values = sorted(set(grid[field]), key=lambda v: (isinstance(v, str), v))
-        if len(values) < 2 or isinstance(value, str | bool):
-            continue
-        if value == values[0]:
-            found[field] = "low"
-        elif value == values[-1]:
-            found[field] = "high"
-    return found
+def edges(settings: dict, space: Mapping) -> dict[str, str]:
+    """For each field of numbers: `low` or `high` where the chosen value lies on that edge.
+
+    `space` has for each field a list of values, {values: [...]} or a range {low, high, log}. The
+    edges of a list are its smallest and its largest number, where it has two or more; those of a
+    range its outermost 5 % (of the logarithm with log). The optimum may then lie outside. 0 is
+    no lower edge: nothing that is tuned goes below it.
+    """
+    found = {field: _side(value, space[field]) for field, value in settings.items()}
+    return {field: side for field, side in found.items() if side}
 
 
 def first_at_or_under(
@@ -64,8 +67,12 @@ def first_at_or_under(
     return step, loss, False
 
 
-def _scored(trials: list[dict], score: str) -> list[dict]:
-    """One record for each settings, averaged over seeds, in the order of the grid."""
+def scored_trials(trials: Sequence[dict], score: str) -> list[dict]:
+    """One record for each settings of an arm, averaged over seeds, in the order of its trials.
+
+    settings; score, +inf where a seed diverged; best_minimum, the highest over seeds of the
+    lowest loss. `trials` and `score` are as in `select_trials`.
+    """
     groups: dict[tuple, list[dict]] = {}
     for trial in trials:
         groups.setdefault(tuple(trial["settings"].items()), []).append(trial)
@@ -83,12 +90,39 @@ def _scored(trials: list[dict], score: str) -> list[dict]:
     ]
 
 
-def _best(arm: str, scored: list[dict]) -> dict:
+def _best(arm: str, scored: list[dict], space: Mapping | None) -> dict:
     best = min(scored, key=lambda record: record["score"])
     if not math.isfinite(best["score"]):
         raise UserError(f"tuning: every trial of the arm {arm} diverged; change its tuning.grid")
-    grid = {f: [record["settings"][f] for record in scored] for f in best["settings"]}
-    return best | {"edges": edges(best["settings"], grid)}
+    if space is None:
+        space = {f: [record["settings"][f] for record in scored] for f in best["settings"]}
+    return best | {"edges": edges(best["settings"], space)}
+
+
+def _side(value: object, axis: Mapping | Sequence) -> str | None:
+    """The edge of one field's values or range that `value` lies on."""
+    if not _is_number(value):
+        return None
+    if isinstance(axis, Mapping) and "low" in axis:
+        scale = math.log if axis.get("log") else float
+        low, high = scale(axis["low"]), scale(axis["high"])
+        position = (scale(value) - low) / (high - low)
+        on_low, on_high = position <= OUTERMOST, position >= 1 - OUTERMOST
+        lowest = axis["low"]
+    else:
+        values = axis["values"] if isinstance(axis, Mapping) else axis
+        numbers = {v for v in values if _is_number(v)}
+        if len(numbers) < 2:
+            return None
+        lowest = min(numbers)
+        on_low, on_high = value == lowest, value == max(numbers)
+    if on_low and lowest != 0:
+        return "low"
+    return "high" if on_high else None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _mean(values: list[float | None]) -> float:

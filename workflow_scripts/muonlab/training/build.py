@@ -2,16 +2,12 @@
 knows nothing of optimizers."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import torch
+from torch import nn
 
 from muonlab.data.batches import BatchOrder
-from muonlab.data.vision import load_split
-from muonlab.models.mlp import MLP
-from muonlab.training.evaluate import Images
 
 
 def streams(config: dict) -> tuple[str | int, ...]:
@@ -25,37 +21,34 @@ def streams(config: dict) -> tuple[str | int, ...]:
     return (config["seed"], json.dumps(config["optimizer"], sort_keys=True))
 
 
-def build_splits(config: dict, folder: Path, facts: dict, device: str) -> dict[str, Images]:
+def build_splits(config: dict, folder: Path, facts: dict, device: str) -> dict[str, Any]:
     """The splits that the run reads: `train`, its evaluation split, and, for reporting runs alone,
     the test split as `report`."""
     training = config["training"]
     wanted = {"train": training["train_on"], training["evaluate_on"]: [training["evaluate_on"]]}
     if config["phase"] == "reporting":
         wanted["report"] = ["test"]
-    return {
-        name: load_images([folder / f"{split}.safetensors" for split in splits], facts, device)
-        for name, splits in wanted.items()
-    }
+    # Each kind of data imports its own module: the code of the others is not the run's.
+    if facts.get("kind") == "text":
+        from muonlab.training.language import text_splits
+
+        return text_splits(wanted, folder, facts, config, device)
+    from muonlab.training.images import image_splits
+
+    return image_splits(wanted, folder, facts, device)
 
 
-def load_images(files: Sequence[Path], facts: dict, device: str) -> Images:
-    """The images of one or more splits of a prepared data set, joined."""
-    parts = [load_split(file) for file in files]
-    images, labels = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    return Images(torch.from_numpy(images), torch.from_numpy(labels), facts["pixel_max"], device)
-
-
-def build_model(config: dict, facts: dict) -> MLP:
+def build_model(config: dict, facts: dict) -> nn.Module:
     """The run's model with its initial weights; `facts` is the data set's digest.json."""
-    model = config["model"]
-    network = MLP(
-        inputs=facts["inputs"],
-        classes=facts["classes"],
-        width=model["width"],
-        depth=model["depth"],
-        bias=model["bias"],
-        activation=model["activation"],
-    )
+    settings = {field: value for field, value in config["model"].items() if field != "name"}
+    if config["model"]["name"] == "transformer":
+        from muonlab.models.transformer import Transformer
+
+        network = Transformer(vocab=facts["vocab"], **settings)
+    else:
+        from muonlab.models.mlp import MLP
+
+        network = MLP(inputs=facts["inputs"], classes=facts["classes"], **settings)
     network.initialise(*streams(config), "init")
     return network
 

@@ -6,9 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from muonlab.models.mlp import MLP
 from muonlab.training.build import build_model
 
 
@@ -32,7 +31,7 @@ class FinishedRun:
         self.steps = sorted(int(file.stem) for file in (folder / "snapshots").glob("*.safetensors"))
         self.components = self.model().components()
 
-    def model(self, weights: dict[str, Tensor] | None = None) -> MLP:
+    def model(self, weights: dict[str, Tensor] | None = None) -> nn.Module:
         """The model in evaluation mode, with its initial weights or the given ones."""
         model = build_model(self.config, self.facts)
         if weights is not None:

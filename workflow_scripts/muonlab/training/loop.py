@@ -2,22 +2,23 @@
 
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TextIO
+from contextlib import nullcontext
+from typing import Any, TextIO
 
 import torch
-from torch.nn.functional import cross_entropy
+from torch import Tensor
 
 from muonlab.optim.factory import build_optimizers
 from muonlab.optim.routing import MovementCheck
-from muonlab.optim.schedules import lr_factor
-from muonlab.training.build import build_batches, build_model
+from muonlab.training.build import build_model
 from muonlab.training.checkpoint import Workspace
-from muonlab.training.evaluate import Images, evaluate
+from muonlab.training.clock import Clock
+from muonlab.training.events import EventLog, metric_scalars
 from muonlab.training.geometry import GeometryMonitor, copy_of, gradients_of
+from muonlab.training.monitors import ComponentMonitor
+from muonlab.training.progress import Throughput, postfix
 from muonlab.training.record import Metrics
+from muonlab.training.update import Update
 
 MOVEMENT_UPDATES = 5  # updates after which every tensor that had a gradient must have moved
 
@@ -26,42 +27,18 @@ class Interrupted(Exception):
     """The run was asked to stop; its state is saved."""
 
 
-@dataclass
-class Clock:
-    """Seconds spent in updates, in looking at them (geometry), and in all, over all attempts; of
-    updates the processor time too."""
-
-    updates: float = 0.0
-    updates_cpu: float = 0.0
-    geometry: float = 0.0
-    total: float = 0.0
-
-    def __post_init__(self):
-        self._started = time.perf_counter() - self.total
-
-    def read(self) -> dict[str, float]:
-        self.total = time.perf_counter() - self._started
-        read = ("updates", "updates_cpu", "geometry", "total")
-        return {name: getattr(self, name) for name in read}
-
-    @contextmanager
-    def geometry_aside(self) -> Iterator[None]:
-        """Counts what is done inside as geometry, and takes it off the updates around it."""
-        started, started_cpu = time.perf_counter(), time.process_time()
-        yield
-        self.geometry += (spent := time.perf_counter() - started)
-        self.updates -= spent
-        self.updates_cpu -= time.process_time() - started_cpu
-
-
 class Trainer:
-    """One run from its config to its final weights, from the start or from a checkpoint."""
+    """One run from its config to its final weights, from the start or from a checkpoint.
+
+    `splits` are those of `build.build_splits`: objects with a length, `loss(model, indices)` and
+    `evaluate(model, examples)`.
+    """
 
     def __init__(
         self,
         config: dict,
         facts: dict,
-        splits: dict[str, Images],
+        splits: dict[str, Any],
         workspace: Workspace,
         device: str = "cpu",
     ):
@@ -69,13 +46,20 @@ class Trainer:
         self.training = config["training"]
         self.model = build_model(config, facts).to(device)
         self.optimizers = build_optimizers(self.model, config["optimizer"])
-        self.batches = build_batches(config, len(splits["train"]))
-        self.total = self.training["epochs"] * self.batches.per_epoch
+        self.update = Update(config, self.model, self.optimizers, splits["train"], device)
+        self.total = self.update.total
         self.metrics, self.clock = Metrics(), Clock()
         self.geometry: GeometryMonitor | None = None
-        if config["phase"] == "reporting":
+        if self.training.get("geometry_every"):
             every = self.training["geometry_every"]
             self.geometry = GeometryMonitor(self.model, self.model.components(), every)
+        self.components: ComponentMonitor | None = None
+        if self.training.get("components_every"):
+            self.components = ComponentMonitor(self.model, self.training["components_every"])
+        self.can_watch = hasattr(self.model, "watching")
+        self.keeps_updates = config["phase"] == "reporting"
+        self.events, self.told = EventLog([]), 0  # rows of metrics that the log has
+        self.throughput = Throughput()
         self.step = 0
         self.stopped_at: int | None = None
         self.stop_requested = False
@@ -92,6 +76,8 @@ class Trainer:
         self.clock = Clock(**state["clock"])
         if self.geometry is not None:
             self.geometry.load_state_dict(state["geometry"])
+        if self.components is not None:
+            self.components.load_state_dict(state["components"])
         return True
 
     def save(self) -> None:
@@ -103,6 +89,7 @@ class Trainer:
                 "metrics": self.metrics.to_json(),
                 "clock": self.clock.read(),
                 "geometry": self.geometry.state_dict() if self.geometry else None,
+                "components": self.components.state_dict() if self.components else None,
             }
         )
 
@@ -124,11 +111,13 @@ class Trainer:
                     last_save = time.monotonic()
                 self._watch()
                 self._updates(self._next_stop(), movement)
+                self._tell()
+                bar.set_postfix_str(self._postfix(), refresh=False)
                 bar.update(self.step - bar.n)
         if self.stopped_at is None:
             self._watch(at_end=True)
             if "report" in self.splits:
-                self.metrics.add(self.step, "report", **evaluate(self.model, self.splits["report"]))
+                self.metrics.add(self.step, "report", **self._evaluate("report", None))
             if self.geometry is not None:
                 self.geometry.finish(self.step, copy_of(self.model))
 
@@ -143,77 +132,94 @@ class Trainer:
         """Evaluates and takes a snapshot where they are due."""
         if self.step % self.training["eval_every"] == 0 or at_end:
             split = self.training["evaluate_on"]
-            values = evaluate(self.model, self.splits[split])
+            values = self._evaluate(split, self.training["evaluation_examples"])
             self.metrics.add(self.step, split, **values)
             if not math.isfinite(values["loss"]):
                 self.stopped_at = self.step
         if self._snapshot_due() or at_end:
             self.workspace.snapshot(self.step, self.model)
 
+    def _evaluate(self, split: str, examples: int | None) -> dict[str, float]:
+        with self.update.autocast():
+            return self.splits[split].evaluate(self.model, examples)
+
     def _snapshot_due(self) -> bool:
         return self.step % self.training["snapshot_every"] == 0
 
     def _updates(self, until: int, movement: MovementCheck | None) -> None:
-        """Updates up to `until`; the loss of the first batch is recorded where that is due."""
-        started, started_cpu = time.perf_counter(), time.process_time()
-        first, loss = self.step, None
-        while self.step < until and not self.stop_requested and self.stopped_at is None:
-            batch_loss = self._update()
-            loss = batch_loss if loss is None else loss
-            if movement is not None and self.step <= MOVEMENT_UPDATES:
-                movement.observe(self.model)
-                if self.step == min(MOVEMENT_UPDATES, self.total):
-                    movement.verify(self.model)
-        if loss is not None and first % self.training["log_every"] == 0:
-            value = loss.item()
-            self.metrics.add(first, "train", loss=value)
-            if not math.isfinite(value):
-                self.stopped_at = first
-        self.clock.updates += time.perf_counter() - started
-        self.clock.updates_cpu += time.process_time() - started_cpu
+        """Updates up to `until`; the first of them is recorded where that is due."""
+        first = self.step
+        with self.clock.stretch() as made:
+            while self.step < until and not self.stop_requested and self.stopped_at is None:
+                self._update(first)
+                if movement is not None and self.step <= MOVEMENT_UPDATES:
+                    movement.observe(self.model)
+                    if self.step == min(MOVEMENT_UPDATES, self.total):
+                        movement.verify(self.model)
+            made[0] = self.step - first
 
-    def _update(self) -> torch.Tensor:
-        """One update; returns the loss of its batch, before the update."""
-        indices = torch.from_numpy(self.batches.indices(self.step)).to(self.device)
-        pixels, labels = self.splits["train"].batch(indices)
-        loss = cross_entropy(self.model(pixels), labels)
-        self.optimizers.zero_grad()
-        loss.backward()
-        self.optimizers.set_lr_factor(
-            lr_factor(
-                self.step,
-                self.total,
-                self.training["schedule"],
-                self.training["warmup_steps"],
-                self.training["final_lr_fraction"],
-            )
-        )
-        if self.geometry is None:
-            self.optimizers.step()
-            self.step += 1
-        else:
-            self._observed_step(self.geometry)
-        return loss.detach()
+    def _update(self, first: int) -> None:
+        """One update; at the first of a stretch its loss and gradient are written down."""
+        watched = self.components is not None and self.components.due(self.step)
+        with self.model.watching() if watched and self.can_watch else nullcontext({}) as seen:
+            loss = self.update.gradients(self.step, watched)
+        if watched:
+            with self.clock.aside():
+                self.components.before_update()
+        norm = self.update.clip()
+        if self.step == first and first % self.training["log_every"] == 0:
+            self._log(loss, self.update.gradient_norm() if norm is None else norm)
+        self._observed_step()
+        if watched:
+            whole = {"lr_factor": self.update.lr_factor(self.step - 1)}
+            with self.clock.aside():
+                self.components.record(self.step - 1, seen, whole)
 
-    def _observed_step(self, geometry: GeometryMonitor) -> None:
+    def _log(self, loss: Tensor, norm: Tensor) -> None:
+        value, gradient = torch.stack([loss.float(), norm.float()]).tolist()
+        factor = self.update.lr_factor(self.step)
+        self.metrics.add(self.step, "train", loss=value, gradient_norm=gradient, lr_factor=factor)
+        if not math.isfinite(value):
+            self.stopped_at = self.step
+
+    def _step(self) -> None:
+        with self.clock.stepping():
+            self.update.apply(self.step)
+        self.step += 1
+
+    def _observed_step(self) -> None:
         """One step of the optimizers, measured where that is due, and kept where a snapshot is:
         the snapshot at step t has beside it the update that led there, W_t − W_{t−1}."""
-        due = geometry.due(self.step)
-        self.step += 1
-        keep = self._snapshot_due() or self.step == self.total
+        due = self.geometry is not None and self.geometry.due(self.step)
+        following = self.step + 1
+        last = following == self.total
+        keep = self.keeps_updates and (following % self.training["snapshot_every"] == 0 or last)
         if not (due or keep):
-            self.optimizers.step()
+            self._step()
             return
-        with self.clock.geometry_aside():
+        with self.clock.aside():
             before = copy_of(self.model)
-        self.optimizers.step()
-        with self.clock.geometry_aside():
+        self._step()
+        with self.clock.aside():
             after = copy_of(self.model)
             if due:
-                geometry.record(self.step - 1, before, after, gradients_of(self.model))
+                self.geometry.record(self.step - 1, before, after, gradients_of(self.model))
             if keep:
                 update = {name: after[name] - before[name] for name in after}
                 self.workspace.keep_update(self.step, update)
+
+    def _tell(self) -> None:
+        """Gives the event log the rows that it does not have."""
+        self.events.replay(metric_scalars(self.metrics.rows[self.told :]))
+        self.told = len(self.metrics.rows)
+
+    def _postfix(self) -> str:
+        """Loss, learning rate and speed, for the progress bar."""
+        self.throughput.add(self.update.tokens(self.clock.chunks[-1][0]))
+        losses, factors = (self.metrics.series("train", m)[-1:] for m in ("loss", "lr_factor"))
+        lr = factors[0][1] * self.config["optimizer"]["lr"] if factors else None
+        loss = losses[0][1] if losses else None
+        return postfix(loss, lr, self.throughput.read(), self.splits["train"].unit)
 
 
 def _bar(progress: TextIO | None, start: int, total: int):

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from muonlab.measure.quantization import quantization_error, quantize
-from muonlab.training.evaluate import Images, evaluate
 from muonlab.training.finished import FinishedRun, Point
+from muonlab.training.images import Images
 
 FULL = "full"  # the scheme's name in rows about the weights as they were trained
 FULL_BITS = 32
@@ -32,14 +32,14 @@ def quantization_rows(
     for point in run.points(matched)[1:]:
         weights = {name: w.to(device) for name, w in run.weights(point.step).items()}
         model = run.model(weights).to(device)
-        yield from _rows(run, point, FULL, FULL_BITS, WHOLE, evaluate(model, test))
+        yield from _rows(run, point, FULL, FULL_BITS, WHOLE, test.evaluate(model))
         if not all(w.isfinite().all() for w in weights.values()):
             continue  # a diverged run has nothing to round
         for scheme in settings["schemes"]:
             for bits in settings["bits"]:
                 quantized, errors = _quantize(weights, bits, scheme)
                 model.load_state_dict(quantized)
-                yield from _rows(run, point, scheme, bits, WHOLE, evaluate(model, test))
+                yield from _rows(run, point, scheme, bits, WHOLE, test.evaluate(model))
                 for name, error in errors.items():
                     yield from _rows(run, point, scheme, bits, name, error)
 

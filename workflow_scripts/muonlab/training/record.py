@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 
 from muonlab.io.atomic import replacing
+from muonlab.measure.stability import stability
 
 COLUMNS = ("step", "split", "metric", "value")
 
@@ -69,7 +70,15 @@ def summarise(config: dict, metrics: Metrics, steps: int, stopped_at: int | None
         "test_loss": _last(metrics, "report", "loss"),
         "test_accuracy": _last(metrics, "report", "accuracy"),
     }
+    summary |= steadiness(metrics)
     return {key: _finite(value) for key, value in summary.items()}
+
+
+def steadiness(metrics: Metrics) -> dict:
+    """How steadily the run trained, from the records of its training loss and gradient."""
+    losses = metrics.series("train", "loss")
+    norms = [value for _, value in metrics.series("train", "gradient_norm")]
+    return stability([step for step, _ in losses], [value for _, value in losses], norms)
 
 
 def _last(metrics: Metrics, split: str, metric: str) -> float:

@@ -4,7 +4,9 @@ import json
 import platform
 import resource
 import signal
+from collections.abc import Sequence
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import TextIO
 
@@ -16,8 +18,16 @@ from muonlab.io.locks import exclusive
 from muonlab.optim.routing import as_records
 from muonlab.training.build import build_splits
 from muonlab.training.checkpoint import Workspace, save_weights, stamp
+from muonlab.training.events import (
+    EventLog,
+    component_scalars,
+    metric_scalars,
+    require_packages,
+    write_events,
+)
 from muonlab.training.geometry import write_geometry
 from muonlab.training.loop import Interrupted, Trainer
+from muonlab.training.monitors import write_components
 from muonlab.training.record import summarise
 
 PACKAGES = ("torch", "numpy", "safetensors", "pyarrow", "scikit-learn")
@@ -32,17 +42,23 @@ def train_run(
     device: str = "cpu",
     threads: int = 1,
     checkpoint_seconds: float = 30.0,
+    log_to: Sequence[str] = (),
     progress: TextIO | None = None,
 ) -> None:
     """Trains the run `config` on the prepared data set in `data` and fills `folder`.
 
     `code` is the digest of the training code. The unfinished run lives in `folder`.partial, from
     which a later call goes on; `folder`.lock keeps a second process from training the same run,
-    which waits and leaves with the first one's results. On SIGTERM the state is saved and the
+    which waits and leaves with the first one's results. `log_to` names logs for watching
+    (tensorboard, wandb): in `folder`.partial/events while the run goes, in `folder`/events when it
+    is done; they are no part of its results. On SIGTERM the state is saved and the
     process exits with 143. Raises UserError where the device is not there.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("train: a GPU was asked for (resource gpu), and torch sees none")
+    if config["training"]["compile"] and device != "cuda":
+        raise UserError("training.compile: is for GPUs, and the run is on a CPU; set it to false")
+    require_packages(log_to)
     torch.set_num_threads(threads)
     facts = json.loads((data / "digest.json").read_text())
     workspace_folder = folder.with_name(folder.name + ".partial")
@@ -56,7 +72,15 @@ def train_run(
         trainer = Trainer(config, facts, splits, workspace, device)
         resumed = trainer.resume()
         print(f"{'resumes at' if resumed else 'starts at'} step {trainer.step} of {trainer.total}")
-        _train_until_signal(trainer, checkpoint_seconds, progress)
+        name = "/".join(folder.parts[-5:])
+        with EventLog.open(log_to, workspace.folder / "events", config, name) as trainer.events:
+            _train_until_signal(trainer, checkpoint_seconds, progress)
+        scalars = chain(
+            metric_scalars(trainer.metrics.rows),
+            component_scalars(trainer.components.rows() if trainer.components else ()),
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        write_events(log_to, folder / "events", config, name, scalars)
         _publish(trainer, folder, facts, code, mark, threads)
         workspace.remove()
 
@@ -84,6 +108,8 @@ def _publish(
     _write_routing(folder / "routing.csv", as_records(trainer.optimizers.routes))
     trainer.metrics.write(folder / "metrics.parquet")
     write_geometry(folder / "geometry.parquet", trainer.geometry.rows() if trainer.geometry else [])
+    components = trainer.components.rows() if trainer.components else []
+    write_components(folder / "components.parquet", components)
     trainer.workspace.publish("snapshots", folder / "snapshots")
     trainer.workspace.publish("updates", folder / "updates")
     save_weights(folder / "weights.safetensors", trainer.model)
@@ -95,8 +121,10 @@ def _publish(
 
 def _provenance(trainer: Trainer, facts: dict, code: str, mark: str, threads: int) -> dict:
     clock = trainer.clock.read()
-    epochs = max(trainer.step, 1) / trainer.batches.per_epoch
+    epochs = max(trainer.step, 1) / trainer.update.per_epoch
+    step_seconds, step_cpu_seconds = trainer.clock.step_seconds()
     cuda = trainer.device == "cuda"
+    tokens = trainer.update.tokens(trainer.step)
     return {
         "stamp": mark,
         "code_digest": code,
@@ -108,7 +136,13 @@ def _provenance(trainer: Trainer, facts: dict, code: str, mark: str, threads: in
         "python": platform.python_version(),
         "seconds": clock["total"],
         "seconds_in_updates": clock["updates"],
-        "seconds_in_geometry": clock["geometry"],
+        "seconds_in_watching": clock["watching"],
+        # On a GPU the optimizers' kernels run on after their calls return.
+        "seconds_in_optimizer": None if cuda else clock["optimizer"],
+        "step_seconds": step_seconds,
+        "step_cpu_seconds": step_cpu_seconds,
+        "tokens": tokens,
+        "tokens_per_second": tokens / clock["updates"] if clock["updates"] else None,
         "seconds_per_epoch": clock["updates"] / epochs,
         "cpu_seconds_per_epoch": clock["updates_cpu"] / epochs,
         "peak_host_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,

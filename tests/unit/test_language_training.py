@@ -1,0 +1,202 @@
+"""Language-model runs: the loss that they start from, over-fitting, resume, faults."""
+
+import json
+import math
+import signal
+
+import numpy as np
+import pytest
+import torch
+from test_training import contents, in_child, signalled_at
+
+from muonlab.data.text import prepare
+from muonlab.models.transformer import Transformer
+from muonlab.optim.factory import build_optimizers
+from muonlab.plan.optimizers import OPTIMIZERS
+from muonlab.streams import numpy_generator
+from muonlab.training.build import build_splits
+from muonlab.training.checkpoint import Workspace
+from muonlab.training.loop import Trainer
+from muonlab.training.run import train_run
+
+MODEL = {
+    "name": "transformer",
+    "context": 16,
+    "width": 16,
+    "layers": 2,
+    "heads": 2,
+    "kv_heads": None,
+    "feedforward": 32,
+    "activation": "silu",
+    "experts": 4,
+    "top_k": 2,
+    "router_noise": 0.1,
+    "balance_loss": 0.01,
+    "z_loss": 0.001,
+    "capacity": None,
+    "qk_norm": False,
+    "tied": True,
+    "dropout": 0.1,
+    "positions": "rope",
+    "rope_base": 10000.0,
+}
+TRAINING = {
+    "epochs": 1,
+    "steps": 24,
+    "batch_size": 4,
+    "accumulation": 2,
+    "clip": 1.0,
+    "schedule": "cosine",
+    "warmup_steps": 4,
+    "final_lr_fraction": 0.1,
+    "schedule_steps": None,
+    "warmup_from_zero": False,
+    "precision": "float32",
+    "compile": False,
+    "train_on": ["train"],
+    "evaluate_on": "validation",
+    "evaluation_examples": 8,
+    "windows": "disjoint",
+    "mask_documents": True,
+    "paired": True,
+    "log_every": 3,
+    "eval_every": 6,
+    "snapshot_every": 12,
+    "geometry_every": 6,
+    "components_every": 4,
+}
+WORDS = ["muon", "adam", "loss", "step", "rate", "norm", "rank", "batch", "seed", "width"]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """A prepared corpus of random sentences, in which no two documents share a long span."""
+    folder = tmp_path_factory.mktemp("corpus")
+    random = numpy_generator(0, "test corpus")
+    documents = [" ".join(random.choice(WORDS, 120)) for _ in range(120)]
+    (folder / "text.txt").write_text("\n\n".join(documents))
+    settings = {
+        "source": "local",
+        "files": [str(folder / "text.txt")],
+        "field": "text",
+        "document_start": None,
+        "vocab_size": 280,
+        "tokenizer": None,
+        "max_tokens": None,
+        "validation": 0.15,
+        "test": 0.15,
+        "split_seed": 0,
+        "near_duplicates": 0.8,
+    }
+    prepare("words", settings, folder / "prepared")
+    return folder / "prepared"
+
+
+def settings_of(name="muon", model=None, training=None, **optimizer):
+    section = OPTIMIZERS[name](name=name).model_dump() | {"lr": 0.01} | optimizer
+    return {
+        "data": "words",
+        "model": MODEL | (model or {}),
+        "training": TRAINING | (training or {}),
+        "optimizer": section,
+        "seed": 1,
+        "phase": "reporting",
+    }
+
+
+def train(folder, corpus, settings):
+    train_run(settings, "code", corpus, folder, checkpoint_seconds=0)
+
+
+def test_a_language_run_stopped_and_resumed_ends_in_the_same_bytes(tmp_path, corpus, monkeypatch):
+    assert in_child(lambda: train(tmp_path / "whole", corpus, settings_of())) == 0
+    folder = tmp_path / "run"
+    for step, number, code in ((5, signal.SIGKILL, -9), (13, signal.SIGTERM, 143)):
+        with monkeypatch.context() as patch:
+            patch.setattr(Trainer, "_update", signalled_at(step, number))
+            assert in_child(lambda: train(folder, corpus, settings_of())) == code
+        assert not (folder / "summary.json").exists()
+    assert in_child(lambda: train(folder, corpus, settings_of())) == 0
+    assert contents(folder) == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("experts", [0, 4])
+def test_the_loss_starts_at_that_of_a_guess(tmp_path, corpus, experts):
+    train(tmp_path / "run", corpus, settings_of(model={"experts": experts}, training={"steps": 1}))
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    vocab = json.loads((corpus / "digest.json").read_text())["vocab"]
+    assert summary["initial_loss"] == pytest.approx(math.log(vocab), rel=0.02)
+
+
+RATES = {"adamw": 0.01, "sgd": 0.3, "soap": 0.01, "dion": 0.02}
+
+
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
+def test_every_optimizer_overfits_one_batch(name):
+    torch.manual_seed(0)
+    sizes = dict(vocab=64, context=16, width=32, layers=2, heads=4, feedforward=64)
+    model = Transformer(**sizes)
+    model.initialise(1, "init")
+    section = OPTIMIZERS[name](name=name).model_dump()
+    section |= {"lr": RATES.get(name, 0.02), "weight_decay": 0.0}
+    optimizers = build_optimizers(model, section)
+    tokens = torch.randint(0, 64, (4, 17), generator=torch.Generator().manual_seed(1))
+    for step in range(600):
+        logits = model(tokens[:, :-1])
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
+        if loss < 0.05:
+            return
+        optimizers.zero_grad()
+        loss.backward()
+        optimizers.set_lr_factor(1 - step / 600)
+        optimizers.step()
+    raise AssertionError(f"{name} ended at a loss of {loss.item():.3f}")
+
+
+def trainer_of(corpus, tmp_path, **changes):
+    settings = settings_of(model={"dropout": 0.0, "router_noise": 0.0, "experts": 0}, **changes)
+    facts = json.loads((corpus / "digest.json").read_text())
+    splits = build_splits(settings, corpus, facts, "cpu")
+    return Trainer(settings, facts, splits, Workspace(tmp_path / "work", "mark"))
+
+
+def test_accumulated_batches_give_the_gradient_of_one_large_batch(corpus, tmp_path):
+    """Documents are not masked in the loss of a window alone, so windows weigh by their targets;
+    these have one document each, all of them alike."""
+    masked = {"mask_documents": False}
+    small = trainer_of(corpus, tmp_path, training={"batch_size": 2, "accumulation": 3} | masked)
+    large = trainer_of(corpus, tmp_path, training={"batch_size": 6, "accumulation": 1} | masked)
+    parts = [small.update.batches.indices(k) for k in range(3)]
+    assert np.array_equal(np.concatenate(parts), large.update.batches.indices(0))
+    for trainer in (small, large):
+        trainer.update.gradients(0)
+    for a, b in zip(small.model.parameters(), large.model.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, rtol=0.02, atol=2e-4)
+
+
+def test_clipping_bounds_the_gradient_and_tells_its_norm_before(corpus, tmp_path):
+    trainer = trainer_of(corpus, tmp_path, training={"clip": 1e-3})
+    trainer.update.gradients(0)
+    before = trainer.update.gradient_norm()
+    assert trainer.update.clip() == pytest.approx(before)
+    assert trainer.update.gradient_norm() == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_overlapping_windows_evaluate_beside_what_was_trained(corpus, tmp_path):
+    trainer = trainer_of(corpus, tmp_path, training={"windows": "overlapping"})
+    train_starts = set(trainer.splits["train"].windows.starts(np.arange(5000)).tolist())
+    near = trainer.splits["validation"].windows.starts(np.arange(50))
+    assert not train_starts & set(near.tolist())
+    length = len(trainer.splits["train"]) + len(trainer.splits["validation"])
+    assert length > 10 * len(trainer.splits["report"])
+
+
+def test_bfloat16_keeps_weights_and_state_in_float32(corpus, tmp_path):
+    trainer = trainer_of(corpus, tmp_path, training={"precision": "bfloat16"})
+    trainer.update.gradients(0)
+    trainer.update.apply(0)
+    assert {p.dtype for p in trainer.model.parameters()} == {torch.float32}
+    for optimizer in trainer.optimizers.optimizers.values():
+        for state in optimizer.state.values():
+            moments = [v for v in state.values() if torch.is_tensor(v) and v.ndim > 0]
+            assert {v.dtype for v in moments} == {torch.float32}

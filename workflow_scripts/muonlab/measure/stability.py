@@ -1,0 +1,166 @@
+"""How steadily a run trained, from its recorded series.
+
+A series is a pair of arrays (steps, values) of one length n ≥ 0, steps increasing; windows are
+counted in records, not in steps. Nothing here smooths: give a smoothed series to measure one.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+WINDOW = 50  # records
+SPIKE_SIGMAS = 3.0
+VANISHING, EXPLODING = 1e-7, 1e3  # gradient norms under and over which there is an alarm
+
+Floats = NDArray[np.float64]
+
+
+def rolling_variance(values: ArrayLike, window: int = WINDOW) -> Floats:
+    """Sample variance (n,) of each value and the window − 1 before it, with window − 1 degrees of
+    freedom.
+
+    NaN where the window is not full or holds a value that is not finite. Each window is summed
+    anew, so that neither a large mean nor a NaN of the past spoils it. Raises ValueError for
+    window < 2.
+    """
+    values = _checked(values, window)
+    variance = np.full(len(values), np.nan)
+    if len(values) >= window:
+        with np.errstate(invalid="ignore"):
+            variance[window - 1 :] = _windows(values, window).var(axis=-1, ddof=1)
+    return variance
+
+
+def loss_spikes(
+    losses: ArrayLike, window: int = WINDOW, sigmas: float = SPIKE_SIGMAS
+) -> NDArray[np.bool_]:
+    """Where a loss stands more than `sigmas` sample standard deviations over the mean of the
+    `window` losses before it: (n,).
+
+    The loss itself is not in its window, in which it would raise both. Not before a window is full,
+    not for NaN, nor where the window holds a value that is not finite; +∞ after a finite window is
+    a spike. Rounding of the mean is allowed for, so that equal losses have no spike. Raises
+    ValueError for window < 2.
+    """
+    losses = _checked(losses, window)
+    spikes = np.zeros(len(losses), dtype=bool)
+    if len(losses) > window:
+        before = _windows(losses, window)[:-1]
+        with np.errstate(invalid="ignore"):
+            mean, deviation = before.mean(axis=-1), before.std(axis=-1, ddof=1)
+            rounding = window * np.finfo(float).eps * np.abs(mean)
+            spikes[window:] = losses[window:] > mean + sigmas * deviation + rounding
+    return spikes
+
+
+def convergence_rate(steps: ArrayLike, losses: ArrayLike) -> tuple[float, float]:
+    """Slope of log loss on steps by least squares, per step, and its standard error.
+
+    −1e-3 means that the loss falls by about 0.1 % a step. Losses that are not finite and positive
+    have no logarithm and are left out; NaN for fewer than two points, and for the error for fewer
+    than three. The error takes the points' deviations as independent; those of a loss curve
+    are not, and the true one is larger. Raises ValueError for arrays of unequal length.
+    """
+    steps, losses = _paired(steps, losses)
+    usable = np.isfinite(losses) & (losses > 0)
+    t, y = steps[usable], np.log(losses[usable])
+    if len(t) < 2:
+        return np.nan, np.nan
+    t, y = t - t.mean(), y - y.mean()
+    spread = t @ t
+    slope = (t @ y) / spread
+    if len(t) < 3:
+        return float(slope), np.nan
+    residual = y - slope * t
+    return float(slope), float(np.sqrt((residual @ residual) / (len(t) - 2) / spread))
+
+
+def first_crossings(steps: ArrayLike, losses: ArrayLike, milestones: Sequence[float]) -> Floats:
+    """The first recorded step (m,) at which the loss is at or under each milestone; ∞ if never.
+
+    Times the tokens of a step it is the tokens to the milestone. Raises ValueError for arrays of
+    unequal length.
+    """
+    steps, losses = _paired(steps, losses)
+    reached = losses[None, :] <= np.asarray(milestones, dtype=np.float64)[:, None]  # NaN: never
+    crossings = np.full(len(milestones), np.inf)
+    ever = reached.any(axis=1)
+    if ever.any():
+        crossings[ever] = steps[reached[ever].argmax(axis=1)]
+    return crossings
+
+
+def mean_over_steps(steps: ArrayLike, values: ArrayLike) -> float:
+    """Area under the curve by trapezoids over the steps it spans: the mean value along the run.
+
+    NaN for fewer than two points, and where a value is. Raises ValueError for arrays of unequal
+    length.
+    """
+    steps, values = _paired(steps, values)
+    if len(steps) < 2:
+        return np.nan
+    with np.errstate(invalid="ignore"):
+        return float(np.trapezoid(values, steps) / (steps[-1] - steps[0]))
+
+
+def gradient_alarms(norms: ArrayLike) -> dict[str, int]:
+    """How many gradient norms are `vanishing` (< 1e-7), `exploding` (> 1e3), `nonfinite`; +∞ is
+    both of the latter."""
+    norms = np.asarray(norms, dtype=np.float64)
+    return {
+        "vanishing": int((norms < VANISHING).sum()),
+        "exploding": int((norms > EXPLODING).sum()),
+        "nonfinite": int((~np.isfinite(norms)).sum()),
+    }
+
+
+def stability(
+    steps: ArrayLike, losses: ArrayLike, gradient_norms: ArrayLike, window: int = WINDOW
+) -> dict[str, float]:
+    """A run's steadiness in one record, from losses and gradient norms recorded at the same steps.
+
+    Of the rolling variances of both, `*_variance` is the median along the run, which a steep start
+    does not decide, and `*_variance_end` the last; NaN while no window is full and finite.
+    `loss_spikes` and the `gradients_*` of `gradient_alarms` are counts, `nonfinite_losses` too;
+    `convergence_rate` has `convergence_rate_error` beside it; `mean_loss` is the mean over steps.
+    Raises ValueError for arrays of unequal length or window < 2.
+    """
+    steps, losses = _paired(steps, losses)
+    _, gradient_norms = _paired(steps, gradient_norms)
+    rate, error = convergence_rate(steps, losses)
+    found = {
+        "loss_spikes": int(loss_spikes(losses, window).sum()),
+        "nonfinite_losses": int((~np.isfinite(losses)).sum()),
+        "convergence_rate": rate,
+        "convergence_rate_error": error,
+        "mean_loss": mean_over_steps(steps, losses),
+    }
+    for name, values in (("loss", losses), ("gradient_norm", gradient_norms)):
+        variance = rolling_variance(values, window)
+        known = variance[np.isfinite(variance)]
+        found[f"{name}_variance"] = float(np.median(known)) if len(known) else np.nan
+        found[f"{name}_variance_end"] = float(variance[-1]) if len(variance) else np.nan
+    alarms = gradient_alarms(gradient_norms)
+    return found | {f"gradients_{name}": count for name, count in alarms.items()}
+
+
+def _windows(values: Floats, window: int) -> Floats:
+    """(n − window + 1, window) windows of (n,) values, a view."""
+    return np.lib.stride_tricks.sliding_window_view(values, window)
+
+
+def _checked(values: ArrayLike, window: int) -> Floats:
+    if window < 2:
+        raise ValueError(f"a rolling window needs at least 2 records, not {window}")
+    return np.asarray(values, dtype=np.float64)
+
+
+def _paired(steps: ArrayLike, values: ArrayLike) -> tuple[Floats, Floats]:
+    steps, values = np.asarray(steps, dtype=np.float64), np.asarray(values, dtype=np.float64)
+    if steps.shape != values.shape or steps.ndim != 1:
+        raise ValueError(
+            f"a series needs one value for each step, not {steps.shape} steps and "
+            f"{values.shape} values"
+        )
+    return steps, values

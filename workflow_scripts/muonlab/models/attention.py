@@ -1,0 +1,120 @@
+"""Causal self-attention with shared key heads, rotary positions and optional QK-norm.
+
+Shapes: b sequences, t positions, h query heads, g key heads (g divides h), d features of a head.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from muonlab.models.forward_pass import ForwardPass
+from muonlab.models.rope import rotate
+
+LOGITS_AT_ONCE = 2**24  # logits that `largest_logits` holds at a time
+
+
+class Attention(nn.Module):
+    """Four matrices without bias: query (h · d, width), key and value (g · d, width) and output
+    (width, h · d). Several query heads share a key head: Ainslie et al., GQA (arXiv 2305.13245).
+
+    qk_norm: an RMS norm with a gain over each head's features, on queries and on keys, before the
+    rotation. rope_base None: no positions.
+    """
+
+    def __init__(
+        self,
+        layer: int,
+        width: int,
+        heads: int,
+        kv_heads: int,
+        qk_norm: bool,
+        rope_base: float | None,
+        norm_eps: float,
+    ):
+        super().__init__()
+        self.layer, self.heads, self.kv_heads = layer, heads, kv_heads
+        self.size = width // heads
+        self.rope_base, self.norm_eps = rope_base, norm_eps
+        self.query = nn.Parameter(torch.empty(heads * self.size, width))
+        self.key = nn.Parameter(torch.empty(kv_heads * self.size, width))
+        self.value = nn.Parameter(torch.empty(kv_heads * self.size, width))
+        self.output = nn.Parameter(torch.empty(width, heads * self.size))
+        self.query_norm = nn.Parameter(torch.empty(self.size)) if qk_norm else None
+        self.key_norm = nn.Parameter(torch.empty(self.size)) if qk_norm else None
+
+    def forward(self, x: Tensor, run: ForwardPass) -> Tensor:
+        """(b, t, width) to the same shape."""
+        query, key, value = self._heads(x)
+        if run.seen is not None or run.clip:
+            self._note_logits(query, key, run)
+        if self.kv_heads != self.heads and x.device.type == "cpu":
+            # The CPU's fused kernel takes no shared heads; without this the slow one would run.
+            repeats = self.heads // self.kv_heads
+            key, value = (z.repeat_interleave(repeats, 1) for z in (key, value))
+        y = F.scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            attn_mask=run.visible,
+            is_causal=run.visible is None,
+            enable_gqa=key.size(1) != self.heads,
+        )
+        return F.linear(y.transpose(1, 2).flatten(2), self.output)
+
+    def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (b, h, t, d), keys and values (b, g, t, d): one product for the three matrices,
+        and one rotation for queries and keys."""
+        matrices = torch.cat((self.query, self.key, self.value))
+        projected = F.linear(x, matrices).unflatten(-1, (-1, self.size))
+        groups = self.kv_heads
+        both, value = projected.split([self.heads + groups, groups], 2)
+        if self.query_norm is not None:
+            both = self._normalised(both)
+        if self.rope_base is not None:
+            both = rotate(both, self.rope_base)
+        query, key = both.split([self.heads, groups], 2)
+        return query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
+
+    def _normalised(self, both: Tensor) -> Tensor:
+        """Queries and keys (b, t, h + g, d), each head's features at root mean square 1, times the
+        gain."""
+        gain = torch.cat(
+            (
+                self.query_norm.expand(self.heads, self.size),
+                self.key_norm.expand(self.kv_heads, self.size),
+            )
+        )
+        return (F.rms_norm(both, (self.size,), None, self.norm_eps) * gain).type_as(both)
+
+    def _note_logits(self, query: Tensor, key: Tensor, run: ForwardPass) -> None:
+        largest = largest_logits(query, key, run.visible)
+        run.largest_logits.append(largest)
+        if run.seen is not None:
+            run.note("attention_logit_max_per_head", self.layer, largest)
+            run.note("attention_logit_max", self.layer, largest.amax())
+
+
+@torch.no_grad()
+def largest_logits(query: Tensor, key: Tensor, visible: Tensor | None) -> Tensor:
+    """(h,) float32: each head's largest absolute logit |q · k| / √d among visible pairs.
+
+    query: (b, h, t, d), key: (b, g, t, d), visible as in `ForwardPass`. The logits are computed
+    again, since fused attention keeps none, some queries at a time: memory does not grow with t².
+    """
+    b, heads, length, size = query.shape
+    key = key.repeat_interleave(heads // key.size(1), 1)
+    rows = max(1, LOGITS_AT_ONCE // (b * heads * length))
+    positions = torch.arange(length, device=query.device)
+    largest = query.new_zeros(heads, dtype=torch.float32)
+    for start in range(0, length, rows):
+        end = min(start + rows, length)
+        logits = (query[:, :, start:end] @ key[:, :, :end].mT).abs()
+        if visible is None:
+            hidden = positions[:end] > positions[start:end, None]
+        else:
+            hidden = ~visible[:, :, start:end, :end]
+        logits = logits.masked_fill(hidden, 0)
+        largest = torch.maximum(largest, logits.amax((0, 2, 3)).float())
+    return largest / math.sqrt(size)

@@ -1,0 +1,205 @@
+"""Search spaces and their points: the trials that an arm's tuning consists of.
+
+A space gives each tuned field of the optimizer either a range, {low, high, log}, or values,
+{values: […]} or the bare list. A range whose ends are both written as integers is one of integers.
+The points are a function of the space and the seed alone, and each list of points starts with every
+shorter one, so that a larger budget trains the new trials and no other.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from muonlab.io.errors import UserError
+
+Value = float | int | bool | str
+Point = dict[str, Value]
+Space = Mapping[str, Mapping[str, Any] | Sequence[Value]]
+
+DIGITS = 3  # of a value's significant digits, so that the names of runs stay readable
+MOST_DRAWS = 2**16  # after which a sequence ends, whether or not it has given every point
+
+
+@dataclass(frozen=True)
+class Range:
+    """All numbers from `low` to `high`, evenly spread over the value or (`log`) its logarithm."""
+
+    low: float
+    high: float
+    log: bool
+    integer: bool
+
+    def at(self, u: float) -> float | int:
+        """The value at the fraction u in [0, 1) of the range, as `nearest` rounds it."""
+        # An integer owns the unit around it, so that both ends are drawn as often as the others.
+        margin = 0.5 if self.integer else 0.0
+        low, high = self.low - margin, self.high + margin
+        return self.nearest(low * (high / low) ** u if self.log else low + (high - low) * u)
+
+    def nearest(self, value: float) -> float | int:
+        """`value` as one that a trial may have: rounded, and inside the range.
+
+        To three significant digits, or to more where the range (0.99 to 0.999) would have fewer
+        than a hundred values.
+        """
+        if self.integer:
+            return min(max(round(value), self.low), self.high)
+        step = _magnitude((self.high - self.low) / 100)
+        digits = max(DIGITS, _magnitude(value) - step + 1) if value else DIGITS
+        return min(max(rounded(value, digits), self.low), self.high)
+
+    def holds(self, value: Value) -> bool:
+        return is_number(value) and self.low <= value <= self.high
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of the listed values, each as likely."""
+
+    values: tuple[Value, ...]
+
+    def at(self, u: float) -> Value:
+        return self.values[int(u * len(self.values))]
+
+    def holds(self, value: Value) -> bool:
+        return any(key((value,)) == key((v,)) for v in self.values)
+
+
+def axes(space: Space, place: str = "box") -> dict[str, Range | Choice]:
+    """The space's axes in the order of its fields; UserError, naming `place`, for a wrong one."""
+    if not space:
+        raise UserError(f"{place}: must name one or more fields to tune")
+    return {field: _axis(given, f"{place}.{field}") for field, given in space.items()}
+
+
+def grid_points(space: Space, place: str = "grid") -> list[Point]:
+    """Every combination of the space's values, the last field running fastest.
+
+    UserError for a field that is a range: a grid needs its values.
+    """
+    checked = axes(space, place)
+    for field, axis in checked.items():
+        if isinstance(axis, Range):
+            raise UserError(f"{place}.{field}: a grid needs a list of values, not a range")
+    return [
+        dict(zip(checked, values, strict=True))
+        for values in itertools.product(*(axis.values for axis in checked.values()))
+    ]
+
+
+def sobol_points(
+    space: Space, n: int, seed: int, outside: Space | None = None, place: str = "box"
+) -> list[Point]:
+    """The first n different points of the scrambled Sobol sequence of `seed` over the space.
+
+    scipy.stats.qmc's sequence, scrambled by random matrices and a digital shift. `outside` leaves
+    out the points that lie in that smaller space: the new trials of a space that has grown.
+    UserError where the space has too few different points.
+    """
+    checked = axes(space, place)
+    inner = axes(outside, place) if outside is not None else None
+    points = sobol_stream(checked, seed)
+    if inner is not None:
+        points = (p for p in points if not all(inner[f].holds(v) for f, v in p.items()))
+    return take(points, n, place)
+
+
+def sobol_stream(checked: Mapping[str, Range | Choice], seed: int) -> Iterator[Point]:
+    """The different points of the seed's sequence in their order, until it ends.
+
+    Fields take the sequence's dimensions in the order of their names: the order in which a file
+    lists them changes nothing.
+    """
+    from scipy.stats import qmc  # late: the plan is made at every start of the workflow
+
+    from muonlab.streams import stream_key
+
+    sampler = qmc.Sobol(len(checked), rng=stream_key(seed, "search", "sobol"))
+    dimension = {field: i for i, field in enumerate(sorted(checked))}
+    most, seen = count_points(checked), set()
+    for exponent in itertools.count(4):
+        # 16, 16, 32, 64 …: the sequence is balanced at powers of two, and scipy draws it so.
+        drawn = sampler.random_base2(max(4, exponent - 1))
+        for row in drawn:
+            point = {
+                field: axis.at(float(row[dimension[field]])) for field, axis in checked.items()
+            }
+            if key(point.values()) not in seen:
+                seen.add(key(point.values()))
+                yield point
+        if len(seen) == most or sampler.num_generated >= MOST_DRAWS:
+            return
+
+
+def take(points: Iterator[Point], n: int, place: str) -> list[Point]:
+    """The first n points; UserError where there are fewer."""
+    if n < 0:
+        raise ValueError(f"the number of points must not be negative, and is {n}.")
+    taken = list(itertools.islice(points, n))
+    if len(taken) < n:
+        raise UserError(
+            f"{place}: has only {len(taken)} different new points, and {n} trials were asked for"
+        )
+    return taken
+
+
+def rounded(value: float, digits: int = DIGITS) -> float:
+    """`value` rounded to significant digits."""
+    return float(f"{value:.{digits}g}")
+
+
+def is_number(value: Value) -> bool:
+    """Whether a value has a place on a line: a finite number and no truth value."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def key(values) -> tuple:
+    """Values to compare by: 1 and 1.0 are one value, 1 and true are two."""
+    return tuple(value if is_number(value) else (type(value).__name__, value) for value in values)
+
+
+def _axis(given: Mapping[str, Any] | Sequence[Value], place: str) -> Range | Choice:
+    if not isinstance(given, Mapping):
+        return _choice(given, place)
+    if set(given) == {"values"}:
+        return _choice(given["values"], place)
+    unknown = sorted(set(given) - {"low", "high", "log"})
+    if unknown or not {"low", "high"} <= set(given):
+        raise UserError(
+            f"{place}: needs low and high, and may have log; or values alone; it has "
+            f"{', '.join(map(str, given)) or 'nothing'}"
+        )
+    low, high, log = given["low"], given["high"], given.get("log", False)
+    if not (is_number(low) and is_number(high) and low < high):
+        raise UserError(f"{place}: low must be a number below high, not {low!r} and {high!r}")
+    if not isinstance(log, bool):
+        raise UserError(f"{place}.log: must be true or false, not {log!r}")
+    if log and low <= 0:
+        raise UserError(f"{place}: low must be above 0 on a logarithmic scale, not {low!r}")
+    return Range(low, high, log, isinstance(low, int) and isinstance(high, int))
+
+
+def _choice(values: Any, place: str) -> Choice:
+    plain = isinstance(values, list | tuple) and all(isinstance(v, Value) for v in values)
+    if not plain or not values or len(set(key(values))) < len(values):
+        raise UserError(f"{place}: must be a list of one or more different values")
+    return Choice(tuple(values))
+
+
+def count_points(checked: Mapping[str, Range | Choice]) -> float:
+    """How many points there are; infinite where a range is not of integers."""
+    return math.prod(
+        len(axis.values)
+        if isinstance(axis, Choice)
+        else axis.high - axis.low + 1
+        if axis.integer
+        else math.inf
+        for axis in checked.values()
+    )
+
+
+def _magnitude(value: float) -> int:
+    """The power of ten of the first significant digit."""
+    return math.floor(math.log10(abs(value)))

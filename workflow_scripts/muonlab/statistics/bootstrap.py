@@ -1,0 +1,36 @@
+"""The percentile bootstrap, for numbers that may be infinite."""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from muonlab.statistics.intervals import RESOLUTION, check_level
+from muonlab.streams import numpy_generator
+
+RESAMPLES = 2000
+
+
+def resampled(n: int, resamples: int, seed: int, *names: str) -> np.ndarray:
+    """Indices (resamples, n) drawn with replacement from n, from the stream `names` of `seed`."""
+    if resamples < 1:
+        raise ValueError(f"resamples must be at least 1, not {resamples}.")
+    generator = numpy_generator(seed, "bootstrap", *names)
+    return generator.integers(0, n, (resamples, n))
+
+
+def percentile_interval(values: ArrayLike, alpha: float = 0.05) -> tuple[np.ndarray, np.ndarray]:
+    """The α/2 and 1 − α/2 quantiles of `values` over its first axis (Efron 1979).
+
+    Quantiles are values of the sample, not means of two: between a finite value and infinity
+    there is none. Inf ranks last. Both ends are NaN where a value is, and where finite values
+    all agree: no spread is not precision. All infinite is an interval: it never was finite.
+    """
+    check_level(alpha)
+    ordered = np.sort(np.asarray(values, dtype=np.float64), axis=0)
+    n = len(ordered)
+    # The smallest value with at least that share of the sample at or below it; 1e-9 for rounding.
+    low, high = (max(int(np.ceil(q * n - 1e-9)), 1) - 1 for q in (alpha / 2, 1 - alpha / 2))
+    lowest, highest = ordered[0], ordered[-1]
+    with np.errstate(invalid="ignore"):  # inf − inf, of which `agree` is False
+        agree = highest - lowest <= RESOLUTION * np.maximum(np.abs(lowest), np.abs(highest))
+    unknown = np.isnan(highest) | (agree & np.isfinite(lowest) & np.isfinite(highest))
+    return np.where(unknown, np.nan, ordered[low]), np.where(unknown, np.nan, ordered[high])

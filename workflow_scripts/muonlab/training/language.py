@@ -1,0 +1,106 @@
+"""Text as a run sees it: sequences of tokens, their loss, and evaluation over a split."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from muonlab.data.batches import evenly
+from muonlab.data.tokens import join, load_tokens
+from muonlab.data.windows import IGNORED, OverlappingWindows, Windows
+
+LOGITS = 2**26  # logits that an evaluation holds at a time, which bounds memory
+
+
+class Text:
+    """A split as windows of tokens; they stay in their memory-mapped file until they are used.
+
+    `windows` has a length, a `length` in tokens, and `batch(indices)` giving inputs, targets and
+    documents, each (batch, length), as numpy arrays.
+    """
+
+    unit = "tokens"
+
+    def __init__(self, windows, vocab: int, mask_documents: bool, device: str):
+        self.windows, self.vocab = windows, vocab
+        self.mask_documents, self.device = mask_documents, device
+        self.tokens_per_example = windows.length
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def batch(self, indices: np.ndarray) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Inputs, targets, and where attention stays inside documents, their numbers."""
+        arrays = self.windows.batch(indices)
+        inputs, targets, documents = (torch.from_numpy(a).to(self.device) for a in arrays)
+        return inputs, targets, documents if self.mask_documents else None
+
+    def loss(self, model: nn.Module, indices: np.ndarray) -> tuple[Tensor, Tensor]:
+        """What is minimised (with the router's auxiliary losses) and what is recorded: the mean
+        cross-entropy in nats of the tokens that have a target."""
+        inputs, targets, documents = self.batch(indices)
+        logits = model(inputs, documents)
+        loss = cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED)
+        return loss + model.auxiliary_loss(), loss.detach()
+
+    @torch.no_grad()
+    def evaluate(self, model: nn.Module, examples: int | None = None) -> dict[str, float]:
+        """Mean cross-entropy in nats, its exponential, and accuracy, over all tokens that have a
+        target, summed in float64; over `examples` windows, evenly spread, where that is given."""
+        was_training = model.training
+        model.eval()
+        at_once = max(1, LOGITS // (self.vocab * self.windows.length))
+        loss = torch.zeros((), dtype=torch.float64, device=self.device)
+        correct = torch.zeros((), dtype=torch.int64, device=self.device)
+        count = torch.zeros((), dtype=torch.int64, device=self.device)
+        chosen = evenly(len(self), examples)
+        for start in range(0, len(chosen), at_once):
+            inputs, targets, documents = self.batch(chosen[start : start + at_once])
+            logits, targets = model(inputs, documents).flatten(0, 1), targets.flatten()
+            each = cross_entropy(logits.float(), targets, ignore_index=IGNORED, reduction="none")
+            loss += each.double().sum()
+            correct += (logits.argmax(dim=1) == targets).sum()
+            count += (targets != IGNORED).sum()
+        model.train(was_training)
+        mean = loss.item() / count.item()
+        return {
+            "loss": mean,
+            "perplexity": math.exp(mean) if mean < 700 else math.inf,
+            "accuracy": correct.item() / count.item(),
+        }
+
+
+EVALUATION_SHARE = 0.1  # of overlapping windows, as their source held out
+
+
+def text_splits(
+    wanted: dict[str, list[str]], folder: Path, facts: dict, config: dict, device: str
+) -> dict[str, Text]:
+    """Each wanted name with the windows of its splits.
+
+    With `training.windows: overlapping`, a published source's fault, training and evaluation share
+    the windows that start at every token of their splits joined; the test split stays apart.
+    """
+    training, length = config["training"], config["model"]["context"]
+
+    def windows(name: str, splits: list[str]) -> Windows:
+        text = join([load_tokens(folder, split, facts) for split in splits])
+        return Windows(text.tokens, text.offsets, length, f"{folder.name}, {name}")
+
+    def overlapping(evaluation: bool) -> Windows:
+        splits = dict.fromkeys([*training["train_on"], training["evaluate_on"]])
+        text = join([load_tokens(folder, split, facts) for split in splits])
+        return OverlappingWindows(*text, length, EVALUATION_SHARE, evaluation, seed=0)
+
+    def of(name: str, splits: list[str]) -> Windows:
+        if training["windows"] == "disjoint" or name == "report":
+            return windows(name, splits)
+        return overlapping(evaluation=name != "train")
+
+    return {
+        name: Text(of(name, splits), facts["vocab"], training["mask_documents"], device)
+        for name, splits in wanted.items()
+    }

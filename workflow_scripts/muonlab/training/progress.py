@@ -1,0 +1,53 @@
+"""What stands beside a run's progress bar; the bar itself shows steps and the time that is left."""
+
+import time
+
+PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+class Throughput:
+    """Units (tokens, examples) per second of wall time since the reading before."""
+
+    def __init__(self):
+        self._units, self._since = 0, time.perf_counter()
+
+    def add(self, units: int) -> None:
+        self._units += units
+
+    def read(self) -> float:
+        """NaN if no time has passed."""
+        now = time.perf_counter()
+        units, seconds = self._units, now - self._since
+        self._units, self._since = 0, now
+        return units / seconds if seconds > 0 else float("nan")
+
+
+def postfix(
+    loss: float | None = None,
+    lr: float | None = None,
+    rate: float | None = None,
+    unit: str = "tokens",
+) -> str:
+    """For tqdm's `set_postfix_str`: "loss 3.214, lr 3.0e-04, 12.3k tokens/s"; None is left out."""
+    parts = []
+    if loss is not None:
+        parts.append(f"loss {loss:.4g}")
+    if lr is not None:
+        parts.append(f"lr {lr:.1e}")
+    if rate is not None:
+        parts.append(f"{scaled(rate)} {unit}/s")
+    return ", ".join(parts)
+
+
+def scaled(number: float) -> str:
+    """Three digits and a prefix: 950, 12.3k, 1.40M."""
+    for size, prefix in PREFIXES:
+        if number >= 0.9995 * size:  # what rounds to 1000 has the next prefix
+            return f"{_three(number / size)}{prefix}"
+    return _three(number)
+
+
+def _three(number: float) -> str:
+    """At least three digits, without an exponent."""
+    decimals = 2 if number < 9.995 else 1 if number < 99.95 else 0
+    return f"{number:.{decimals}f}"

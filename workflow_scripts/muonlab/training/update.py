@@ -1,0 +1,90 @@
+"""One update of the weights: batches, gradients, clipping, learning rate, the optimizers' step."""
+
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor, nn
+
+from muonlab.optim.factory import OptimizerSet
+from muonlab.optim.schedules import lr_factor
+from muonlab.streams import stream_key
+from muonlab.training.build import build_batches, streams
+
+
+class Update:
+    """Makes the updates of one run; which batches and which noise a step sees depends on the step
+    alone, so that a resumed run needs nothing of what came before."""
+
+    def __init__(
+        self, config: dict, model: nn.Module, optimizers: OptimizerSet, split, device: str
+    ):
+        self.training, self.model, self.split = config["training"], model, split
+        self.optimizers, self.device, self.stream = optimizers, device, streams(config)
+        self.batches = build_batches(config, len(split))
+        self.per_epoch = -(-self.batches.per_epoch // self.training["accumulation"])
+        self.total = self.training["steps"] or self.training["epochs"] * self.per_epoch
+        self.forward = torch.compile(model) if self.training["compile"] else model
+        self.noise: torch.Generator | None = None
+        if hasattr(model, "set_noise"):
+            self.noise = torch.Generator(device)
+            model.set_noise(self.noise)
+
+    def autocast(self):
+        """The context of forward passes."""
+        if self.training["precision"] == "float32":
+            return nullcontext()
+        return torch.autocast(self.device, torch.bfloat16)
+
+    def gradients(self, step: int, watched: bool = False) -> Tensor:
+        """Leaves the mean gradient over the examples of `step` (0-based) in the parameters; returns
+        their mean loss. A `watched` step does not go through the compiled model, of which the
+        watching is no part."""
+        self.optimizers.zero_grad()
+        if self.noise is not None:
+            self.noise.manual_seed(stream_key(*self.stream, "noise", step))
+        count = self.training["accumulation"]
+        parts = [self.batches.indices(step * count + k) for k in range(count)]
+        examples = sum(map(len, parts))
+        forward, recorded = self.model if watched else self.forward, []
+        for part in parts:
+            with self.autocast():
+                objective, loss = self.split.loss(forward, part)
+            if count > 1:
+                weight = len(part) / examples
+                objective, loss = objective * weight, loss * weight
+            objective.backward()
+            recorded.append(loss)
+        return sum(recorded[1:], recorded[0])
+
+    def clip(self) -> Tensor | None:
+        """Scales the gradient down to `clip`; returns its norm before, None where nothing is
+        clipped."""
+        if self.training["clip"] is None:
+            return None
+        return nn.utils.clip_grad_norm_(self.model.parameters(), self.training["clip"])
+
+    def gradient_norm(self) -> Tensor:
+        """The norm of the whole gradient."""
+        grads = [p.grad for p in self.model.parameters() if p.grad is not None]
+        return nn.utils.get_total_norm(grads)
+
+    def lr_factor(self, step: int) -> float:
+        """The factor on every peak learning rate at `step`."""
+        return lr_factor(
+            step,
+            self.training["schedule_steps"] or self.total,
+            self.training["schedule"],
+            self.training["warmup_steps"],
+            self.training["final_lr_fraction"],
+            self.training["warmup_from_zero"],
+        )
+
+    def apply(self, step: int) -> None:
+        """Moves the weights."""
+        self.optimizers.set_lr_factor(self.lr_factor(step))
+        self.optimizers.step()
+
+    def tokens(self, steps: int) -> int:
+        """Tokens (or images) of the first `steps` updates."""
+        whole = self.training["accumulation"] * self.training["batch_size"]
+        return steps * whole * self.split.tokens_per_example
