@@ -1,5 +1,9 @@
 """Compares the arms of a study on every outcome: contrasts, analysis of variance, Tukey."""
 
+from muonlab.jobs.warm import TABLES, hand_over
+
+hand_over(snakemake, TABLES)
+
 from muonlab.io.logs import logged
 from muonlab.present.outcomes import compare, compare_all, outcome_values
 from muonlab.present.records import read_curves, read_jsons

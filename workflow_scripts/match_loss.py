@@ -1,5 +1,9 @@
 """Takes a run's weights at its first snapshot whose loss is at or under the study's target."""
 
+from muonlab.jobs.warm import TABLES, hand_over
+
+hand_over(snakemake, TABLES)
+
 import json
 import shutil
 from pathlib import Path

@@ -1,5 +1,9 @@
 """Measures the curvature of one run's loss."""
 
+from muonlab.jobs.warm import TORCH, hand_over
+
+hand_over(snakemake, TORCH)
+
 import json
 from pathlib import Path
 

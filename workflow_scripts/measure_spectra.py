@@ -1,5 +1,9 @@
 """Measures the spectra of one run's matrices."""
 
+from muonlab.jobs.warm import TORCH, hand_over
+
+hand_over(snakemake, TORCH)
+
 import json
 from pathlib import Path
 

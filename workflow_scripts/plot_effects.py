@@ -1,5 +1,9 @@
 """Draws the effect sizes of a study's comparisons."""
 
+from muonlab.jobs.warm import TABLES, hand_over
+
+hand_over(snakemake, TABLES)
+
 import pandas as pd
 
 from muonlab.io.logs import logged

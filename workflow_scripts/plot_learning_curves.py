@@ -1,5 +1,9 @@
 """Draws the learning curves of a study."""
 
+from muonlab.jobs.warm import TABLES, hand_over
+
+hand_over(snakemake, TABLES)
+
 import json
 from pathlib import Path
 

@@ -1,5 +1,9 @@
 """Draws each arm's loss over the learning rates of its tuning grid."""
 
+from muonlab.jobs.warm import TABLES, hand_over
+
+hand_over(snakemake, TABLES)
+
 import json
 from pathlib import Path
 

@@ -1,5 +1,9 @@
 """Draws the accuracy of a study's models over bits."""
 
+from muonlab.jobs.warm import TABLES, hand_over
+
+hand_over(snakemake, TABLES)
+
 from muonlab.io.logs import logged
 from muonlab.present.quantization import quantization_figure
 from muonlab.present.records import read_curves

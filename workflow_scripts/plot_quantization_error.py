@@ -1,5 +1,9 @@
 """Draws the quantization error of a study's models by layer."""
 
+from muonlab.jobs.warm import TABLES, hand_over
+
+hand_over(snakemake, TABLES)
+
 from muonlab.io.logs import logged
 from muonlab.present.quantization import error_figure
 from muonlab.present.records import read_curves

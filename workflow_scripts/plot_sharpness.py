@@ -1,5 +1,9 @@
 """Draws the curvature of a study's runs over training."""
 
+from muonlab.jobs.warm import TABLES, hand_over
+
+hand_over(snakemake, TABLES)
+
 from muonlab.io.logs import logged
 from muonlab.present.curvature import sharpness_figure
 from muonlab.present.records import read_curves

@@ -1,5 +1,9 @@
 """Draws the singular values of a study's weights."""
 
+from muonlab.jobs.warm import TABLES, hand_over
+
+hand_over(snakemake, TABLES)
+
 from muonlab.io.logs import logged
 from muonlab.present.records import read_curves
 from muonlab.present.spectra import spectra_figure

@@ -1,5 +1,9 @@
 """Quantizes one run's weights and evaluates what is left."""
 
+from muonlab.jobs.warm import TORCH, hand_over
+
+hand_over(snakemake, TORCH)
+
 import json
 from pathlib import Path
 

@@ -1,5 +1,9 @@
 """Writes what quantization costs a study's runs as means over seeds."""
 
+from muonlab.jobs.warm import TABLES, hand_over
+
+hand_over(snakemake, TABLES)
+
 from muonlab.io.logs import logged
 from muonlab.present.measured import quantization_table
 from muonlab.present.records import read_curves

@@ -1,5 +1,9 @@
 """Writes one row a run, and the summary over seeds."""
 
+from muonlab.jobs.warm import TABLES, hand_over
+
+hand_over(snakemake, TABLES)
+
 from muonlab.io.logs import logged
 from muonlab.present.records import read_jsons
 from muonlab.present.tables import runs_table, summary_table, write_csv

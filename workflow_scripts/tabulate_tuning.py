@@ -1,5 +1,9 @@
 """Writes every tuning trial as a table."""
 
+from muonlab.jobs.warm import TABLES, hand_over
+
+hand_over(snakemake, TABLES)
+
 import json
 from pathlib import Path
 

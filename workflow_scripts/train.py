@@ -1,5 +1,9 @@
 """Trains one run, or goes on with it."""
 
+from muonlab.jobs.warm import TORCH, hand_over
+
+hand_over(snakemake, TORCH)
+
 from pathlib import Path
 
 from muonlab.io.logs import logged

@@ -1,5 +1,9 @@
 """Writes what a study found, in sentences."""
 
+from muonlab.jobs.warm import TABLES, hand_over
+
+hand_over(snakemake, TABLES)
+
 import pandas as pd
 
 from muonlab.io.atomic import write_text

@@ -11,6 +11,7 @@ LIBRARY = Path(__file__).parents[2] / "workflow_scripts" / "muonlab"
 # What each room may import besides itself.
 ALLOWED = {
     "io": set(),
+    "jobs": {"io"},
     "plan": {"io", "streams"},
     "data": {"io", "streams"},
     "models": {"streams"},

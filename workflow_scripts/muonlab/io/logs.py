@@ -10,6 +10,13 @@ from typing import TextIO
 
 from muonlab.io.errors import UserError
 
+_notes: list[str] = []
+
+
+def note(sentence: str) -> None:
+    """Keeps a sentence for the first lines of a log that is not open yet."""
+    _notes.append(sentence)
+
 
 @contextmanager
 def logged(path: str | os.PathLike) -> Iterator[TextIO]:
@@ -25,6 +32,8 @@ def logged(path: str | os.PathLike) -> Iterator[TextIO]:
     with open(path, "w") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
+    for sentence in _notes:
+        print(sentence, flush=True)
     try:
         yield user
     except UserError as mistake:
