@@ -7,7 +7,7 @@ from muonlab.io.logs import logged
 
 with logged(snakemake.log[0]) as progress:
     prepare(
-        name=snakemake.wildcards.dataset,
+        name=snakemake.wildcards.corpus,
         config=snakemake.params.job["config"],
         folder=Path(snakemake.output.digest).parent,
         threads=snakemake.threads,
