@@ -34,6 +34,7 @@ def watched(study, field):
 
 def study_tables(study):
     tables = TABLES + [table for name in measured(study) for table in MEASURED[name][1]]
+    tables = tables + experiment_tables(study)
     return expand("results/{study}/tables/{table}.csv", study=study, table=tables)
 
 
@@ -41,6 +42,7 @@ def study_figures(study):
     figures = FIGURES + [figure for name in measured(study) for figure in MEASURED[name][2]]
     if watched(study, "geometry_every"):
         figures = figures + ["geometry"]
+    figures = figures + experiment_figures(study)
     return expand(
         "results/{study}/figures/{figure}.{suffix}",
         study=study,

@@ -8,9 +8,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from muonlab.present.bands import arm_legend
+from muonlab.present.crowd import PALE, line_styles
+from muonlab.present.measured import over_experts
 from muonlab.present.style import (
     ArmStyle,
-    arm_styles,
     finish,
     study_notes,
     use_style,
@@ -25,12 +26,14 @@ def spectra_figure(spectra: pd.DataFrame, study: dict) -> Figure:
 
     `spectra`: arm, seed, point, reached, object, tensor, component, metric, index, value. Lines are
     means over seeds, bands their intervals. Runs that did not come to the matched loss are left out
-    of that column, whose titles say how many are in it.
+    of that column, whose titles say how many are in it. Stacked experts are shown by the mean of
+    their ordered singular values.
     """
     use_style()
     values = spectra[(spectra.metric == "singular_values") & (spectra.object == "weight")]
+    values = over_experts(values)
     tensors = list(dict.fromkeys(values.tensor))
-    styles = arm_styles(study["arms"])
+    styles = line_styles(study["arms"])
     figure, axes = plt.subplots(
         len(tensors),
         len(POINTS),
@@ -68,6 +71,9 @@ def _spectra(axis: Axes, rows: pd.DataFrame, styles: dict[str, ArmStyle]) -> Non
             axis.plot([], [], **(style | {"marker": None}))
             continue
         x = own.index.to_numpy(dtype=float) + 1
+        if style.colour == PALE:
+            axis.plot(x, own.mean(axis=1, skipna=False), **(style | {"marker": None}))
+            continue
         if own.shape[1] == 2:
             axis.plot(x, own.to_numpy(), color=style.colour, linewidth=0.6, alpha=0.6)
         intervals = [mean_interval(v) for v in own.to_numpy() if own.shape[1] > 2]
