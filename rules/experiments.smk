@@ -5,47 +5,7 @@ results/<study>/tables/{factorials,one_at_a_time}.csv and the figures that belon
 the study has what it is about.
 """
 
-
-def study_sweeps(study):
-    """The numbers of an optimizer that arms change and tuning does not: of each tuned arm and field
-    the (value, arm) pairs of all arms that differ from it in that field alone, as plain values."""
-    plan, sweeps = PLAN.studies[study], {}
-    for arm in plan.arms.values():
-        base = plan.arms[arm.tuned_by]
-        changed = [] if arm is base else differences(arm, base)
-        field = changed[0].removeprefix("optimizer.") if len(changed) == 1 else None
-        value = arm.settings["optimizer"].get(field)
-        if is_number(value) and field not in base.tuned and not arm.factors:
-            reference = base.settings["optimizer"][field]
-            sweeps.setdefault((base.name, field), [[reference, base.name]])
-            sweeps[base.name, field].append([value, arm.name])
-    return [
-        {"arm": arm, "field": field, "reference": pairs[0][0], "arms": sorted(pairs)}
-        for (arm, field), pairs in sweeps.items()
-    ]
-
-
-def varied_numbers(study):
-    """The fields of which each tuned arm's grid has two or more numbers; none of other searches."""
-    plan = PLAN.studies[study]
-    if plan.tuning["method"] != "grid":
-        return {}
-    return {
-        name: [f for f, own in arm.space.items() if len(own) > 1 and all(map(is_number, own))]
-        for name, arm in plan.arms.items()
-        if arm.trials
-    }
-
-
-def is_number(value):
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def has_sweeps(study):
-    """Whether more is varied than learning rates, which have a figure of their own."""
-    return bool(study_sweeps(study)) or any(
-        f != ["lr"] for f in varied_numbers(study).values() if f
-    )
+from muonlab.plan.sweeps import arm_sweeps, varied_numbers, varies_settings
 
 
 def has_experts(study):
@@ -56,7 +16,7 @@ def has_experts(study):
 def experiment_tables(study):
     wanted = {
         "factorials": PLAN.studies[study].measure["factorials"],
-        "one_at_a_time": has_sweeps(study),
+        "one_at_a_time": varies_settings(PLAN.studies[study]),
     }
     return [table for table, has in wanted.items() if has]
 
@@ -65,8 +25,10 @@ def experiment_figures(study):
     components = watched(study, "components_every")
     wanted = {
         "contributions": PLAN.studies[study].measure["factorials"],
-        "one_at_a_time": has_sweeps(study),
-        "tuning_heatmap": any(len(fields) == 2 for fields in varied_numbers(study).values()),
+        "one_at_a_time": varies_settings(PLAN.studies[study]),
+        "tuning_heatmap": any(
+            len(fields) == 2 for fields in varied_numbers(PLAN.studies[study]).values()
+        ),
         "components": components,
         "experts": components and has_experts(study),
     }
@@ -158,7 +120,7 @@ rule tabulate_one_at_a_time:
             "tabulate_one_at_a_time.py",
             study=study_context(wildcards.study),
             runs=run_records(wildcards.study),
-            sweeps=study_sweeps(wildcards.study),
+            sweeps=arm_sweeps(PLAN.studies[wildcards.study]),
             alpha=PLAN.studies[wildcards.study].measure["contrasts"]["alpha"],
         ),
     message:
@@ -189,7 +151,7 @@ rule plot_one_at_a_time:
             "plot_one_at_a_time.py",
             study=study_context(wildcards.study),
             runs=run_records(wildcards.study),
-            sweeps=study_sweeps(wildcards.study),
+            sweeps=arm_sweeps(PLAN.studies[wildcards.study]),
         ),
     message:
         "Drawing one setting at a time of {wildcards.study}"

@@ -233,7 +233,7 @@ def study_context(study):
                 "compound": arm.compound,
                 "tuned": bool(arm.trials),
                 "settings": reported_settings(arm, selection),
-                "edges": selection["arms"][arm.tuned_by]["edges"],
+                "edges": chosen_edges(arm, selection),
             }
             for arm in plan.arms.values()
         ],
@@ -245,6 +245,12 @@ def reported_settings(arm, selection):
     chosen = selection["arms"][arm.tuned_by]["settings"]
     optimizer = arm.optimizer(chosen)
     return {field: optimizer[field] for field in chosen}
+
+
+def chosen_edges(arm, selection):
+    """The edges that an arm rests on: of what tuning chose, not of what the arm sets itself."""
+    edges = selection["arms"][arm.tuned_by]["edges"]
+    return {field: side for field, side in edges.items() if field not in arm.fixed}
 
 
 def reporting_run(wildcards):

@@ -32,6 +32,15 @@ def line_styles(arms: Sequence[dict]) -> dict[str, ArmStyle]:
     return styles
 
 
+def legend_styles(arms: Sequence[dict]) -> dict[str, ArmStyle]:
+    """`line_styles` for figures with a legend: the grey lines of a crowd share one entry."""
+    styles, name = line_styles(arms), "other arms"
+    for style in styles.values():
+        if style.colour == PALE:
+            style["label"], name = name, "_other"
+    return styles
+
+
 def height(arms: Sequence[dict], least: float) -> float:
     """Inches that a panel needs for the names at its right, and at least so many."""
     return max(least, 0.6 + len(arms) * LINE / 72) if is_crowd(arms) else least

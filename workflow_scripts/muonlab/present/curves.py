@@ -132,6 +132,7 @@ def _target_line(axis: Axes, target: float) -> None:
         va="top",
         fontsize=7.5,
         color=MUTED,
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.6},
     )
 
 

@@ -82,7 +82,7 @@ def _by_outcome(
     """A panel for each outcome, a row for each pair, in the order of the config."""
     labels = {arm["name"]: arm["label"] for arm in study["arms"]}
     panels = [
-        (name, label + (", at matched loss" if point == "matched" else ""))
+        (name, label + ("\nat matched loss" if point == "matched" else ""))
         for label, names in rows.items()
         for point, name in names.items()
         if name

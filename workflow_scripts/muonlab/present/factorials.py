@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from muonlab.present.bands import nothing
-from muonlab.present.style import BLACK, BLUE, MUTED, ORANGE, finish, study_notes, use_style
+from muonlab.present.style import BLACK, BLUE, GREEN, MUTED, finish, study_notes, use_style
 from muonlab.statistics.hypothesis_tests import holm
 from muonlab.statistics.interaction import interaction_table
 from muonlab.statistics.intervals import mean_interval
@@ -146,7 +146,9 @@ def contributions_figure(
     axes[0][0].legend(loc="best")
     percent = f"{100 * (1 - alpha):g} %"
     notes = study_notes(study, f"bars: {percent} t interval of the mean, of paired differences")
-    notes.insert(1, "filled: stands after Holm's correction over a panel's four questions")
+    notes.insert(
+        1, "filled: stands after Holm's correction over the four questions above the dotted line"
+    )
     finish(figure, f"{study['title']}: what each component is worth", notes)
     return figure
 
@@ -157,7 +159,7 @@ def _losses(axis: Axes, means: pd.DataFrame, factorial: dict) -> None:
     by_arm = means.set_index("component")
     lines = {
         f"with {first}": (["both", f"without {second}"], BLUE, "o", "-"),
-        f"without {first}": ([f"without {first}", "neither"], ORANGE, "s", "--"),
+        f"without {first}": ([f"without {first}", "neither"], MUTED, "s", "--"),
     }
     for i, (label, (arms, colour, marker, dashes)) in enumerate(lines.items()):
         own = by_arm.loc[arms]
@@ -187,11 +189,11 @@ def _forest(axis: Axes, table: pd.DataFrame, factorial: dict) -> None:
     first, second = factorial["first"], factorial["second"]
     rows = {
         ("contribution", first): (f"removing {first} costs", BLUE),
-        ("contribution", second): (f"removing {second} costs", ORANGE),
+        ("contribution", second): (f"removing {second} costs", GREEN),
         ("difference of contributions", f"{first} − {second}"): ("difference of the two", BLACK),
         ("synergy", f"{first} and {second}"): ("synergy", BLACK),
         ("alone", first): (f"{first} alone gains", BLUE),
-        ("alone", second): (f"{second} alone gains", ORANGE),
+        ("alone", second): (f"{second} alone gains", GREEN),
     }
     found = table.set_index(["effect", "component"])
     if not np.isfinite([found.loc[key, "value"] for key in rows]).any():
@@ -205,7 +207,7 @@ def _forest(axis: Axes, table: pd.DataFrame, factorial: dict) -> None:
         axis.plot(row.value, y, "o", color=colour, mfc=colour if sure else "white", markersize=5.5)
         if np.isfinite(row.value):
             axis.annotate(
-                f"{row.value:+.2g}".replace("-", "−"),
+                f"{row.value:+#.2g}".replace("-", "−"),
                 (row.value, y),
                 xytext=(0, 5),
                 textcoords="offset points",

@@ -81,6 +81,8 @@ def findings(
 def _basis(summary: pd.DataFrame) -> Iterator[str]:
     arms = summary.drop_duplicates("arm")
     first = arms.iloc[0]
+    if "tuned" in arms:
+        arms = arms[arms.tuned]
     rates = "; ".join(f"{arm.label} {arm.settings}" for arm in arms.itertuples())
     yield (
         f"Data: {first.data}. Protocol: {first.protocol}. Seeds of each arm: {first.n}. "

@@ -69,16 +69,15 @@ def _agreement(leaders: Mapping[str, str | None]) -> str:
     settled = {label: leader for label, leader in leaders.items() if leader}
     open_ones = ", ".join(label for label in leaders if label not in settled)
     if not settled:
-        return "Which component contributes more cannot be told at any of these."
+        return "Which component contributes more cannot be told in any of these."
     if len(set(settled.values())) > 1:
-        each = ", ".join(f"{leader} at {label}" for label, leader in settled.items())
+        each = ", ".join(f"{leader} ({label})" for label, leader in settled.items())
         return f"Which component contributes more depends on the comparison: {each}."
     (leader,) = set(settled.values())
     if open_ones:
-        return (
-            f"{leader} contributes more at {', '.join(settled)}; it cannot be told at {open_ones}."
-        )
-    return f"{leader} contributes more at {' and at '.join(settled)} alike."
+        places = ", ".join(settled)
+        return f"{leader} contributes more in: {places}; it cannot be told in: {open_ones}."
+    return f"{leader} contributes more in all of these: {', '.join(settled)}."
 
 
 def sweep_sentences(table: pd.DataFrame, labels: Mapping[str, str]) -> Iterator[str]:
@@ -109,7 +108,7 @@ def _against(row) -> str:
         return f"{row.value:g} — ({row.diverged} of {row.n} diverged)"
     if not np.isfinite(row.difference_low):
         return f"{row.value:g} — ({row.difference:+.3g}, no interval)"
-    numbers = f"{row.difference:+.3g} [{row.difference_low:.3g}, {row.difference_high:.3g}]"
+    numbers = interval(row.difference, row.difference_low, row.difference_high, "+")
     return f"{row.value:g} {f'? {numbers}' if row.verdict == 'undecided' else f'**{numbers}**'}"
 
 
@@ -138,11 +137,20 @@ def _values(rows: list) -> str:
 def _numbers(row, sign: int = 1) -> str:
     """The effect and its interval; with sign −1 those of its opposite."""
     low, high = sorted((sign * row.low, sign * row.high))
-    return f"{sign * row.value:.3g} [{low:.3g}, {high:.3g}]"
+    return interval(sign * row.value, low, high)
+
+
+def interval(value: float, low: float, high: float, sign: str = "") -> str:
+    """`value [low, high]` with three digits, or as many as tell the three apart (up to six)."""
+    for digits in range(3, 7):
+        texts = [f"{number:.{digits}g}" for number in (low, value, high)]
+        if len(set(texts)) == 3:
+            break
+    return f"{value:{sign}.{digits}g} [{texts[0]}, {texts[2]}]"
 
 
 def _unknown(row, words: str) -> str:
     if row.verdict == "undecided":
-        return f"{words}: {row.value:+.3g} [{row.low:.3g}, {row.high:.3g}]"
+        return f"{words}: {interval(row.value, row.low, row.high, '+')}"
     value = f"; it is {row.value:+.3g} here" if np.isfinite(row.value) else ""
     return f"cannot be estimated ({row.reason.rstrip('.')}{value})"
