@@ -57,7 +57,8 @@ def end_labels(axis: Axes, styles: Mapping[str, ArmStyle]) -> None:
         return
     axis.set_ylim(axis.get_ylim())
     to_axes = axis.transData + axis.transAxes.inverted()
-    ends = np.array([to_axes.transform(end) for _, end in found])
+    # A line may end outside of what the axis shows.
+    ends = np.clip([to_axes.transform(end) for _, end in found], 0, 1)
     points = axis.get_window_extent().height * 72 / axis.figure.dpi
     order = np.argsort(ends[:, 1], kind="stable")
     places = dict(zip(order, apart(ends[order, 1], 1.12 * LINE / points), strict=True))

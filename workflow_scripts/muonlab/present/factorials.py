@@ -71,7 +71,10 @@ def _effects(losses: pd.DataFrame, factorial: dict, study: dict, alpha: float) -
     names = factorial["first"], factorial["second"]
     table = interaction_table(losses, arms, OUTCOME, names, alpha)
     own = losses.pivot(index="seed", columns="arm", values="value")[list(arms.values())]
-    table["value"] = np.array(list(WEIGHTS.values())) @ own.mean(skipna=False).to_numpy()
+    weights = np.array(list(WEIGHTS.values()))
+    # An arm without a mean only leaves the effects without a value that it is part of.
+    parts = np.where(weights == 0, 0, weights * own.mean(skipna=False).to_numpy())
+    table["value"] = parts.sum(axis=1)
     asked = table.effect.isin(ASKED)
     table.loc[asked, "p_holm"] = holm(table.p[asked])
     table["verdict"] = np.where(asked, _verdicts(table, alpha), "")
@@ -146,9 +149,7 @@ def contributions_figure(
     axes[0][0].legend(loc="best")
     percent = f"{100 * (1 - alpha):g} %"
     notes = study_notes(study, f"bars: {percent} t interval of the mean, of paired differences")
-    notes.insert(
-        1, "filled: stands after Holm's correction over the four questions above the dotted line"
-    )
+    notes.insert(1, "filled: stands after Holm's correction over the four above the dotted line")
     finish(figure, f"{study['title']}: what each component is worth", notes)
     return figure
 

@@ -168,7 +168,7 @@ def one_at_a_time_figure(points: pd.DataFrame, selection: dict, study: dict) -> 
     notes = [
         f"data: {study['data']} · dots: single runs, lines: their means · ring: chosen, or the "
         f"base's value · protocol: {study['protocol']}",
-        "every other setting at its chosen value · tuning seeds made the choice, too: it is flattered",
+        "every other setting at its chosen value · tuning seeds made the choice, which flatters it",
         *study_notes(study)[1:],
     ]
     finish(figure, f"{study['title']}: one setting at a time", notes)
