@@ -2,7 +2,7 @@
 
 The rule, from measurement on CPUs: parameters whose matrices have a short side of at most 32 share
 one padded batch of Gram matrices (`padded`); parameters of one shape with a short side of at most
-256 form stacks; larger matrices and experts of one shape go four at a time from momentum to weight,
+256 form stacks; larger matrices and experts of one shape go two at a time from momentum to weight,
 which keeps their Gram matrices in the cache. On a GPU all parameters of one shape form a stack.
 Tall matrices are multiplied from the right rather than transposed: the copy would cost 4–8 % of a
 step.
@@ -27,7 +27,7 @@ STACKED_SIDE = 256
 # Elements of one stack, on a CPU and elsewhere: bounds the reused memory.
 STACK_ELEMENTS, GPU_STACK_ELEMENTS = 2**22, 2**27
 # How many larger matrices go together on a CPU.
-LARGE_MATRICES = 4
+LARGE_MATRICES = 2
 
 # A parameter's place in its group, and which expert of it (None: all of it).
 Member = tuple[int, int | None]
