@@ -14,6 +14,7 @@ from muonlab.models.attention import Attention, largest_logits
 from muonlab.models.forward_pass import ForwardPass
 from muonlab.models.rope import rotate
 from muonlab.models.transformer import Transformer, visible_pairs
+from muonlab.optim.factory import build_optimizers
 
 TINY = dict(vocab=31, context=16, width=16, layers=2, heads=4, feedforward=24)
 VARIANTS = {
@@ -360,6 +361,39 @@ def test_qk_clip_targets_hold_the_largest_logits_since_they_were_last_read():
     normed = model(qk_norm=True)
     with pytest.raises(ValueError, match="QK-norm"):
         normed.qk_clip_targets()
+
+
+def test_muonclip_brings_the_models_own_logits_to_its_threshold():
+    network = model(scale=12.0)
+    components = ["query", "key", "value", "attention_output", "up", "down"]
+    config = dict(name="muonclip", lr=0.0, threshold=1.5, components=components, adamw={})
+    optimizers = build_optimizers(network, config)
+    with network.watching() as seen:
+        network(tokens()).sum().backward()
+    before = seen["attention_logit_max_per_head"][0]
+    assert before.max() > 1.5
+    optimizers.step()
+    with network.watching() as seen:
+        network(tokens())
+    clipped = seen["attention_logit_max_per_head"][0]
+    torch.testing.assert_close(clipped, before.clamp_max(1.5), rtol=1e-4, atol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["dense", "shared_heads", "experts"])
+def test_compiled_it_is_one_graph_with_the_same_logits_and_gradients(name):
+    """Experts compile into one graph in bfloat16, for which the grouped product has a rule."""
+    network = model(scale=5.0, **(VARIANTS[name] | dict(width=32, feedforward=32)))
+    documents = torch.tensor([[0] * 6 + [1] * 10] * 2)
+    results = []
+    for forward in (network, torch.compile(network, backend="aot_eager", fullgraph=True)):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=name == "experts"):
+            logits = forward(tokens(), documents)
+        loss = logits.square().mean() + network.auxiliary_loss()
+        results.append((logits, *torch.autograd.grad(loss, list(network.parameters()))))
+    rounding = 1e-2 if name == "experts" else 1e-5
+    for eager, compiled in zip(*results, strict=True):
+        assert (eager - compiled).norm() <= rounding * eager.norm()
 
 
 def test_dropout_draws_from_its_own_generator_in_training_mode_alone():
