@@ -34,6 +34,7 @@ def watched(study, field):
 
 def study_tables(study):
     tables = TABLES + [table for name in measured(study) for table in MEASURED[name][1]]
+    tables = tables + experiment_tables(study)
     return expand("results/{study}/tables/{table}.csv", study=study, table=tables)
 
 
@@ -41,6 +42,7 @@ def study_figures(study):
     figures = FIGURES + [figure for name in measured(study) for figure in MEASURED[name][2]]
     if watched(study, "geometry_every"):
         figures = figures + ["geometry"]
+    figures = figures + experiment_figures(study)
     return expand(
         "results/{study}/figures/{figure}.{suffix}",
         study=study,
@@ -231,7 +233,7 @@ def study_context(study):
                 "compound": arm.compound,
                 "tuned": bool(arm.trials),
                 "settings": reported_settings(arm, selection),
-                "edges": selection["arms"][arm.tuned_by]["edges"],
+                "edges": chosen_edges(arm, selection),
             }
             for arm in plan.arms.values()
         ],
@@ -243,6 +245,12 @@ def reported_settings(arm, selection):
     chosen = selection["arms"][arm.tuned_by]["settings"]
     optimizer = arm.optimizer(chosen)
     return {field: optimizer[field] for field in chosen}
+
+
+def chosen_edges(arm, selection):
+    """The edges that an arm rests on: of what tuning chose, not of what the arm sets itself."""
+    edges = selection["arms"][arm.tuned_by]["edges"]
+    return {field: side for field, side in edges.items() if field not in arm.fixed}
 
 
 def reporting_run(wildcards):
