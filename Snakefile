@@ -25,6 +25,7 @@ include: "rules/quantize.smk"
 include: "rules/statistics.smk"
 include: "rules/tables.smk"
 include: "rules/figures.smk"
+include: "rules/ablation.smk"
 include: "rules/findings.smk"
 include: "rules/report.smk"
 
