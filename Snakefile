@@ -26,6 +26,7 @@ include: "rules/statistics.smk"
 include: "rules/tables.smk"
 include: "rules/figures.smk"
 include: "rules/experiments.smk"
+include: "rules/ablation.smk"
 include: "rules/findings.smk"
 include: "rules/report.smk"
 

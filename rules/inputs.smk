@@ -10,15 +10,22 @@ from itertools import combinations
 
 from muonlab.plan.arms import Trial, differences
 from muonlab.plan.measure import outcomes
+from muonlab.plan.naming import flatten
 
-TABLES = ["runs", "summary", "tuning", "contrasts", "anova", "tukey"]
-FIGURES = ["learning_curves", "lr_sweep", "effects"]
+TABLES = ["runs", "summary", "tuning", "contrasts", "anova", "tukey", "best_of_k"]
+FIGURES = ["learning_curves", "lr_sweep", "effects", "best_of_k"]
 # Folder of what is measured, with the tables and figures made from it.
 MEASURED = {
     "spectra": ("spectra", ["spectra"], ["spectra"]),
     "curvature": ("curvature", ["curvature"], ["sharpness"]),
     "quantization": ("quantized", ["quantization"], ["quantization", "quantization_error"]),
 }
+# Made where arms are ranked, and where chosen settings are changed.
+RANKING = (
+    ["ranking", "field_effects", "direction", "dose_points", "dose_response"],
+    ["performance", "ranking_curves", "ranking_heatmap", "dose_response"],
+)
+ROBUSTNESS = (["robustness", "lr_sensitivity", "basins"], ["lr_sensitivity"])
 
 
 def measured(study):
@@ -32,9 +39,22 @@ def watched(study, field):
     return all(arm.settings["training"][field] for arm in arms)
 
 
+def ranked(study):
+    """The arm that all arms of a study are ranked against, or None."""
+    return PLAN.studies[study].measure["ranking"]
+
+
+def comparisons(study, place):
+    """Names of the tables (place 0) or figures (1) of a ranking and of robustness, where the study
+    asks for them."""
+    of_ranking = RANKING[place] if ranked(study) else []
+    return of_ranking + (ROBUSTNESS[place] if PLAN.studies[study].robustness else [])
+
+
 def study_tables(study):
     tables = TABLES + [table for name in measured(study) for table in MEASURED[name][1]]
     tables = tables + experiment_tables(study)
+    tables = tables + comparisons(study, 0)
     return expand("results/{study}/tables/{table}.csv", study=study, table=tables)
 
 
@@ -43,6 +63,7 @@ def study_figures(study):
     if watched(study, "geometry_every"):
         figures = figures + ["geometry"]
     figures = figures + experiment_figures(study)
+    figures = figures + comparisons(study, 1)
     return expand(
         "results/{study}/figures/{figure}.{suffix}",
         study=study,
@@ -58,6 +79,7 @@ def study_results(study):
         *study_tables(study),
         *study_figures(study),
         f"results/{study}/findings.md",
+        *([f"results/{study}/insights.md"] if ranked(study) else []),
     ]
 
 
@@ -194,6 +216,7 @@ def measurements(studies):
         f"results/{study}/{folder}/{arm}/seed-{seed}.parquet"
         for study in studies
         for folder in [MEASURED[name][0] for name in measured(study)]
+        + ["direction"] * bool(ranked(study))
         for arm, seed, _ in reporting_runs(study)
     ]
 
@@ -207,6 +230,26 @@ def robustness_runs(study):
         for arm in (plan.robustness or {"arms": []})["arms"]
         for field, factor, seed, run in plan.robustness_runs(arm, chosen_settings(study, arm))
     ]
+
+
+def changed_runs(study):
+    """`robustness_runs`, and before them the reporting runs that they are compared with: factor 1,
+    of no field."""
+    robustness = PLAN.studies[study].robustness
+    unchanged = [
+        {"arm": arm, "field": "", "factor": 1.0, "seed": seed, "run": run}
+        for arm, seed, run in reporting_runs(study)
+        if arm in robustness["arms"] and seed in PLAN.studies[study].seeds[: robustness["seeds"]]
+    ]
+    return unchanged + robustness_runs(study)
+
+
+def arm_settings(study):
+    """All settings that each arm is reported with, by dotted path."""
+    return {
+        name: flatten(arm.settings | {"optimizer": arm.optimizer(chosen_settings(study, name))})
+        for name, arm in PLAN.studies[study].arms.items()
+    }
 
 
 def run_records(study):
