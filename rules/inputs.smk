@@ -10,15 +10,22 @@ from itertools import combinations
 
 from muonlab.plan.arms import Trial, differences
 from muonlab.plan.measure import outcomes
+from muonlab.plan.naming import flatten
 
-TABLES = ["runs", "summary", "tuning", "contrasts", "anova", "tukey"]
-FIGURES = ["learning_curves", "lr_sweep", "effects"]
+TABLES = ["runs", "summary", "tuning", "contrasts", "anova", "tukey", "best_of_k"]
+FIGURES = ["learning_curves", "lr_sweep", "effects", "best_of_k"]
 # Folder of what is measured, with the tables and figures made from it.
 MEASURED = {
     "spectra": ("spectra", ["spectra"], ["spectra"]),
     "curvature": ("curvature", ["curvature"], ["sharpness"]),
     "quantization": ("quantized", ["quantization"], ["quantization", "quantization_error"]),
 }
+# Made where arms are ranked, and where chosen settings are changed.
+RANKING = (
+    ["ranking", "field_effects", "direction", "dose_points", "dose_response"],
+    ["performance", "ranking_curves", "ranking_heatmap", "dose_response"],
+)
+ROBUSTNESS = (["robustness", "lr_sensitivity", "basins"], ["lr_sensitivity"])
 
 
 def measured(study):
@@ -32,9 +39,23 @@ def watched(study, field):
     return all(arm.settings["training"][field] for arm in arms)
 
 
+def ranked(study):
+    """The arm that all arms of a study are ranked against, or None."""
+    return PLAN.studies[study].measure["ranking"]
+
+
+def comparisons(study, place):
+    """Names of the tables (place 0) or figures (1) of a ranking and of robustness, where the study
+    asks for them."""
+    of_ranking = RANKING[place] if ranked(study) else []
+    return of_ranking + (ROBUSTNESS[place] if PLAN.studies[study].robustness else [])
+
+
 def study_tables(study):
     tables = TABLES + [table for name in measured(study) for table in MEASURED[name][1]]
-    tables = tables + experiment_tables(study)
+    tables = tables + experiment_tables(study) + comparisons(study, 0)
+    if PLAN.studies[study].measure["overhead"]:
+        tables = tables + ["overhead", "overhead_shapes"]
     return expand("results/{study}/tables/{table}.csv", study=study, table=tables)
 
 
@@ -42,7 +63,9 @@ def study_figures(study):
     figures = FIGURES + [figure for name in measured(study) for figure in MEASURED[name][2]]
     if watched(study, "geometry_every"):
         figures = figures + ["geometry"]
-    figures = figures + experiment_figures(study)
+    figures = figures + experiment_figures(study) + comparisons(study, 1)
+    if PLAN.studies[study].measure["overhead"]:
+        figures = figures + ["overhead"]
     return expand(
         "results/{study}/figures/{figure}.{suffix}",
         study=study,
@@ -58,6 +81,7 @@ def study_results(study):
         *study_tables(study),
         *study_figures(study),
         f"results/{study}/findings.md",
+        *([f"results/{study}/insights.md"] if ranked(study) else []),
     ]
 
 
@@ -190,12 +214,14 @@ def run_summaries(studies):
 def measurements(studies):
     """An input function for all that is measured on the reporting runs of the studies; targets name
     these files for the same reason."""
+    profiled = [study for study in studies if PLAN.studies[study].measure["overhead"]]
     return lambda wildcards: [
         f"results/{study}/{folder}/{arm}/seed-{seed}.parquet"
         for study in studies
         for folder in [MEASURED[name][0] for name in measured(study)]
+        + ["direction"] * bool(ranked(study))
         for arm, seed, _ in reporting_runs(study)
-    ]
+    ] + [f"results/{study}/overhead/profile.json" for study in profiled]
 
 
 def robustness_runs(study):
@@ -207,6 +233,26 @@ def robustness_runs(study):
         for arm in (plan.robustness or {"arms": []})["arms"]
         for field, factor, seed, run in plan.robustness_runs(arm, chosen_settings(study, arm))
     ]
+
+
+def changed_runs(study):
+    """`robustness_runs`, and before them the reporting runs that they are compared with: factor 1,
+    of no field."""
+    robustness = PLAN.studies[study].robustness
+    unchanged = [
+        {"arm": arm, "field": "", "factor": 1.0, "seed": seed, "run": run}
+        for arm, seed, run in reporting_runs(study)
+        if arm in robustness["arms"] and seed in PLAN.studies[study].seeds[: robustness["seeds"]]
+    ]
+    return unchanged + robustness_runs(study)
+
+
+def arm_settings(study):
+    """All settings that each arm is reported with, by dotted path."""
+    return {
+        name: flatten(arm.settings | {"optimizer": arm.optimizer(chosen_settings(study, name))})
+        for name, arm in PLAN.studies[study].arms.items()
+    }
 
 
 def run_records(study):
@@ -330,3 +376,36 @@ def measured_files(wildcards):
         name: study_files(MEASURED[name][0], "parquet")(wildcards)
         for name in measured(wildcards.study)
     }
+
+
+def overhead_runs(study):
+    """arm, seed and folder of the reporting runs of the two arms whose overhead is measured, the
+    arm before the one that it is weighed against, as plain values for params."""
+    records = run_records(study)
+    arms = PLAN.studies[study].measure["overhead"]["arms"]
+    return [record for arm in arms for record in records if record["arm"] == arm]
+
+
+def overhead_files(study, name, first=False):
+    """One file of each of these runs, or of those of the first seed alone."""
+    seeds = PLAN.studies[study].seeds
+    return [
+        f"results/runs/{record['run']}/{name}"
+        for record in overhead_runs(study)
+        if not first or record["seed"] == seeds[0]
+    ]
+
+
+def overhead_job(study):
+    """The param of the profile: of the optimizers', models' and kinds of data's code only that of
+    its two arms counts."""
+    plan = PLAN.studies[study]
+    own = [own_code(plan.arms[arm].settings) for arm in plan.measure["overhead"]["arms"]]
+    code = code_digest(SCRIPTS / "profile_overhead.py", ALTERNATIVES, frozenset().union(*own))
+    return {"code": code, "settings": plan.measure["overhead"]}
+
+
+def all_cores():
+    """The cores of this invocation, so that a job has them for itself; 1 where jobs are sent to
+    other machines, whose cores it does not know."""
+    return workflow.resource_settings.cores or 1 if workflow.local_exec else 1

@@ -7,7 +7,7 @@ from muonlab.io.logs import logged
 
 with logged(snakemake.log[0]):
     prepare(
-        name=snakemake.wildcards.dataset,
+        name=snakemake.wildcards.images,
         config=snakemake.params.job["config"],
         folder=Path(snakemake.output.digest).parent,
     )

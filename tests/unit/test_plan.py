@@ -311,3 +311,16 @@ def test_models_read_their_own_kind_of_data(tmp_path):
 def test_impossible_transformers_are_refused(tmp_path, model, says):
     with pytest.raises(UserError, match=says):
         plan(tmp_path, toy(model={"name": "transformer"} | model))
+
+
+def test_the_published_ablation_has_its_nineteen_variants_of_which_two_are_one(tmp_path):
+    files = [ROOT / "config.yaml", ROOT / "studies" / "ablation.yaml", tmp_path / "p.yaml"]
+    files[-1].write_text("studies: {ablation: {protocols: [fair, published]}}")
+    studies = load_plan(files).studies
+    arms = studies["ablation_published"].arms
+    assert len(arms) == 18
+    assert {arm.settings["optimizer"]["scale"] for arm in arms.values()} == {"original"}
+    assert {arm.settings["model"]["positions"] for arm in arms.values()} == {"none"}
+    fair = studies["ablation"].arms
+    assert set(arms) < set(fair) and len(fair) == 35
+    assert not [name for name, arm in fair.items() if arm.compound]

@@ -201,11 +201,14 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
 
 
 def _without_removed(value: Any, inside_named: bool = False) -> Any:
-    """The config without the named things that an overlay has set to null."""
+    """The config without the named things that an overlay set to null; in `published`, itself an
+    overlay, they stay until it is laid over its study."""
     if not isinstance(value, dict):
         return value
     return {
-        key: _without_removed(inner, inside_named=key in NAMED and not inside_named)
+        key: inner
+        if key == "published" and not inside_named
+        else _without_removed(inner, inside_named=key in NAMED and not inside_named)
         for key, inner in value.items()
         if not (inside_named and inner is None)
     }

@@ -1,0 +1,491 @@
+"""Ranking, dose and response, robustness and insights from small made-up records: flip the numbers
+and what is said flips. The direction of an update is read back against the optimizer's own."""
+
+import math
+import warnings
+from types import SimpleNamespace
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from muonlab.optim.muon import Muon
+from muonlab.optim.newton_schulz import newton_schulz
+from muonlab.optim.scale import update_scale
+from muonlab.present import dose, insights, performance, ranking, robustness, variants
+from muonlab.present.dose_figure import dose_figure
+from muonlab.present.sensitivity import budget_figure, sensitivity_figure
+from muonlab.present.tables import write_csv
+from muonlab.training import direction
+
+MUON = {
+    "optimizer.name": "muon",
+    "optimizer.lr": 0.01,
+    "optimizer.momentum": 0.95,
+    "optimizer.nesterov": True,
+    "optimizer.ns_steps": 5,
+    "optimizer.ns_coefficients": "jordan",
+    "optimizer.scale": "match_rms_adamw",
+    "model.width": 8,
+}
+RMS = {"optimizer.scale": "fixed_rms"}
+TEN = {"optimizer.ns_steps": 10}
+CALM = {"optimizer.ns_coefficients": "conservative"}
+PLAIN = {"optimizer.nesterov": False}
+# Names say nothing: what belongs together is read from the settings.
+SETTINGS = {
+    "alpha": MUON,
+    "bravo": MUON | TEN,
+    "charlie": MUON | CALM,
+    "delta": MUON | PLAIN,
+    "echo": MUON | RMS,
+    "foxtrot": MUON | RMS | TEN,
+    "golf": MUON | RMS | CALM,
+    "adamw": {"optimizer.name": "adamw", "optimizer.lr": 0.01, "model.width": 8},
+}
+LOSSES = dict(zip(SETTINGS, [3.0, 2.9, 3.3, 3.1, 3.0, 2.95, 3.25, 3.2], strict=True))
+PLAN = {"alpha": 0.05, "smallest_difference": {"final_loss": 0.001}}
+
+
+def study(arms=SETTINGS, seeds=(1, 2, 3, 4), edges=None):
+    return {
+        "title": "Made up",
+        "data": "python",
+        "kind": "text",
+        "protocol": "fair",
+        "seeds": list(seeds),
+        "target_loss": 3.0,
+        "training": {"paired": True, "evaluate_on": "validation"},
+        "arms": [
+            {
+                "name": arm,
+                "label": arm.upper(),
+                "base": None if arm == "alpha" else "alpha",
+                "compound": False,
+                "tuned": arm in ("alpha", "adamw"),
+                "settings": {"lr": 0.01},
+                "edges": (edges or {}).get(arm, {}),
+            }
+            for arm in arms
+        ],
+    }
+
+
+def made_up_runs(losses=LOSSES, seeds=(1, 2, 3, 4), noise=0.01, broken=()):
+    """Runs with these mean losses; `broken` (arm, seed) diverged."""
+    rng = np.random.default_rng(3)
+    runs, summaries, provenances = [], [], []
+    for arm, loss in losses.items():
+        for seed in seeds:
+            lost = (arm, seed) in broken
+            value = None if lost else loss + 0.05 * seed + float(rng.normal(0, noise))
+            runs.append({"arm": arm, "seed": seed, "run": f"{arm}/{seed}"})
+            summaries.append(
+                {"final_loss": value, "final_accuracy": None if lost else 0.3}
+                | {"diverged": lost, "evaluated_on": "validation"}
+            )
+            step = 0.002 + 0.001 * (arm == "adamw") + float(rng.uniform(0, 1e-5))
+            provenances.append(
+                {"device_type": "cpu", "seconds": 9.0, "step_seconds": 2 * step}
+                | {"step_cpu_seconds": step}
+            )
+    return ranking.ranked_runs(runs, summaries, provenances)
+
+
+def rank(runs, settings=SETTINGS, against="alpha", seeds=(1, 2, 3, 4)):
+    different = {arm: ["optimizer.ns_steps"] for arm in settings}
+    different |= {against: [], "adamw": ["optimizer", "optimizer.weight_decay"]}
+    return ranking.ranking(runs, study(settings, seeds), settings, different, against, PLAN)
+
+
+def test_twins_differ_in_the_scale_of_the_update_alone():
+    assert variants.twins(SETTINGS) == {"alpha": "echo", "bravo": "foxtrot", "charlie": "golf"}
+    changed = SETTINGS | {"echo": MUON | RMS | {"model.width": 9}}
+    assert "alpha" not in variants.twins(changed)
+
+
+def test_groups_are_alike_but_for_the_named_fields():
+    assert variants.alike(SETTINGS, ["optimizer.ns_steps"]) == [
+        ["alpha", "bravo"],
+        ["echo", "foxtrot"],
+    ]
+    assert set(variants.varied(SETTINGS)) == {
+        "optimizer.ns_steps",
+        "optimizer.ns_coefficients",
+        "optimizer.nesterov",
+    }
+    assert variants.reference(["bravo", "alpha"], "alpha", {}) == "alpha"
+    bases = {"x": "y", "z": "y", "y": "alpha"}
+    assert variants.reference(["x", "y", "z"], "alpha", bases) == "y"
+
+
+def test_a_ranking_orders_by_loss_and_compares_by_seed():
+    runs = made_up_runs()
+    table = rank(runs)
+    assert list(table.loc[table["rank"].argsort(), "loss"]) == sorted(table.loss)
+    by_arm = table.set_index("arm")
+    wide = runs.pivot(index="seed", columns="arm", values="final_loss")
+    for arm in ("bravo", "adamw"):
+        test = stats.ttest_rel(wide[arm], wide.alpha)
+        interval = test.confidence_interval(0.95)
+        row = by_arm.loc[arm]
+        assert row.difference == pytest.approx((wide[arm] - wide.alpha).mean())
+        assert (row.low, row.high) == pytest.approx((interval.low, interval.high))
+        assert row.p == pytest.approx(test.pvalue)
+        assert row.p_holm >= row.p
+    assert by_arm.verdict.bravo == "lower" and by_arm.verdict.charlie == "higher"
+    assert by_arm.improvement_percent.bravo == pytest.approx(
+        100 * (1 - by_arm.loss.bravo / by_arm.loss.alpha)
+    )
+    assert by_arm.perplexity.bravo == pytest.approx(math.exp(by_arm.loss.bravo))
+    assert by_arm.compound.adamw and not by_arm.compound.bravo
+    assert by_arm.step_change_verdict.adamw == "higher"
+
+
+def test_matched_columns_compare_the_twins():
+    runs = made_up_runs()
+    table = rank(runs).set_index("arm")
+    wide = runs.pivot(index="seed", columns="arm", values="final_loss")
+    assert table.twin.bravo == "foxtrot"
+    assert table.matched_difference.bravo == pytest.approx((wide.foxtrot - wide.echo).mean())
+    assert pd.isna(table.twin.delta) and pd.isna(table.matched_verdict.delta)
+    assert pd.isna(table.twin.alpha), "the arm ranked against is not compared with itself"
+
+
+def test_a_diverged_run_ranks_its_arm_last_and_is_counted():
+    table = rank(made_up_runs(broken={("bravo", 2)}))
+    last = table.iloc[-1]
+    assert (last.arm, last.diverged) == ("bravo", 1)
+    assert math.isnan(last.loss) and last.verdict == "not estimable"
+    assert table["rank"].to_list() == list(range(1, len(table) + 1))
+
+
+def test_a_single_seed_has_a_rank_and_no_interval():
+    table = rank(made_up_runs(seeds=(42,)), seeds=(42,))
+    assert np.isfinite(table.loss).all() and table.loss_low.isna().all()
+    assert set(table.verdict[table.arm != "alpha"]) == {"not estimable"}
+    assert table.arm.iloc[0] == "bravo"
+
+
+def test_single_fields_are_compared_inside_their_groups():
+    runs = made_up_runs()
+    found = ranking.field_effects(runs, study(), SETTINGS, "alpha", PLAN)
+    rows = found[found.field == "optimizer.ns_steps"].set_index("reference")
+    assert (rows.reference_value == "5").all() and (rows.value == "10").all()
+    assert rows.arm.alpha == "bravo" and rows.arm.echo == "foxtrot"
+    assert not rows.matched_step.alpha and rows.matched_step.echo
+    assert rows.difference.echo == pytest.approx(
+        runs[runs.arm == "foxtrot"].final_loss.mean() - runs[runs.arm == "echo"].final_loss.mean()
+    )
+
+
+def text(losses=LOSSES, responses=None, basins=None, **options):
+    runs = made_up_runs(losses, **options)
+    table = rank(runs)
+    effects = ranking.field_effects(runs, study(), SETTINGS, "alpha", PLAN)
+    if responses is None:
+        responses = pd.DataFrame(columns=["metric"])
+    return insights.insights(table, effects, responses, basins)
+
+
+def claim(found, start):
+    (line,) = [line for line in found.splitlines() if line.startswith(f"| {start}")]
+    return line.rsplit("**", 2)[1]
+
+
+def test_insights_flip_with_the_numbers():
+    found = text()
+    assert "BRAVO has the lowest mean loss" in found
+    assert claim(found, "10 Newton–Schulz") == "holds"
+    assert claim(found, "No Nesterov") == "holds"
+    assert claim(found, "“conservative”") == "holds"
+    flipped = text(LOSSES | {"bravo": 3.2, "delta": 2.8, "golf": 2.9})
+    assert "DELTA has the lowest mean loss" in flipped
+    assert claim(flipped, "10 Newton–Schulz") == "does not hold"
+    assert claim(flipped, "No Nesterov") == "does not hold"
+    assert claim(flipped, "“conservative”") == "does not hold", "worse as run, by its step alone"
+
+
+def test_insights_say_what_cannot_be_told_apart():
+    found = text({arm: 3.0 for arm in LOSSES}, noise=0.2)
+    assert claim(found, "10 Newton–Schulz") == "undecided"
+    assert "cannot be told apart" in found
+    assert "0 of 7 arms can be told apart" in found
+
+
+def test_insights_name_the_fastest_and_the_diverged():
+    found = text(broken={("charlie", 1)})
+    assert "Diverged runs: CHARLIE (1 of 4)" in found
+    (fastest,) = [line for line in found.splitlines() if "Fastest" in line]
+    assert "ADAMW" not in fastest.split(",")[0]
+
+
+def made_up_direction(doses, seeds=(1, 2, 3, 4)):
+    rows = []
+    for arm, value in doses.items():
+        for seed in seeds:
+            for place, tensor in enumerate(("a", "b")):
+                for metric in dose.DOSES:
+                    rows.append(
+                        {"arm": arm, "seed": seed, "step": 10, "lr": 0.1, "tensor": tensor}
+                        | {"component": "up", "matrix": 0, "metric": metric}
+                        | {"normalised": False, "value": value + 0.01 * place + 0.001 * seed}
+                    )
+    return pd.DataFrame(rows)
+
+
+IN_A_ROW = {
+    name: MUON | {"optimizer.ns_steps": steps}
+    for name, steps in {"alpha": 5, "bravo": 6, "charlie": 7, "delta": 8}.items()
+}
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_loss_over_its_dose(sign):
+    doses = dict(zip(IN_A_ROW, [0.1, 0.2, 0.3, 0.4], strict=True))
+    runs = made_up_runs({arm: 3 + sign * d for arm, d in doses.items()}, noise=0.001)
+    records = made_up_direction(doses)
+    points, found = dose.response_tables(runs, records, study(IN_A_ROW), IN_A_ROW, 0.05)
+    row = found[found.metric == "direction_error"].iloc[0]
+    assert row.doses == 4 and row.slope == pytest.approx(sign, rel=0.05) and row.rho == sign
+    own = points[points.metric == "direction_error"].set_index("arm")
+    assert own.dose.alpha == pytest.approx(0.1 + 0.005 + 0.0025)
+    assert own.dose_low.alpha < own.dose.alpha < own.dose_high.alpha
+    said = insights.dose_sentences(found)
+    assert any(("rises" if sign > 0 else "falls") in sentence for _, sentence in said)
+    plt.close(dose_figure(points, found, study(IN_A_ROW)))
+
+
+def test_two_arms_make_no_dose_response(tmp_path):
+    few = dict(list(IN_A_ROW.items())[:2])
+    runs = made_up_runs({arm: 3.0 for arm in few})
+    records = made_up_direction(dict.fromkeys(few, 0.1))
+    points, found = dose.response_tables(runs, records, study(few), few, 0.05)
+    assert points.empty and found.empty
+    write_csv(points, tmp_path / "points.csv")
+    points = pd.read_csv(tmp_path / "points.csv")
+    plt.close(dose_figure(points, found, study(few)))
+
+
+def test_the_mean_over_matrices_is_one_value_for_each_run():
+    table = dose.direction_table(made_up_direction({"alpha": 0.1}), study(["alpha"]))
+    whole = table[(table.tensor == dose.MEAN) & (table.metric == "direction_error")].iloc[0]
+    assert whole["mean"] == pytest.approx(0.1 + 0.005 + 0.0025) and whole.n == 4
+
+
+def changed_rows(curve, arms=("alpha", "adamw"), seeds=(1, 2, 3)):
+    """Runs at factors of the learning rate, and of momentum; `curve` gives the loss of a factor."""
+    rng = np.random.default_rng(5)
+    rows, summaries = [], []
+    for arm in arms:
+        changes = [("", 1.0), *(("lr", f) for f in (0.25, 0.5, 2.0, 4.0)), ("momentum", 0.8)]
+        for field, factor in changes:
+            for seed in seeds:
+                loss = curve(arm, field, factor) + float(rng.normal(0, 1e-3))
+                rows.append({"arm": arm, "field": field, "factor": factor, "seed": seed, "run": ""})
+                lost = not math.isfinite(loss)
+                summaries.append({"final_loss": None if lost else loss, "diverged": lost})
+    return robustness.changed_runs(rows, summaries)
+
+
+def parabola(arm, field, factor):
+    width = {"alpha": 0.005, "adamw": 0.2}[arm]
+    return 3 + (width * math.log2(factor) ** 2 if field != "momentum" else 0.5)
+
+
+def test_changed_settings_are_compared_by_seed():
+    table = robustness.robustness_table(changed_rows(parabola), study(), 0.05)
+    rows = table[table.arm == "adamw"].set_index(["field", "factor"])
+    assert rows.change["lr", 2.0] == pytest.approx(0.2, abs=0.01)
+    assert rows.change["momentum", 0.8] == pytest.approx(0.5, abs=0.01)
+    assert rows.verdict["momentum", 0.8] == "higher" and len(rows) == 5
+
+
+def test_a_basin_that_the_rates_cut_off_is_at_least_so_wide():
+    changed = changed_rows(parabola)
+    table = robustness.basins(changed, study(), 0.05)
+    widths = table[table.against == ""].set_index("arm")
+    assert widths.at_least.alpha and widths.octaves.alpha == pytest.approx(4.0)
+    assert not widths.at_least.adamw and widths.octaves.adamw < 1
+    contrast = table[table.against != ""].iloc[0]
+    # Four octaves are the whole range on every seed, yet the other arm's widths vary.
+    assert contrast.verdict == "wider"
+    (_, sentence), *_ = insights.basin_sentences(table, rank(made_up_runs()))
+    assert "ALPHA at least 4 octaves" in sentence and "the first is wider" in sentence
+    curves = robustness.lr_curves(changed, study(), 0.05)
+    assert sorted(set(curves.factor)) == [0.25, 0.5, 1, 2, 4]
+    assert curves.lr[curves.factor == 4].eq(0.04).all()
+    plt.close(sensitivity_figure(curves, table, study()))
+
+
+def test_a_diverged_change_is_not_estimable_and_still_drawn():
+    def curve(arm, field, factor):
+        return math.inf if (arm, factor) == ("adamw", 4.0) else parabola(arm, field, factor)
+
+    changed = changed_rows(curve)
+    table = robustness.robustness_table(changed, study(), 0.05)
+    row = table[(table.arm == "adamw") & (table.factor == 4)].iloc[0]
+    assert row.diverged == 3 and row.verdict == "not estimable"
+    curves = robustness.lr_curves(changed, study(), 0.05)
+    plt.close(sensitivity_figure(curves, robustness.basins(changed, study(), 0.05), study()))
+
+
+def selection(scores):
+    trials = [
+        {"arm": arm, "settings": {"lr": lr}, "seed": seed, "diverged": math.isinf(score)}
+        | {"final_loss": None if math.isinf(score) else score, "best_loss": 2.0}
+        for arm, of in scores.items()
+        for lr, score in enumerate(of, start=1)
+        for seed in (1001, 1002)
+    ]
+    return {"score": "final", "seeds": [1001, 1002], "trials": trials}
+
+
+def test_more_trials_never_find_worse():
+    table = robustness.budget_table(
+        selection({"alpha": [3.0, 4.0, 5.0], "adamw": [3.5, math.inf, 4.5]}), study(), 0.05
+    )
+    own = table[table.arm == "alpha"]
+    assert list(own.k) == [1, 2, 3]
+    assert own.expected.to_list() == pytest.approx([4.0, 10 / 3, 3.0])
+    other = table[table.arm == "adamw"].expected.to_numpy()
+    assert math.isinf(other[0]) and other[-1] == 3.5
+    plt.close(budget_figure(table, study()))
+
+
+def test_figures_of_a_ranking(tmp_path):
+    runs = made_up_runs(broken={("charlie", 2)})
+    write_csv(rank(runs), tmp_path / "ranking.csv")
+    table = pd.read_csv(tmp_path / "ranking.csv")
+    figure = performance.performance_figure(table, study())
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert names[0].startswith("BRAVO") and "(1 diverged)" in names[-1]
+    curves = pd.DataFrame(
+        {"arm": run.arm, "seed": run.seed, "step": step, "split": "validation"}
+        | {"metric": "loss", "value": run.final_loss + 1 / (1 + step)}
+        for run in runs.itertuples()
+        for step in (0, 10, 20, 30)
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        second = performance.ranking_curves(curves, table, study())
+    shown = [text.get_text() for text in second.axes[0].get_legend().get_texts()]
+    assert {"ALPHA (base)", "BRAVO (best)", "DELTA"} & set(shown) >= {
+        "ALPHA (base)",
+        "BRAVO (best)",
+    }
+    third = performance.ranking_heatmap(table, study(), SETTINGS)
+    for drawn in (figure, second, third):
+        plt.close(drawn)
+
+
+def test_a_map_takes_the_largest_group_that_spans_both_settings():
+    grid = {
+        f"m{m}n{n}": MUON | {"optimizer.momentum": m, "optimizer.ns_steps": n}
+        for m in (0.9, 0.95)
+        for n in (5, 10)
+    }
+    pair = ("optimizer.ns_steps", "optimizer.momentum")
+    assert performance.largest_group(SETTINGS | grid, pair) == ["alpha", "bravo", *grid]
+    assert performance.largest_group(SETTINGS, pair) == []
+
+
+finite = st.floats(-3, 3).filter(lambda x: abs(x) > 1e-3)
+
+
+@given(st.integers(1, 6), st.integers(1, 6), st.integers(0, 2**31), finite)
+@settings(max_examples=40, deadline=None)
+def test_distances_from_the_polar_factor(m, n, seed, factor):
+    rng = np.random.default_rng(seed)
+    matrix = rng.normal(size=(m, n))
+    u, _, vt = np.linalg.svd(matrix, full_matrices=False)
+    polar, r = u @ vt, min(m, n)
+    found = direction.polar_metrics(torch.from_numpy(matrix))
+    distance = np.linalg.norm(matrix - polar) / np.sqrt(r)
+    assert found["polar_error"] == pytest.approx(distance, abs=1e-9)
+    c = (matrix * polar).sum() / (matrix * matrix).sum()
+    least = np.linalg.norm(c * matrix - polar) / np.sqrt(r)
+    assert found["direction_error"] == pytest.approx(least, abs=1e-7)
+    scaled = direction.polar_metrics(torch.from_numpy(factor * matrix))
+    assert scaled["direction_error"] == pytest.approx(found["direction_error"], abs=1e-7)
+    whole = direction.polar_metrics(torch.from_numpy(factor * matrix), normalise=True)
+    assert whole["rms_singular_value"] == 1.0
+
+
+def test_degenerate_directions():
+    assert direction.polar_metrics(torch.eye(4))["polar_error"] == pytest.approx(0, abs=1e-12)
+    one = torch.outer(torch.ones(3), torch.ones(5)) / math.sqrt(15)
+    # One of three singular values is 1, the others are missing.
+    assert direction.polar_metrics(one)["polar_error"] == pytest.approx(math.sqrt(2 / 3))
+    for nothing in (torch.zeros(3, 4), torch.full((3, 4), math.nan)):
+        assert all(math.isnan(x) for x in direction.polar_metrics(nothing).values())
+
+
+@pytest.mark.parametrize("lr", [1e-5, 1e-3, 1e-1])
+@pytest.mark.parametrize("scale", ["match_rms_adamw", "original", "fixed_rms"])
+def test_the_optimizers_own_direction_is_read_back(lr, scale):
+    torch.manual_seed(0)
+    p = torch.nn.Parameter(torch.randn(48, 20))
+    p.grad = torch.randn(48, 20)
+    optimizer = Muon([p], lr=lr, momentum=0.9, weight_decay=0.1, scale=scale, ns_steps=5)
+    before = p.detach().clone()
+    optimizer.step()
+    own = newton_schulz((0.1 * (1 + 0.9) * p.grad), steps=5).double()
+    update = (p.detach() - before).double()
+    U = direction.moved(p.detach().double(), update, lr, 0.1)
+    found = U / update_scale(48, 20, scale)
+    if scale == "fixed_rms":
+        found, own = found / found.norm(), own / own.norm()
+    noise = direction.ROUNDING * float(p.detach().norm() / (lr * U.norm()))
+    assert (found - own).norm() / own.norm() < 3 * noise + 1e-5
+    assert lr > 1e-4 or noise > 1e-3, "a tiny rate drowns the direction, and the record says so"
+
+
+class Run(SimpleNamespace):
+    def weights(self, step):
+        return self.tensors
+
+    def update(self, step):
+        return self.moves
+
+
+def kept_run(folder, **training):
+    (folder / "updates").mkdir(parents=True)
+    for step in (10, 20):
+        (folder / "updates" / f"{step:08d}.safetensors").touch()
+    default = {"schedule_steps": None, "steps": 20, "schedule": "linear", "warmup_steps": 0}
+    default |= {"final_lr_fraction": 0.0, "warmup_from_zero": False}
+    optimizer = {"name": "muon", "scale": "none", "split": {"query": 2}}
+    config = {"training": default | training, "optimizer": optimizer}
+    return Run(folder=folder, config=config, last=20, components={"w": "query", "b": "norm"})
+
+
+def test_the_last_update_that_had_a_rate(tmp_path):
+    assert direction.last_kept(kept_run(tmp_path / "a")).step == 10, "at the last, the rate is 0"
+    kept = direction.last_kept(kept_run(tmp_path / "b", final_lr_fraction=0.1))
+    assert kept == (20, pytest.approx(0.1))
+    run = kept_run(tmp_path / "c", schedule_steps=1, warmup_steps=0)
+    assert direction.last_kept(run) is None or direction.last_kept(run).factor > 0
+
+
+def test_rows_are_of_the_tensors_that_muon_has_and_of_each_block(tmp_path):
+    run = kept_run(tmp_path, final_lr_fraction=0.5)
+    routes = "tensor,optimizer,lr,weight_decay\nw,muon,0.1,0.2\nb,adamw,0.1,0.0\n"
+    (tmp_path / "routing.csv").write_text(routes)
+    O = torch.cat([torch.eye(3, 5), 2 * torch.eye(3, 5)])  # noqa: E741
+    before, lr = torch.randn(6, 5), 0.05
+    update = -lr * (O + 0.2 * before)
+    run.tensors, run.moves = {"w": before + update}, {"w": update}
+    rows = pd.DataFrame(direction.direction_rows(run))
+    assert set(rows.tensor) == {"w"} and set(rows.matrix) == {0, 1}
+    sizes = rows[rows.metric == "rms_singular_value"].set_index("matrix").value
+    assert sizes.to_list() == pytest.approx([1.0, 2.0], rel=1e-4)
+    errors = rows[rows.metric == "direction_error"].value
+    assert (errors < 1e-4).all()
+    run.config["optimizer"]["name"] = "normuon"
+    assert not list(direction.direction_rows(run)), "it transforms its updates after the iteration"

@@ -1,0 +1,53 @@
+"""Search through the workflow: rounds that follow from trials, and trials that are added."""
+
+import json
+
+ARMS = "arms: {muon: null, muon_hybrid: null}"
+TINY = """\
+studies:
+  moe: null
+  ablation: null
+  fashion:
+    training: {epochs: 1, eval_every: 18, snapshot_every: 18, geometry_every: null}
+    %s
+    tuning: {seeds: [1001], %s}
+    seeds: [1]
+    measure: {spectra: false, curvature: null, quantization: null}
+"""
+
+
+def overlay(project, tuning, arms=ARMS):
+    (project.folder / "tiny.yaml").write_text(TINY % (arms, tuning))
+
+
+def trials(project):
+    text = (project.folder / "results/fashion/tuning/selection.json").read_text()
+    return [trial["settings"]["lr"] for trial in json.loads(text)["trials"]]
+
+
+def test_a_grid_is_widened_on_both_sides_of_the_comparison(project):
+    """Rates this small are best at the grid's high end: both arms get the next one, once."""
+    arms = "arms: {muon_hybrid: null}"
+    overlay(project, "grid: {lr: [0.000001, 0.00001]}, extensions: 1", arms)
+    outcome = project.snakemake("tune")
+    assert outcome.code == 0, outcome.err
+    assert outcome.finished["train"] == 6 and outcome.finished["propose"] == 1
+    assert sorted(trials(project)) == [1e-6, 1e-6, 1e-5, 1e-5, 1e-4, 1e-4]
+    assert project.snakemake("tune").nothing_to_do
+    # Without the wider round the choice is another, and no training is lost or repeated.
+    overlay(project, "grid: {lr: [0.000001, 0.00001]}", arms)
+    again = project.snakemake("tune")
+    assert again.finished["train"] == 0 and again.finished["select"] == 1
+
+
+def test_adding_a_sobol_trial_trains_only_it(project):
+    box = "method: sobol, box: {lr: {low: 0.0005, high: 0.05, log: true}}, trials: %d"
+    overlay(project, box % 3)
+    outcome = project.snakemake("tune")
+    assert outcome.code == 0, outcome.err
+    first = trials(project)
+    assert outcome.finished["train"] == len(first) == 3
+    overlay(project, box % 4)
+    again = project.snakemake("tune")
+    assert again.finished["train"] == 1
+    assert trials(project)[:3] == first and len(trials(project)) == 4

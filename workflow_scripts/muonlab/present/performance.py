@@ -1,0 +1,272 @@
+"""Figures of a ranking: every arm on every measure, all curves, and maps of two settings."""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import CenteredNorm
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+
+from muonlab.present.bands import nothing
+from muonlab.present.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    MUTED,
+    PURPLE,
+    VERMILION,
+    finish,
+    log_axis,
+    study_notes,
+    use_style,
+)
+from muonlab.present.variants import Settings, alike
+from muonlab.statistics.intervals import mean_interval
+
+PALE = "#a7afb8"
+MAPS = (
+    ("optimizer.ns_steps", "optimizer.momentum"),
+    ("optimizer.lr", "optimizer.momentum"),
+)
+NAMES = {
+    "optimizer.ns_steps": "Newton–Schulz steps",
+    "optimizer.momentum": "momentum",
+    "optimizer.lr": "learning rate",
+}
+
+
+def performance_figure(table: pd.DataFrame, study: dict) -> Figure:
+    """Loss, perplexity, accuracy and the time of an update of every arm, in the order of the
+    ranking, with intervals over seeds. `table` is ranking.csv."""
+    use_style()
+    figure, axes = plt.subplots(1, 4, figsize=(11.0, 1.5 + 0.2 * len(table)), sharey=True)
+    y = np.arange(len(table))
+    colours = arm_colours(table)
+    loss = table[["loss", "loss_low", "loss_high"]].to_numpy(dtype=float)
+    accuracy = table[["accuracy", "accuracy_low", "accuracy_high"]].to_numpy(dtype=float)
+    step = 1e3 * table[["step_time", "step_time_low", "step_time_high"]].to_numpy(dtype=float)
+    of_cpu = table.step_time.equals(table.step_cpu_seconds)
+    split = table.evaluated_on.iloc[0]
+    panels = [
+        (f"{split} loss", "nats", loss),
+        ("perplexity", "exp of the loss", np.exp(loss)),
+        ("accuracy", f"share of {split} tokens" if study["kind"] == "text" else "share", accuracy),
+        ("time of an update", f"ms, {'processor' if of_cpu else 'wall'} time", step),
+    ]
+    for axis, (title, unit, values) in zip(axes, panels, strict=True):
+        _dots(axis, y, values, table, colours)
+        axis.set_title(title)
+        axis.set_xlabel(unit)
+        axis.xaxis.set_major_locator(MaxNLocator(nbins=5))
+    names = [
+        f"{row.variant}  {row.rank}" + (f" ({row.diverged} diverged)" if row.diverged else "")
+        for row in table.itertuples()
+    ]
+    axes[0].set_yticks(y, names)
+    axes[0].set_ylim(len(table) - 0.5, -0.5)
+    for tick, colour in zip(axes[0].get_yticklabels(), colours, strict=True):
+        tick.set_color(BLACK if colour == PALE else colour)
+        tick.set_fontsize(7.2)
+    notes = study_notes(study, "bars: 95 % t interval")
+    notes.insert(1, _legend(table) + " · number: rank by loss · × not estimable or diverged")
+    finish(figure, f"{study['title']}: all arms, by loss", notes)
+    return figure
+
+
+def arm_colours(table: pd.DataFrame) -> list[str]:
+    """Of the arm ranked against vermilion, of AdamW blue, of matched steps green, others grey."""
+    known = {table.against.iloc[0]: VERMILION, "adamw": BLUE}
+    return [known.get(row.arm, GREEN if row.matched_step else PALE) for row in table.itertuples()]
+
+
+def ranking_curves(curves: pd.DataFrame, table: pd.DataFrame, study: dict) -> Figure:
+    """Loss of every arm over training, and its difference from the arm ranked against on the same
+    seeds; that arm, AdamW, the best and the worst arm in colour.
+
+    `curves`: arm, seed, step, split, metric, value; `table` is ranking.csv.
+    """
+    use_style()
+    against, split = table.against.iloc[0], study["training"]["evaluate_on"]
+    losses = curves[(curves.split == split) & (curves.metric == "loss")]
+    means = losses.pivot_table(
+        index="step", columns="arm", values="value", aggfunc=lambda v: v.mean(skipna=False)
+    )
+    figure, axes = plt.subplots(1, 2, figsize=(9.6, 4.0))
+    shown = highlights(table, [arm["name"] for arm in study["arms"]])
+    for arm in sorted(means, key=lambda arm: arm in shown):
+        look = {"color": PALE, "linewidth": 0.8, "zorder": 2} | shown.get(arm, {})
+        axes[0].plot(means.index, means[arm], **look)
+        if arm != against:
+            look = {key: value for key, value in look.items() if key != "label"}
+            axes[1].plot(means.index[1:], (means[arm] - means[against]).iloc[1:], **look)
+            if arm in shown:
+                _difference_band(axes[1], losses, arm, against, look["color"])
+    axes[1].axhline(0, color=VERMILION, linewidth=1.6)
+    axes[0].set_yscale("log")
+    log_axis(axes[0].yaxis)
+    axes[0].set_ylabel("nats")
+    axes[0].set_title(f"{split} loss")
+    axes[1].set_title(f"{split} loss − that of {_label(study, against)}")
+    _zoom(axes[1], (means.sub(means[against], axis=0)).iloc[1:])
+    for axis in axes:
+        axis.set_xlabel("updates")
+        axis.margins(x=0.01)
+    axes[0].legend(loc="upper right", fontsize=7.5)
+    notes = study_notes(study, "bands: 95 % t interval of the paired difference")
+    notes.insert(1, "grey: all other arms; lines are means over seeds, without a band")
+    finish(figure, f"{study['title']}: training curves", notes)
+    return figure
+
+
+def highlights(table: pd.DataFrame, arms: Sequence[str]) -> dict[str, dict]:
+    """Look of the lines that stand out: ranked against, AdamW, best, worst and those that diverged,
+    each under all that it is."""
+    roles = {table.against.iloc[0]: (VERMILION, ["base"])}
+    sound = table[(table.diverged == 0) & table.loss.notna()]
+    if "adamw" in arms:
+        roles.setdefault("adamw", (BLUE, []))
+    for place, role, colour in ((0, "best", GREEN), (-1, "worst", PURPLE)):
+        if len(sound) > 1:
+            roles.setdefault(sound.arm.iloc[place], (colour, []))[1].append(role)
+    labels = dict(zip(table.arm, table.variant, strict=True))
+    return {
+        arm: {
+            "color": colour,
+            "linewidth": 1.8,
+            "zorder": 4,
+            "label": labels[arm] + (f" ({', '.join(said)})" if said else ""),
+        }
+        for arm, (colour, said) in roles.items()
+    }
+
+
+def ranking_heatmap(table: pd.DataFrame, study: dict, settings: Settings) -> Figure:
+    """Loss over pairs of settings: in each map the largest group of arms that differ in these two
+    settings alone. Combinations that no arm has stay empty."""
+    use_style()
+    figure, axes = plt.subplots(1, len(MAPS), figsize=(9.6, 3.9))
+    base = table.loc[table.arm == table.against.iloc[0], "loss"].iloc[0]
+    known = table.set_index("arm")
+    groups = [largest_group(settings, pair) for pair in MAPS]
+    changes = [known.loc[arm, "loss"] - base for group in groups for arm in group]
+    reach = np.nanmax(np.abs(changes), initial=1e-9) if changes else 1.0
+    for axis, pair, group in zip(axes, MAPS, groups, strict=True):
+        if group:
+            _map(axis, known, group, settings, pair, base, reach)
+        else:
+            nothing(axis, f"No arms span {' and '.join(NAMES[field] for field in pair)}.")
+    notes = study_notes(study, None)
+    notes.insert(
+        1,
+        "numbers: mean loss, colour: its difference from the arm ranked against (blue lower, red "
+        "higher) · ringed: that arm · filled dot: told apart from it (Holm) · empty: not run",
+    )
+    finish(figure, f"{study['title']}: loss over two settings at a time", notes)
+    return figure
+
+
+def largest_group(settings: Settings, pair: tuple[str, str]) -> list[str]:
+    """The largest group of arms that differ in both fields of `pair` and in nothing else."""
+    groups = [
+        group
+        for group in alike(settings, pair)
+        if all(len({settings[arm][field] for arm in group}) > 1 for field in pair)
+    ]
+    return max(groups, key=len, default=[])
+
+
+def _dots(
+    axis: Axes, y: np.ndarray, values: np.ndarray, table: pd.DataFrame, colours: Sequence[str]
+) -> None:
+    """One dot with its interval for each arm, and a line at the arm ranked against."""
+    for place, (mean, low, high), colour, row in zip(
+        y, values, colours, table.itertuples(), strict=True
+    ):
+        if not np.isfinite(mean) or row.diverged:
+            axis.plot([0.03], [place], "x", transform=axis.get_yaxis_transform(), color=MUTED)
+            continue
+        axis.hlines(place, low, high, color=colour, lw=1.4)
+        face = "white" if row.matched_step else colour
+        axis.plot([mean], [place], "o", color=colour, mfc=face, markersize=4.2, mew=1.2)
+    base = values[(table.arm == table.against).to_numpy(), 0][0]
+    axis.axvline(base, color=VERMILION, linewidth=0.8, linestyle=":")
+    for odd in range(1, len(y), 2):
+        axis.axhspan(odd - 0.5, odd + 0.5, color="#f4f6f8", linewidth=0, zorder=0)
+    axis.grid(axis="y", visible=False)
+
+
+def _legend(table: pd.DataFrame) -> str:
+    labels = dict(zip(table.arm, table.variant, strict=True))
+    parts = [f"vermilion and dotted: {labels[table.against.iloc[0]]}"]
+    if "adamw" in labels:
+        parts.append("blue: AdamW")
+    if table.matched_step.any():
+        parts.append("green, open: steps of one size")
+    return " · ".join(parts)
+
+
+def _difference_band(axis: Axes, losses: pd.DataFrame, arm: str, against: str, colour: str) -> None:
+    wide = losses[losses.arm.isin([arm, against])].pivot(
+        index=["step", "seed"], columns="arm", values="value"
+    )
+    difference = (wide[arm] - wide[against]).groupby("step")
+    intervals = [mean_interval(own.to_numpy()) for _, own in difference]
+    steps = list(difference.groups)
+    low, high = ([getattr(i, end) for i in intervals][1:] for end in ("low", "high"))
+    axis.fill_between(steps[1:], low, high, color=colour, alpha=0.16, lw=0)
+
+
+def _zoom(axis: Axes, differences: pd.DataFrame) -> None:
+    """The range of the second half of training: the differences of the start dwarf those after."""
+    later = differences.iloc[len(differences) // 2 :].to_numpy()
+    finite = later[np.isfinite(later)]
+    if len(finite):
+        margin = 0.15 * (np.ptp(finite) or 1e-3)
+        axis.set_ylim(finite.min() - margin, finite.max() + margin)
+
+
+def _map(
+    axis: Axes,
+    known: pd.DataFrame,
+    group: Sequence[str],
+    settings: Settings,
+    pair: tuple[str, str],
+    base: float,
+    reach: float,
+) -> None:
+    across, down = ([settings[arm][field] for arm in group] for field in pair)
+    columns, rows = sorted(set(across)), sorted(set(down))
+    grid = np.full((len(rows), len(columns)), np.nan)
+    for arm, x, y in zip(group, across, down, strict=True):
+        grid[rows.index(y), columns.index(x)] = known.loc[arm, "loss"] - base
+    axis.imshow(grid, cmap="RdBu_r", norm=CenteredNorm(0, reach), aspect="auto", origin="lower")
+    for arm, x, y in zip(group, across, down, strict=True):
+        i, j, row = rows.index(y), columns.index(x), known.loc[arm]
+        dark = abs(grid[i, j]) > 0.6 * reach
+        sure = row.verdict in ("lower", "higher")
+        axis.text(j, i, f"{row.loss:.3f}{' •' if sure else ''}", ha="center", va="center",
+                  fontsize=7.5, color="white" if dark else BLACK)  # fmt: skip
+        if arm == row.against:
+            axis.add_patch(
+                Rectangle((j - 0.47, i - 0.47), 0.94, 0.94, fill=False, ec=BLACK, lw=1.6)
+            )
+    axis.set_xticks(range(len(columns)), [f"{value:g}" for value in columns])
+    axis.set_yticks(range(len(rows)), [f"{value:g}" for value in rows])
+    axis.set(xlabel=NAMES[pair[0]], ylabel=NAMES[pair[1]])
+    axis.set_title(common(settings, group, pair), fontsize=8.5)
+    axis.grid(visible=False)
+
+
+def common(settings: Settings, group: Sequence[str], pair: tuple[str, str]) -> str:
+    """What the arms of a map have in common, of the settings that other maps vary."""
+    fields = dict.fromkeys([field for other in MAPS for field in other if field not in pair])
+    shared = [f"{NAMES[field]} {settings[group[0]][field]:g}" for field in fields]
+    return "at " + ", ".join(shared) if shared else ""
+
+
+def _label(study: dict, arm: str) -> str:
+    return next(a["label"] for a in study["arms"] if a["name"] == arm)
