@@ -86,12 +86,18 @@ class Bundle:
     fixed_rms: bool
     # The plan of all its matrices, where it is one and they are whole members of one shape.
     plan: Plan | None = None
+    # Whether `run()` orthogonalizes at all.
+    orthogonalizes: bool = True
 
     def pick(self, tensors: list[Tensor]) -> list[Tensor]:
         """Of tensors that belong to the members' parameters, the members' parts."""
         if self.members[0][1] is None:
             return tensors
         return [t[expert] for t, (_, expert) in zip(tensors, self.members, strict=True)]
+
+    def buffers(self) -> list[Tensor]:
+        """Tensors in the reused memory that it works in, some of which other bundles share."""
+        raise NotImplementedError
 
 
 class Padded(Bundle):
@@ -110,13 +116,16 @@ class Padded(Bundle):
             self.batch.run,
         )
 
+    def buffers(self) -> list[Tensor]:
+        return [X for _, X, *_ in self.batch.stacks] + [self.batch.R]
+
 
 class Stack(Bundle):
     """Parameters of one shape, each cut into blocks where the group's split says so."""
 
     def __init__(self, members: list[Member], like: Tensor, settings: Settings, scratch: Scratch):
         self.members, self.settings, self.scratch = members, settings, scratch
-        self.fixed_rms = settings.fixed_rms
+        self.fixed_rms, self.orthogonalizes = settings.fixed_rms, settings.orthogonalize
         shape = (len(members), *like.shape)
         source = scratch("source", shape, like.dtype, like.device)
         parts = blocks(source, settings.split)
@@ -142,6 +151,9 @@ class Stack(Bundle):
                 fix_rms(result)
             elif scale != self.factor:
                 result.mul_(scale)
+
+    def buffers(self) -> list[Tensor]:
+        return list(self.scratch.kept.values())
 
 
 def make_bundles(
