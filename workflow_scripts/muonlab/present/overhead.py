@@ -21,7 +21,7 @@ from muonlab.present.style import (
     study_notes,
     use_style,
 )
-from muonlab.statistics.cost_benefit import HIGH, LOW, CostBenefit, cost_benefit, share
+from muonlab.statistics.cost_benefit import CostBenefit, cost_benefit, share
 from muonlab.statistics.speedup import time_to
 
 # Parts that add up to a step; `orthogonalization` is taken out of `optimizer`.
@@ -77,7 +77,8 @@ def overhead_table(
         rows += [{"arm": record["arm"], **row} for row in found]
     arm, baseline = (record["arm"] for record in profile["arms"])
     result = judged(profile, curves, study, alpha)
-    rows += [{"arm": arm, "baseline": baseline, **row} for row in _judgement(result)]
+    rounds = len(profile["arms"][0]["seconds"]["step"])
+    rows += [{"arm": arm, "baseline": baseline, **row} for row in _judgement(result, rounds)]
     table = pd.DataFrame(rows)
     first = ["arm", "baseline", "quantity", "value", "low", "high", "n", "unit", "verdict"]
     facts = {"device": profile["device"], "threads": profile["threads"], "data": study["data"]}
@@ -112,10 +113,13 @@ def shapes_table(profile: dict) -> pd.DataFrame:
 def overhead_figure(profile: dict, curves: pd.DataFrame, study: dict, alpha: float) -> Figure:
     """Milliseconds of a step by part, and steps and seconds to the common loss of each seed."""
     use_style()
-    figure, axes = plt.subplots(1, 3, figsize=(10.5, 3.5), width_ratios=(1.7, 1, 1))
+    figure, axes = plt.subplots(1, 4, figsize=(10.5, 3.5), width_ratios=(1.5, 0.7, 1.1, 1.1))
     labels = {arm["name"]: arm["label"] for arm in study["arms"]}
     names = [record["arm"] for record in profile["arms"]]
     _stacked(axes[0], profile["arms"])
+    handles, parts = axes[0].get_legend_handles_labels()
+    axes[1].legend(handles[::-1], parts[::-1], loc="center")
+    axes[1].set_axis_off()
     axes[0].set_xticks(range(len(names)), [labels[name] for name in names])
     axes[0].set(ylabel="milliseconds of a step", title="Where a step's time goes")
     steps = {name: steps_to_target(curves, name, study) for name in names}
@@ -125,8 +129,8 @@ def overhead_figure(profile: dict, curves: pd.DataFrame, study: dict, alpha: flo
     }
     styles = arm_styles(study["arms"])
     for axis, values, title in (
-        (axes[1], steps, "Steps to the common loss"),
-        (axes[2], seconds, "Seconds to the common loss"),
+        (axes[2], steps, "Steps to the loss"),
+        (axes[3], seconds, "Seconds to the loss"),
     ):
         _per_seed(axis, values, styles)
         axis.set_xticks(range(len(names)), [labels[name] for name in names])
@@ -149,7 +153,7 @@ def sentence(result: CostBenefit) -> str:
     if result.verdict == "not estimable":
         return f"{cost}; whether that pays is not estimable"
     if not np.isfinite(result.break_even):
-        return f"{cost}; {_WORDS[result.verdict]} (one arm never reaches the loss)"
+        return f"{cost}; {_WORDS[result.verdict]} (some runs never reach the loss)"
     return (
         f"{cost} and would pay up to {result.break_even:.2f} ×: {_WORDS[result.verdict]} "
         f"({result.saved:+.3g} s [{result.saved_low:.3g}, {result.saved_high:.3g}])"
@@ -166,8 +170,7 @@ def _shares(record: dict, alpha: float) -> Iterator[dict]:
         found = share(seconds[part], seconds["step"], alpha)
         row = _row(f"{part}_of_step", found.value, "share", found.low, found.high, found.n)
         if part == "newton_schulz":
-            row["verdict"] = found.level or f"between levels ({LOW:.0%} and {HIGH:.0%})"
-            row["verdict"] = row["verdict"] if found.value else "none"
+            row["verdict"] = found.level
         yield row
     found = share(seconds["newton_schulz"], seconds["optimizer"], alpha)
     yield _row("newton_schulz_of_optimizer", found.value, "share", found.low, found.high, found.n)
@@ -199,8 +202,8 @@ def _memory(record: dict, provenances: pd.DataFrame) -> Iterator[dict]:
             yield _row(name, values.median(), "bytes", values.min(), values.max(), len(values))
 
 
-def _judgement(r: CostBenefit) -> Iterator[dict]:
-    yield _row("step_time_ratio", r.cost, "ratio", r.cost_low, r.cost_high)
+def _judgement(r: CostBenefit, rounds: int) -> Iterator[dict]:
+    yield _row("step_time_ratio", r.cost, "ratio", r.cost_low, r.cost_high, rounds)
     yield _row("steps_to_target", r.steps, "steps", n=r.n)
     yield _row("baseline_steps_to_target", r.baseline_steps, "steps", n=r.n)
     even = r.break_even_low, r.break_even_high
@@ -234,8 +237,6 @@ def _stacked(axis: Axes, records: Sequence[dict]) -> None:
             axis.annotate(text, (i, bottom[i]), ha="center", va="bottom", fontsize=7.5)
     axis.margins(y=0.18)
     axis.grid(axis="x", visible=False)
-    handles, names = axis.get_legend_handles_labels()
-    axis.legend(handles[::-1], names[::-1], loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def _per_seed(axis: Axes, values: dict[str, pd.Series], styles: dict) -> None:
@@ -252,8 +253,10 @@ def _per_seed(axis: Axes, values: dict[str, pd.Series], styles: dict) -> None:
             axis.plot([i - 0.2, i + 0.2], [there.mean()] * 2, color=styles[arm].colour)
         if len(there) < len(own):
             text = f"{len(own) - len(there)} of {len(own)} {UNREACHED}"
-            axis.text(i, 1, text, transform=axis.get_xaxis_transform(), ha="center", fontsize=7)
+            place = axis.get_xaxis_transform()
+            axis.text(i, 0.98, text, transform=place, ha="center", va="top", fontsize=7)
     axis.set_xlim(-0.5, len(values) - 0.5)
+    axis.margins(y=0.15)
     axis.set_ylim(bottom=0)
     axis.grid(axis="x", visible=False)
 

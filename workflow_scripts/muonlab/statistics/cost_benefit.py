@@ -20,9 +20,8 @@ LEVELS = ("low", "medium", "high")
 
 @dataclass(frozen=True)
 class Share:
-    """A part of a step as a share of the whole, in medians over rounds, with its 1 − α interval
-    over resampled rounds; NaN limits where the rounds do not differ. `level` is empty where the
-    interval reaches over a border."""
+    """A part of a step as a share of the whole, in medians over n rounds, with its 1 − α interval
+    over resampled rounds; NaN limits where the rounds do not differ."""
 
     n: int
     value: float
@@ -31,8 +30,14 @@ class Share:
 
     @property
     def level(self) -> str:
+        """One of LEVELS where the whole interval has it, `none` where there is no such part, else
+        `undecided` or `not estimable`."""
+        if self.value == 0:
+            return "none"
+        if np.isnan(self.low) or np.isnan(self.high):
+            return "not estimable"
         below, above = (LEVELS[(x >= LOW) + (x > HIGH)] for x in (self.low, self.high))
-        return below if below == above and np.isfinite(self.low) else ""
+        return below if below == above else "undecided"
 
 
 @dataclass(frozen=True)
