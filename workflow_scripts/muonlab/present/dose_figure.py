@@ -67,8 +67,8 @@ def dose_figure(points: pd.DataFrame, responses: pd.DataFrame, study: dict) -> F
     )
     notes.insert(
         2,
-        "slope and Spearman's ρ: means over seeds with 95 % t intervals · names where there is "
-        "room, all points in dose_points.csv",
+        "slope and Spearman's ρ: means over seeds with 95 % t intervals · names where points "
+        "stand apart, all of them in dose_points.csv",
     )
     for axis, (metric, matched, *_) in zip(axes, PANELS, strict=True):
         own = points[(points.metric == metric) & (points.matched_step == matched)]
@@ -99,23 +99,16 @@ def _points(axis: Axes, rows: pd.DataFrame, place: int) -> None:
 
 
 def _names(axis: Axes, rows: pd.DataFrame) -> None:
-    """Each arm's name beside its point, the outermost points first, where no other name stands."""
+    """The names of arms whose points stand apart from all others, beside these points."""
+    rows = rows[np.isfinite(rows["mean"])]
     place = axis.transData + axis.transAxes.inverted()
-    order = (rows.dose - rows.dose.mean()).abs().sort_values(ascending=False).index
-    taken: list[tuple[float, float, float]] = []
-    for row in rows.loc[order].itertuples():
-        if not np.isfinite(row.mean):
-            continue
-        name = row.variant.split(",")[0].split(" (")[0]
-        x, y = place.transform((row.dose, row.mean))
-        width = 0.019 * len(name)  # of the panel, at this size of the letters
-        left = x + width > 1
-        start = x - width if left else x
-        free = all(abs(y - v) > 0.05 or start > u + w or start + width < u for u, v, w in taken)
-        if free:
-            taken.append((start, y, width))
+    points = place.transform(rows[["dose", "mean"]].to_numpy())
+    for (x, y), row in zip(points, rows.itertuples(), strict=True):
+        near = (np.abs(points - (x, y)) < (0.06, 0.035)).all(axis=1).sum() > 1
+        left = x > 0.7
+        if not near:
             axis.annotate(
-                name, (row.dose, row.mean), xytext=(-4 if left else 4, 3),
-                textcoords="offset points", fontsize=6.5, color=MUTED, va="bottom",
-                ha="right" if left else "left",
+                row.variant.split(",")[0].split(" (")[0], (row.dose, row.mean),
+                xytext=(-4 if left else 4, 3), textcoords="offset points", fontsize=6.5,
+                color=MUTED, va="bottom", ha="right" if left else "left",
             )  # fmt: skip

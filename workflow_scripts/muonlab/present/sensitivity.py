@@ -135,5 +135,5 @@ def _widths(axis: Axes, basins: pd.DataFrame, styles: dict[str, ArmStyle]) -> No
     axis.set_xlim(left=0)
     axis.margins(x=0.5)
     tolerance = 100 * basins.tolerance.iloc[0]
-    axis.set_xlabel(f"octaves of rates within {tolerance:g} % of the lowest loss")
+    axis.set_xlabel(f"octaves within {tolerance:g} % of the lowest loss")
     axis.set_title("width of the basin")
