@@ -1,4 +1,4 @@
-"""The matrices that Muon has to orthogonalize in five models, layer by layer."""
+"""The matrices that Muon has to orthogonalize in some models, layer by layer."""
 
 from typing import NamedTuple
 
@@ -22,8 +22,20 @@ SHAPE_SETS = {
         1,
         "perceptron 784-15-15-15-10 on FashionMNIST",
     ),
+    "tiny": ShapeSet(
+        [(32, 32)] * 4 + [(4, 64, 32), (4, 32, 64)],
+        2,
+        2,
+        "mixture of experts, 2 layers of 32, 4 experts of 64",
+    ),
     "dense256": ShapeSet(
         [(256, 256)] * 4 + [(1024, 256), (256, 1024)], 4, 4, "dense 4 layers of 256, FF 1024"
+    ),
+    "moe256": ShapeSet(
+        [(256, 256)] * 4 + [(8, 1024, 256), (8, 256, 1024)],
+        4,
+        1,
+        "mixture of experts, 4 layers of 256, 8 experts of 1024",
     ),
     "moe": ShapeSet(
         [(384, 384)] * 4 + [(8, 1536, 384), (8, 384, 1536)],

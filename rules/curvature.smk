@@ -15,6 +15,8 @@ rule measure_curvature:
         curvature="results/{study}/curvature/{arm}/seed-{seed}.parquet",
     log:
         "results/logs/measure_curvature/{study}/{arm}/seed-{seed}.log",
+    # Before more training: every job that waits costs the scheduler time.
+    priority: 10
     conda:
         "../envs/measure.yaml"
     threads: 1

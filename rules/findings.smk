@@ -1,11 +1,20 @@
 """Findings: what a study found, in sentences computed from its tables.
 
-Needs: the tables of contrasts and of the summary. Gives: results/<study>/findings.md.
+Needs: the tables of contrasts, of the summary and of the experiments. Gives: results/<study>/findings.md.
 """
+
+
+def findings_tables(wildcards):
+    """The tables of the experiments that the study has, by their names among its findings."""
+    names = {"factorials": "factorials", "one_at_a_time": "sweeps"}
+    return {
+        names[table]: tuned_table(table)(wildcards) for table in experiment_tables(wildcards.study)
+    }
 
 
 rule write_findings:
     input:
+        unpack(findings_tables),
         contrasts=tuned_table("contrasts"),
         summary=tuned_table("summary"),
     output:
@@ -21,7 +30,10 @@ rule write_findings:
     conda:
         "../envs/tables.yaml"
     params:
-        job=job("write_findings.py"),
+        job=lambda wildcards: job(
+            "write_findings.py",
+            kind=KINDS[PLAN.data[PLAN.studies[wildcards.study].data]["source"]],
+        ),
     message:
         "Writing the findings of {wildcards.study}"
     script:

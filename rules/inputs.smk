@@ -53,7 +53,9 @@ def comparisons(study, place):
 
 def study_tables(study):
     tables = TABLES + [table for name in measured(study) for table in MEASURED[name][1]]
-    tables = tables + comparisons(study, 0)
+    tables = tables + experiment_tables(study) + comparisons(study, 0)
+    if PLAN.studies[study].measure["overhead"]:
+        tables = tables + ["overhead", "overhead_shapes"]
     return expand("results/{study}/tables/{table}.csv", study=study, table=tables)
 
 
@@ -61,7 +63,9 @@ def study_figures(study):
     figures = FIGURES + [figure for name in measured(study) for figure in MEASURED[name][2]]
     if watched(study, "geometry_every"):
         figures = figures + ["geometry"]
-    figures = figures + comparisons(study, 1)
+    figures = figures + experiment_figures(study) + comparisons(study, 1)
+    if PLAN.studies[study].measure["overhead"]:
+        figures = figures + ["overhead"]
     return expand(
         "results/{study}/figures/{figure}.{suffix}",
         study=study,
@@ -210,13 +214,14 @@ def run_summaries(studies):
 def measurements(studies):
     """An input function for all that is measured on the reporting runs of the studies; targets name
     these files for the same reason."""
+    profiled = [study for study in studies if PLAN.studies[study].measure["overhead"]]
     return lambda wildcards: [
         f"results/{study}/{folder}/{arm}/seed-{seed}.parquet"
         for study in studies
         for folder in [MEASURED[name][0] for name in measured(study)]
         + ["direction"] * bool(ranked(study))
         for arm, seed, _ in reporting_runs(study)
-    ]
+    ] + [f"results/{study}/overhead/profile.json" for study in profiled]
 
 
 def robustness_runs(study):
@@ -274,7 +279,7 @@ def study_context(study):
                 "compound": arm.compound,
                 "tuned": bool(arm.trials),
                 "settings": reported_settings(arm, selection),
-                "edges": selection["arms"][arm.tuned_by]["edges"],
+                "edges": chosen_edges(arm, selection),
             }
             for arm in plan.arms.values()
         ],
@@ -286,6 +291,12 @@ def reported_settings(arm, selection):
     chosen = selection["arms"][arm.tuned_by]["settings"]
     optimizer = arm.optimizer(chosen)
     return {field: optimizer[field] for field in chosen}
+
+
+def chosen_edges(arm, selection):
+    """The edges that an arm rests on: of what tuning chose, not of what the arm sets itself."""
+    edges = selection["arms"][arm.tuned_by]["edges"]
+    return {field: side for field, side in edges.items() if field not in arm.fixed}
 
 
 def reporting_run(wildcards):
@@ -365,3 +376,36 @@ def measured_files(wildcards):
         name: study_files(MEASURED[name][0], "parquet")(wildcards)
         for name in measured(wildcards.study)
     }
+
+
+def overhead_runs(study):
+    """arm, seed and folder of the reporting runs of the two arms whose overhead is measured, the
+    arm before the one that it is weighed against, as plain values for params."""
+    records = run_records(study)
+    arms = PLAN.studies[study].measure["overhead"]["arms"]
+    return [record for arm in arms for record in records if record["arm"] == arm]
+
+
+def overhead_files(study, name, first=False):
+    """One file of each of these runs, or of those of the first seed alone."""
+    seeds = PLAN.studies[study].seeds
+    return [
+        f"results/runs/{record['run']}/{name}"
+        for record in overhead_runs(study)
+        if not first or record["seed"] == seeds[0]
+    ]
+
+
+def overhead_job(study):
+    """The param of the profile: of the optimizers', models' and kinds of data's code only that of
+    its two arms counts."""
+    plan = PLAN.studies[study]
+    own = [own_code(plan.arms[arm].settings) for arm in plan.measure["overhead"]["arms"]]
+    code = code_digest(SCRIPTS / "profile_overhead.py", ALTERNATIVES, frozenset().union(*own))
+    return {"code": code, "settings": plan.measure["overhead"]}
+
+
+def all_cores():
+    """The cores of this invocation, so that a job has them for itself; 1 where jobs are sent to
+    other machines, whose cores it does not know."""
+    return workflow.resource_settings.cores or 1 if workflow.local_exec else 1

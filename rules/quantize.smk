@@ -14,6 +14,8 @@ rule quantize:
         quantized="results/{study}/quantized/{arm}/seed-{seed}.parquet",
     log:
         "results/logs/quantize/{study}/{arm}/seed-{seed}.log",
+    # Before more training: every job that waits costs the scheduler time.
+    priority: 10
     conda:
         "../envs/measure.yaml"
     threads: 1

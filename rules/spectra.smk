@@ -13,6 +13,8 @@ rule measure_spectra:
         spectra="results/{study}/spectra/{arm}/seed-{seed}.parquet",
     log:
         "results/logs/measure_spectra/{study}/{arm}/seed-{seed}.log",
+    # Before more training: every job that waits costs the scheduler time.
+    priority: 10
     conda:
         "../envs/measure.yaml"
     params:

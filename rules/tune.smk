@@ -63,6 +63,8 @@ rule match_loss:
         record="results/{study}/matched/{arm}/seed-{seed}.json",
     log:
         "results/logs/match_loss/{study}/{arm}/seed-{seed}.log",
+    # Before more training: every job that waits costs the scheduler time.
+    priority: 10
     conda:
         "../envs/tables.yaml"
     params:

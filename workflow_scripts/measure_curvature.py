@@ -11,7 +11,8 @@ import torch
 
 from muonlab.io.columns import write_records
 from muonlab.io.logs import logged
-from muonlab.training.curvature import COLUMNS, curvature_rows, fixed_batch
+from muonlab.training.build import load_splits
+from muonlab.training.curvature import COLUMNS, curvature_rows, fixed_loss
 from muonlab.training.finished import FinishedRun
 
 with logged(snakemake.log[0]):
@@ -20,6 +21,8 @@ with logged(snakemake.log[0]):
     device = "cuda" if snakemake.resources.gpu else "cpu"
     run = FinishedRun(Path(snakemake.input.summary).parent, data)
     matched = json.loads(Path(snakemake.input.matched).read_text())
-    batch = fixed_batch(data, run.facts, settings["examples"], device)
-    rows = curvature_rows(run, matched, batch, settings, device)
+    split = load_splits({"train": ["train"]}, run.config, data, run.facts, device)["train"]
+    settings = settings | {"examples": min(settings["examples"], len(split))}
+    loss = fixed_loss(split, settings["examples"])
+    rows = curvature_rows(run, matched, loss, settings, device)
     write_records(snakemake.output.curvature, rows, COLUMNS)

@@ -11,8 +11,8 @@ import torch
 
 from muonlab.io.columns import write_records
 from muonlab.io.logs import logged
+from muonlab.training.build import load_splits
 from muonlab.training.finished import FinishedRun
-from muonlab.training.images import load_images
 from muonlab.training.quantization import COLUMNS, quantization_rows
 
 with logged(snakemake.log[0]):
@@ -21,6 +21,6 @@ with logged(snakemake.log[0]):
     device = "cuda" if snakemake.resources.gpu else "cpu"
     run = FinishedRun(Path(snakemake.input.summary).parent, data)
     matched = json.loads(Path(snakemake.input.matched).read_text())
-    test = load_images([data / "test.safetensors"], run.facts, device)
+    test = load_splits({"report": ["test"]}, run.config, data, run.facts, device)["report"]
     rows = quantization_rows(run, matched, test, snakemake.params.job["settings"], device)
     write_records(snakemake.output.quantized, rows, COLUMNS)

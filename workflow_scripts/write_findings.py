@@ -11,6 +11,6 @@ from muonlab.io.logs import logged
 from muonlab.present.findings import findings
 
 with logged(snakemake.log[0]):
-    contrasts = pd.read_csv(snakemake.input.contrasts, keep_default_na=True)
-    summary = pd.read_csv(snakemake.input.summary)
-    write_text(snakemake.output.findings, findings(contrasts, summary))
+    tables = {name: pd.read_csv(file) for name, file in snakemake.input.items()}
+    text = findings(kind=snakemake.params.job["kind"], **tables)
+    write_text(snakemake.output.findings, text)

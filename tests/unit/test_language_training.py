@@ -14,10 +14,14 @@ from muonlab.models.transformer import Transformer
 from muonlab.optim.factory import build_optimizers
 from muonlab.plan.optimizers import OPTIMIZERS
 from muonlab.streams import numpy_generator
-from muonlab.training.build import build_splits
+from muonlab.training.build import build_splits, load_splits
 from muonlab.training.checkpoint import Workspace
+from muonlab.training.curvature import curvature_rows, fixed_loss
+from muonlab.training.finished import FinishedRun
 from muonlab.training.loop import Trainer
+from muonlab.training.quantization import quantization_rows
 from muonlab.training.run import train_run
+from muonlab.training.spectra import spectra_rows
 
 MODEL = {
     "name": "transformer",
@@ -200,3 +204,61 @@ def test_bfloat16_keeps_weights_and_state_in_float32(corpus, tmp_path):
         for state in optimizer.state.values():
             moments = [v for v in state.values() if torch.is_tensor(v) and v.ndim > 0]
             assert {v.dtype for v in moments} == {torch.float32}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, corpus):
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    train(folder, corpus, settings_of(training={"steps": 12}))
+    return FinishedRun(folder, corpus)
+
+
+MATCHED = {"step": 12, "reached": True}
+
+
+def test_spectra_of_a_language_run_hold_every_expert(finished):
+    rows = [r for r in spectra_rows(finished, MATCHED) if r["metric"] == "spectral_norm"]
+    weights = finished.weights(12)
+    name = next(n for n in weights if weights[n].ndim == 3)
+    at_end = {r["expert"]: r["value"] for r in rows if r["tensor"] == name}
+    assert len(at_end) == len(weights[name])
+
+
+def test_curvature_of_a_language_model_follows_its_loss(finished, corpus):
+    wanted = load_splits({"train": ["train"]}, finished.config, corpus, finished.facts, "cpu")
+    loss = fixed_loss(wanted["train"], 6)
+    settings = {"snapshots": 2, "eigenvalues": 1, "examples": 6, "trace_samples": 2}
+    settings |= {"density": False, "backend": "lanczos", "tolerance": 1e-6}
+    rows = {
+        (r["step"], r["metric"]): r["value"]
+        for r in curvature_rows(finished, MATCHED, loss, settings, "cpu")
+    }
+    model = finished.model(finished.weights(12)).double()
+    here = loss(model).item()
+    assert rows[12, "loss"] == pytest.approx(here, rel=1e-9)
+    # Along the run's last update the second difference of the loss is its directional sharpness.
+    update = {name: u.double() for name, u in finished.update(12).items()}
+    size = torch.cat([u.flatten() for u in update.values()]).norm()
+    step, values = 1e-3, []
+    for sign in (1, -1):
+        moved = {
+            n: w.double() + sign * step * update[n] / size for n, w in finished.weights(12).items()
+        }
+        model.load_state_dict(moved)
+        values.append(loss(model).item())
+    second = (values[0] - 2 * here + values[1]) / step**2
+    assert rows[12, "directional_sharpness"] == pytest.approx(second, rel=0.02, abs=1e-3)
+
+
+def test_quantized_language_models_lose_more_with_fewer_bits(finished, corpus):
+    test = load_splits({"report": ["test"]}, finished.config, corpus, finished.facts, "cpu")
+    settings = {"bits": [8, 2], "schemes": ["tensor_quantile", "group_minmax"]}
+    rows = list(quantization_rows(finished, MATCHED, test["report"], settings, "cpu"))
+    errors = {
+        bits: np.mean(
+            [r["value"] for r in rows if r["bits"] == bits and r["metric"] == "relative_error"]
+        )
+        for bits in (8, 2)
+    }
+    assert 0 < errors[8] < 0.2 < errors[2]
+    assert all(math.isfinite(r["value"]) for r in rows if r["metric"] == "loss")

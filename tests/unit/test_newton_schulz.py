@@ -280,6 +280,28 @@ def test_symmetric_product_is_the_product(side, dtype):
     assert (found.double() - expected).abs().max() <= 4 * bound
 
 
+@pytest.mark.parametrize("work", [1, 10**12])
+@pytest.mark.parametrize("buffered", [False, True])
+def test_products_of_a_batch_are_those_of_its_matrices(monkeypatch, work, buffered):
+    monkeypatch.setattr(iteration, "LARGE_WORK", work)
+    monkeypatch.setattr(iteration, "SYMMETRIC_ROWS", 5)
+    generator = torch.Generator().manual_seed(work % 7)
+    A, X = (torch.randn(3, 16, n, generator=generator, dtype=torch.float64) for n in (16, 40))
+    R = A @ A.mT
+    for multiply, left, right, add in (
+        (iteration.product, A, X, X),
+        (iteration.product, X.mT, A, None),
+        (iteration.symmetric_product, X, X.mT, R),
+        (iteration.symmetric_product, R, R, None),
+    ):
+        out = torch.full_like(left @ right, torch.nan) if buffered else None
+        found = multiply(left, right, add, 0.5 if add is not None else 0.0, 2.0, out)
+        expected = 2 * left @ right if add is not None else left @ right
+        expected = expected if add is None else expected + 0.5 * add
+        assert out is None or found is out
+        torch.testing.assert_close(found, expected)
+
+
 @pytest.mark.parametrize(
     ("G", "arguments", "message"),
     [

@@ -33,6 +33,16 @@ def test_an_edit_of_an_optimizer_that_no_arm_has_makes_nothing(finished):
     assert finished.snakemake("-n").nothing_to_do
 
 
+def test_an_edit_of_a_model_or_of_data_that_no_study_has_makes_nothing(finished):
+    room = "workflow_scripts/muonlab"
+    finished.edit(
+        f"{room}/models/transformer.py", "rope_base: float = 10000.0", "rope_base: float = 9.0"
+    )
+    finished.edit(f"{room}/training/language.py", "LOGITS = 2**26", "LOGITS = 2**25")
+    finished.edit(f"{room}/data/windows.py", "rounds: int = 6", "rounds: int = 8")
+    assert finished.snakemake("-n").nothing_to_do
+
+
 def test_an_edit_of_a_figure_draws_only_that_figure(finished):
     finished.edit("workflow_scripts/muonlab/present/curves.py", '"learning rate"', '"rate"')
     assert planned(finished) == {"plot_learning_curves": 1, "plot_lr_sweep": 1, "all": 1}

@@ -25,13 +25,14 @@ def grouped_linear(x: Tensor, weight: Tensor, ends: Tensor) -> Tensor:
 
 
 def has_grouped_kernel(x: Tensor, weight: Tensor) -> bool:
-    """Whether torch's grouped product takes these: rows of whole 16 bytes, float32 on the CPU,
-    bfloat16 on the CPU and from CUDA capability 8.0 on, torch ≥ 2.10."""
+    """Whether torch's grouped product takes these: rows of whole 16 bytes, bfloat16 on the CPU and
+    from CUDA capability 8.0 on, float32 on the CPU where nothing is compiled, torch ≥ 2.10."""
     aligned = all(size * x.element_size() % 16 == 0 for size in weight.shape[1:])
     if not aligned or not hasattr(F, "grouped_mm") or x.numel() == 0:
         return False
     if x.device.type == "cpu":
-        return x.dtype in (torch.float32, torch.bfloat16)
+        single = x.dtype == torch.float32 and not torch.compiler.is_compiling()
+        return single or x.dtype == torch.bfloat16
     if x.device.type == "cuda":
         return x.dtype == torch.bfloat16 and torch.cuda.get_device_capability(x.device) >= (8, 0)
     return False

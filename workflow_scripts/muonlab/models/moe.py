@@ -127,10 +127,10 @@ def balance_loss(logits: Tensor, counts: Tensor) -> Tensor:
 
     f_e is the fraction of the S routed slots that went to expert e (`counts` (E,) over their sum,
     before capacity), P_e the mean of the tokens' probabilities softmax(`logits` (N, E)). With k
-    choices f is taken over slots, so even routing gives 1 for every k. The gradient goes through P.
+    choices f is taken over slots, so even routing gives 1 for every k. Gradients flow through P.
     """
-    fraction = counts / counts.sum()
-    return counts.numel() * torch.dot(fraction.to(logits.dtype), logits.softmax(-1).mean(0))
+    fraction = counts.to(logits.dtype) / counts.sum()
+    return counts.numel() * torch.dot(fraction, logits.softmax(-1).mean(0))
 
 
 def z_loss(logits: Tensor) -> Tensor:

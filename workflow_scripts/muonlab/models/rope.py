@@ -31,12 +31,13 @@ def rotate(x: Tensor, base: float) -> Tensor:
     length, size = x.shape[1], x.shape[3]
     wide = x if x.dtype == torch.float64 else x.float()
     dtype = torch.complex128 if x.dtype == torch.float64 else torch.complex64
-    table = rotation_table(length, size, base, str(x.device), dtype)[:, None]  # (t, 1, d / 2)
     pairs = wide.unflatten(-1, (-1, 2))
-    if torch.compiler.is_compiling():
-        turned = _real_product(pairs, torch.view_as_real(table))
+    if torch.compiler.is_compiling():  # which sees through the cache, and warns of it
+        table = rotation_table.__wrapped__(length, size, base, str(x.device), dtype)
+        turned = _real_product(pairs, torch.view_as_real(table)[:, None])
     else:
-        turned = torch.view_as_real(torch.view_as_complex(pairs) * table)
+        table = rotation_table(length, size, base, str(x.device), dtype)
+        turned = torch.view_as_real(torch.view_as_complex(pairs) * table[:, None])  # (t, 1, d / 2)
     return turned.flatten(-2).type_as(x)
 
 

@@ -188,8 +188,8 @@ class Transformer(nn.Module):
 
     @torch.no_grad()
     def initialise(self, *stream: str | int) -> None:
-        """Draws every matrix from N(0, 0.02²), as GPT-2 does (Radford et al. 2019), those that
-        write into the residual stream with 1/√(2 L) of that; gains of norms are 1.
+        """Draws every matrix from N(0, 0.02²), those that write into the residual stream with
+        1/√(2 L) of that standard deviation; gains of norms are 1.
 
         Each tensor has a stream of its own, (*stream, tensor's name), so that a tensor that two
         architectures share starts equal in both.

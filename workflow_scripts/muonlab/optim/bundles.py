@@ -2,7 +2,7 @@
 
 The rule, from measurement on CPUs: parameters whose matrices have a short side of at most 32 share
 one padded batch of Gram matrices (`padded`); parameters of one shape with a short side of at most
-256 form stacks; larger matrices and experts of one shape go four at a time from momentum to weight,
+256 form stacks; larger matrices and experts of one shape go two at a time from momentum to weight,
 which keeps their Gram matrices in the cache. On a GPU all parameters of one shape form a stack.
 Tall matrices are multiplied from the right rather than transposed: the copy would cost 4–8 % of a
 step.
@@ -27,7 +27,7 @@ STACKED_SIDE = 256
 # Elements of one stack, on a CPU and elsewhere: bounds the reused memory.
 STACK_ELEMENTS, GPU_STACK_ELEMENTS = 2**22, 2**27
 # How many larger matrices go together on a CPU.
-LARGE_MATRICES = 4
+LARGE_MATRICES = 2
 
 # A parameter's place in its group, and which expert of it (None: all of it).
 Member = tuple[int, int | None]
@@ -86,12 +86,18 @@ class Bundle:
     fixed_rms: bool
     # The plan of all its matrices, where it is one and they are whole members of one shape.
     plan: Plan | None = None
+    # Whether `run()` orthogonalizes at all.
+    orthogonalizes: bool = True
 
     def pick(self, tensors: list[Tensor]) -> list[Tensor]:
         """Of tensors that belong to the members' parameters, the members' parts."""
         if self.members[0][1] is None:
             return tensors
         return [t[expert] for t, (_, expert) in zip(tensors, self.members, strict=True)]
+
+    def buffers(self) -> list[Tensor]:
+        """Tensors in the reused memory that it works in, some of which other bundles share."""
+        raise NotImplementedError
 
 
 class Padded(Bundle):
@@ -110,13 +116,16 @@ class Padded(Bundle):
             self.batch.run,
         )
 
+    def buffers(self) -> list[Tensor]:
+        return [X for _, X, *_ in self.batch.stacks] + [self.batch.R]
+
 
 class Stack(Bundle):
     """Parameters of one shape, each cut into blocks where the group's split says so."""
 
     def __init__(self, members: list[Member], like: Tensor, settings: Settings, scratch: Scratch):
         self.members, self.settings, self.scratch = members, settings, scratch
-        self.fixed_rms = settings.fixed_rms
+        self.fixed_rms, self.orthogonalizes = settings.fixed_rms, settings.orthogonalize
         shape = (len(members), *like.shape)
         source = scratch("source", shape, like.dtype, like.device)
         parts = blocks(source, settings.split)
@@ -142,6 +151,9 @@ class Stack(Bundle):
                 fix_rms(result)
             elif scale != self.factor:
                 result.mul_(scale)
+
+    def buffers(self) -> list[Tensor]:
+        return list(self.scratch.kept.values())
 
 
 def make_bundles(

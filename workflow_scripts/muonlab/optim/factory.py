@@ -133,7 +133,10 @@ def matrix_groups(named: list[tuple[str, nn.Parameter]], components: dict, split
 
 
 def clip_targets(model: nn.Module) -> Callable:
-    """The model's `qk_clip_targets`. Raises ValueError for a model without attention logits."""
+    """The model's `qk_clip_targets`, told by `track_logits` to keep each head's largest logit.
+
+    Raises ValueError for a model without attention logits.
+    """
     if not hasattr(model, "qk_clip_targets"):
         raise ValueError(
             "optimizer.name: muonclip needs a model with attention (its `qk_clip_targets` gives "

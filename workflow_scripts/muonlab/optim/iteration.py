@@ -228,7 +228,7 @@ def product(
     alpha: float = 1.0,
     out: Tensor | None = None,
 ) -> Tensor:
-    """beta·add + alpha·AB for matrices or batches of them."""
+    """AB, or beta·add + alpha·AB, for matrices or batches of them."""
     if A.ndim == 3 and is_large(A, B):
         return one_by_one(product, A, B, add, beta, alpha, out)
     if add is None:

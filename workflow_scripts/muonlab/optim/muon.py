@@ -99,6 +99,17 @@ class Muon(MatrixOptimizer):
         super().__setstate__(state)
         self.__dict__.setdefault("compile", False)
 
+    @property
+    def bundles(self) -> list[Bundle]:
+        """What has been orthogonalized together in the steps so far; for measurements."""
+        return [bundle for _, bundles in self._bundles.values() for bundle in bundles]
+
+    @property
+    def workspace_bytes(self) -> int:
+        """The reused memory beside the state, which no checkpoint holds."""
+        storages = [t.untyped_storage() for bundle in self.bundles for t in bundle.buffers()]
+        return sum({s.data_ptr(): s.nbytes() for s in storages}.values())
+
     def add_param_group(self, param_group: dict) -> None:
         super().add_param_group(param_group)
         group = self.param_groups[-1]

@@ -11,9 +11,11 @@ from muonlab.present.style import MUTED, ArmStyle
 from muonlab.statistics.intervals import mean_interval
 
 
-def band(axis: Axes, rows: pd.DataFrame, style: ArmStyle, x: pd.Series) -> None:
-    """Mean over seeds at each x as a line, its 95 % t interval as a band (n ≥ 2)."""
-    _draw(axis, rows.value, style, x, np.asarray)
+def band(
+    axis: Axes, rows: pd.DataFrame, style: ArmStyle, x: pd.Series, shaded: bool = True
+) -> None:
+    """Mean over seeds at each x as a line, its 95 % t interval as a band (n ≥ 2) if `shaded`."""
+    _draw(axis, rows.value, style, x, np.asarray, shaded)
 
 
 def log_band(axis: Axes, rows: pd.DataFrame, style: ArmStyle, x: pd.Series) -> None:
@@ -25,13 +27,22 @@ def log_band(axis: Axes, rows: pd.DataFrame, style: ArmStyle, x: pd.Series) -> N
     axis.set_yscale("log")
 
 
-def _draw(axis: Axes, values: pd.Series, style: ArmStyle, x: pd.Series, back: Callable) -> None:
+def _draw(
+    axis: Axes,
+    values: pd.Series,
+    style: ArmStyle,
+    x: pd.Series,
+    back: Callable,
+    shaded: bool = True,
+) -> None:
     """Mean and interval of `values`, shown through `back`. Not finite: a gap in the line."""
     grouped = values.groupby(x)
     means = grouped.apply(lambda own: own.mean(skipna=False))
-    intervals = [mean_interval(own.to_numpy()) for _, own in grouped]
     line = {key: value for key, value in style.items() if key != "marker"}
     axis.plot(means.index, back(means.to_numpy()), **line)
+    if not shaded:
+        return
+    intervals = [mean_interval(own.to_numpy()) for _, own in grouped]
     low, high = ([getattr(interval, end) for interval in intervals] for end in ("low", "high"))
     axis.fill_between(means.index, back(low), back(high), color=style.colour, alpha=0.18, lw=0)
 

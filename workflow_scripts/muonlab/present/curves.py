@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from muonlab.present.bands import band
+from muonlab.present.crowd import PALE, end_labels, height, is_crowd, line_styles
 from muonlab.present.style import (
     MUTED,
     ArmStyle,
@@ -29,13 +30,16 @@ def learning_curves(curves: pd.DataFrame, study: dict, splits: dict) -> Figure:
     use_style()
     training = study["training"]
     per_unit, unit = _time_unit(study, splits)
-    figure, axes = plt.subplots(1, 2, figsize=(8.4, 3.7))
-    styles = arm_styles(study["arms"])
+    crowd = is_crowd(study["arms"])
+    size = (11.0, 0.9 + height(study["arms"], 2.8)) if crowd else (8.4, 3.7)
+    figure, axes = plt.subplots(1, 2, figsize=size)
+    styles = line_styles(study["arms"])
     followed = curves[curves.split == training["evaluate_on"]]
     for axis, metric in zip(axes, ("loss", "accuracy"), strict=True):
         for arm, style in styles.items():
             rows = followed[(followed.arm == arm) & (followed.metric == metric)]
-            band(axis, rows, style, x=rows.step / per_unit)
+            shaded = style.colour != PALE
+            band(axis, rows, style, x=rows.step / per_unit, shaded=shaded)
         axis.set_xlabel(unit)
         axis.set_title(f"{training['evaluate_on']} {metric}")
         axis.margins(x=0.01)
@@ -45,8 +49,14 @@ def learning_curves(curves: pd.DataFrame, study: dict, splits: dict) -> Figure:
     axes[1].set_ylabel("accuracy")
     _zoom_accuracy(axes[1], followed[followed.metric == "accuracy"].value)
     _target_line(axes[0], study["target_loss"])
-    axes[1].legend(loc="lower right")
-    finish(figure, f"{study['title']}: learning curves", study_notes(study))
+    notes = study_notes(study)
+    if crowd:
+        notes.insert(1, "in colour: tuned arms, with bands; grey: arms that go by their tuning")
+        for axis in axes:
+            end_labels(axis, styles)
+    else:
+        axes[1].legend(loc="lower right")
+    finish(figure, f"{study['title']}: learning curves", notes)
     return figure
 
 
@@ -122,6 +132,7 @@ def _target_line(axis: Axes, target: float) -> None:
         va="top",
         fontsize=7.5,
         color=MUTED,
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.6},
     )
 
 

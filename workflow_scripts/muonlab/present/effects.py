@@ -9,15 +9,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from muonlab.present.bands import arm_legend, nothing
-from muonlab.present.style import MARKERS, MUTED, OTHERS, finish, study_notes, use_style
+from muonlab.present.style import BLUE, MARKERS, MUTED, OTHERS, finish, study_notes, use_style
 
 COLUMNS = {"end": "run as a whole, and at its end", "matched": "at matched loss"}
+NAMES = {"d_z": "Cohen's d_z", "hedges_g": "Hedges' g"}
+SPECTRAL = {"spectral_entropy", "effective_rank", "condition_number"}
+ACROSS = 4  # panels in a row
+MANY = 4  # pairs that marks and colours of one row still tell apart
 
 
 def effects_figure(
     table: pd.DataFrame, outcomes: Sequence[dict], study: dict, alpha: float
 ) -> Figure:
-    """Standardised differences with intervals, one row for each outcome and one mark for each pair.
+    """Standardised differences with intervals, one row for each outcome and one mark for each pair;
+    of many pairs, one panel for each outcome and one row for each pair.
 
     `table` is contrasts.csv. Paired studies show Cohen's d_z, unpaired ones Hedges' g; filled marks
     have a corrected p under α. Of quantization only the first scheme is shown.
@@ -26,8 +31,31 @@ def effects_figure(
     paired = bool(study["training"]["paired"])
     effect = "d_z" if paired else "hedges_g"
     rows = _rows(outcomes)
-    figure, axes = plt.subplots(1, 2, figsize=(9.0, 1.5 + 0.36 * len(rows)), sharey=True)
     pairs = list(dict.fromkeys(zip(table.get("arm_a", []), table.get("arm_b", []), strict=True)))
+    draw = _by_outcome if len(pairs) > MANY else _by_pair
+    figure = draw(table, rows, pairs, effect, study, alpha)
+    notes = study_notes(study, "bars: exact 95 % interval")
+    spectra = any(outcome["quantity"] in SPECTRAL for outcome in outcomes)
+    notes.insert(
+        1,
+        "filled: corrected p < α · "
+        + ("hidden layers' means for spectra · " if spectra else "")
+        + "× not estimable",
+    )
+    finish(figure, f"{study['title']}: effect sizes", notes)
+    return figure
+
+
+def _by_pair(
+    table: pd.DataFrame,
+    rows: dict,
+    pairs: Sequence[tuple[str, str]],
+    effect: str,
+    study: dict,
+    alpha: float,
+) -> Figure:
+    """Two panels, at the end and at matched loss: a row for each outcome, with all pairs in it."""
+    figure, axes = plt.subplots(1, 2, figsize=(9.0, 1.5 + 0.36 * len(rows)), sharey=True)
     for axis, (point, title) in zip(axes, COLUMNS.items(), strict=True):
         if not pairs:
             nothing(axis, "One arm alone: nothing to compare.")
@@ -35,14 +63,54 @@ def effects_figure(
         names = [row[point] for row in rows.values()]
         _forest(axis, table, names, pairs, effect, study, alpha)
         axis.set_title(title + (_counts(table, pairs) if point == "matched" else ""))
-        axis.set_xlabel("Cohen's d_z" if paired else "Hedges' g")
+        axis.set_xlabel(NAMES[effect])
         axis.set_yticks(range(len(rows)), list(rows))
         axis.set_ylim(len(rows) - 0.5, -0.5)
     if pairs:
         arm_legend(figure, axes[0])
-    notes = study_notes(study, "bars: exact 95 % interval")
-    notes.insert(1, "filled: corrected p < α · hidden layers' means for spectra · × not estimable")
-    finish(figure, f"{study['title']}: effect sizes", notes)
+    return figure
+
+
+def _by_outcome(
+    table: pd.DataFrame,
+    rows: dict,
+    pairs: Sequence[tuple[str, str]],
+    effect: str,
+    study: dict,
+    alpha: float,
+) -> Figure:
+    """A panel for each outcome, a row for each pair, in the order of the config."""
+    labels = {arm["name"]: arm["label"] for arm in study["arms"]}
+    panels = [
+        (name, label + ("\nat matched loss" if point == "matched" else ""))
+        for label, names in rows.items()
+        for point, name in names.items()
+        if name
+    ]
+    lines = -(-len(panels) // ACROSS)
+    figure, axes = plt.subplots(
+        lines,
+        ACROSS,
+        figsize=(11.0, 1.0 + lines * (0.75 + 0.19 * len(pairs))),
+        squeeze=False,
+        sharex=True,
+        sharey=True,
+    )
+    look = {"color": BLUE, "marker": "o"}
+    reach = _reach(table, [name for name, _ in panels], effect)
+    for axis, (name, title) in zip(axes.flat, panels, strict=False):
+        own = table[table.outcome == name].set_index(["arm_a", "arm_b"]).reindex(pairs)
+        _marks(axis, own, np.arange(len(pairs)), effect, look, alpha)
+        _ground(axis, len(pairs), reach)
+        axis.set_title(title, fontsize=8.5)
+        axis.tick_params(labelbottom=True)
+        axis.set_xlabel(NAMES[effect], fontsize=8)
+    for axis in list(axes.flat)[len(panels) :]:
+        axis.set_axis_off()
+    axes[0][0].set_yticks(range(len(pairs)), [f"{labels[a]} − {labels[b]}" for a, b in pairs])
+    axes[0][0].set_ylim(len(pairs) - 0.5, -0.5)
+    for axis in axes[:, 0]:
+        axis.tick_params(axis="y", labelsize=7)
     return figure
 
 
@@ -84,21 +152,36 @@ def _forest(
         own = own.reindex([name for name in names if name])
         y = np.flatnonzero([bool(name) for name in names]) + 0.26 * (i - (len(pairs) - 1) / 2)
         look = {"color": OTHERS[i % len(OTHERS)], "marker": MARKERS[i % len(MARKERS)]}
-        value = own[effect].to_numpy(dtype=float)
-        sure, lost = (own.p_holm < alpha).to_numpy(), ~np.isfinite(value)
-        axis.hlines(y, own[f"{effect}_low"], own[f"{effect}_high"], color=look["color"], lw=1.2)
-        for chosen, face in ((sure, look["color"]), (~sure, "white")):
-            axis.plot(
-                value[chosen], y[chosen], linestyle="", markersize=4.6, mfc=face, mew=1.1, **look
-            )
-        axis.plot(np.zeros(lost.sum()), y[lost], "x", color=look["color"], markersize=3.6)
+        _marks(axis, own, y, effect, look, alpha)
         axis.plot([], [], linestyle="", label=f"{labels[a]} − {labels[b]}", **look)
+    _ground(axis, len(names), _reach(table, [name for name in names if name], effect))
+
+
+def _marks(
+    axis: Axes, rows: pd.DataFrame, y: np.ndarray, effect: str, look: dict, alpha: float
+) -> None:
+    """One mark with its interval for each row, at the heights `y`."""
+    value = rows[effect].to_numpy(dtype=float)
+    sure, lost = (rows.p_holm < alpha).to_numpy(), ~np.isfinite(value)
+    axis.hlines(y, rows[f"{effect}_low"], rows[f"{effect}_high"], color=look["color"], lw=1.2)
+    for chosen, face in ((sure, look["color"]), (~sure, "white")):
+        axis.plot(value[chosen], y[chosen], linestyle="", markersize=4.6, mfc=face, mew=1.1, **look)
+    axis.plot(np.zeros(lost.sum()), y[lost], "x", color=look["color"], markersize=3.6)
+
+
+def _ground(axis: Axes, rows: int, reach: float) -> None:
+    """Zero, stripes of rows, and the axis of effects."""
     axis.axvline(0, color=MUTED, linewidth=0.9)
-    for odd in range(1, len(names), 2):
+    for odd in range(1, rows, 2):
         axis.axhspan(odd - 0.5, odd + 0.5, color="#f4f6f8", linewidth=0, zorder=0)
-    shown = table[table.outcome.isin([name for name in names if name])]
-    reach = shown[[f"{effect}_low", f"{effect}_high"]].to_numpy(dtype=float)
-    _effect_axis(axis, np.nanmax(np.abs(reach), initial=5.0, where=np.isfinite(reach)))
+    _effect_axis(axis, reach)
+
+
+def _reach(table: pd.DataFrame, names: Sequence[str], effect: str) -> float:
+    """The largest limit of the intervals that are shown, and at least 5."""
+    shown = table[table.outcome.isin(names)]
+    limits = shown[[f"{effect}_low", f"{effect}_high"]].to_numpy(dtype=float)
+    return np.nanmax(np.abs(limits), initial=5.0, where=np.isfinite(limits))
 
 
 def _effect_axis(axis: Axes, reach: float) -> None:

@@ -39,14 +39,29 @@ def over_seeds(
 
 def with_hidden_mean(spectra: pd.DataFrame) -> pd.DataFrame:
     """The scalar metrics, and for each run and point their mean over the hidden layers' matrices as
-    one more `tensor`. Metrics that no matrix has (a tail of too short a spectrum) are left out."""
-    scalars = spectra[spectra.metric != "singular_values"].drop(columns=["index", "expert"])
+    one more `tensor`. Stacked experts are matrices of their own in that mean, and otherwise one
+    tensor with their mean. Metrics that no matrix has (a tail of too short a spectrum) are left
+    out."""
+    scalars = spectra[spectra.metric != "singular_values"].drop(columns="index")
     scalars = scalars[scalars.groupby("metric").value.transform(lambda v: v.notna().any())]
     hidden = scalars[scalars.component.isin(HIDDEN_COMPONENTS)]
     keys = ["arm", "seed", "point", "step", "reached", "object", "metric"]
     means = hidden.groupby(keys, sort=False).value.agg(lambda v: np.mean(v.to_numpy()))
     means = means.reset_index().assign(tensor=HIDDEN, component="hidden")
-    return pd.concat([scalars, means], ignore_index=True)
+    return pd.concat([over_experts(scalars), means], ignore_index=True)
+
+
+def over_experts(records: pd.DataFrame) -> pd.DataFrame:
+    """The records with one value for each run where stacked experts had one each, their mean: a
+    run's experts are not independent of each other, and no more seeds than there are."""
+    stacked = records.expert.notna()
+    single = records[~stacked].drop(columns="expert")
+    if not stacked.any():
+        return single
+    keys = [column for column in single if column != "value"]
+    means = records[stacked].groupby(keys, sort=False, dropna=False).value
+    means = means.agg(lambda v: np.mean(v.to_numpy())).reset_index()
+    return pd.concat([single, means[single.columns]], ignore_index=True)
 
 
 def spectra_table(spectra: pd.DataFrame, study: dict) -> pd.DataFrame:

@@ -35,3 +35,12 @@ def read_curves(
 
 def read_jsons(files: Sequence[str | Path]) -> list[dict]:
     return [json.loads(Path(file).read_text()) for file in files]
+
+
+def read_provenances(runs: Sequence[dict], files: Sequence[str | Path]) -> pd.DataFrame:
+    """Arm and seed of each run, and how much memory its training took."""
+    fields = ("peak_host_bytes", "peak_device_bytes")
+    return pd.DataFrame(
+        {"arm": run["arm"], "seed": run["seed"]} | {field: record[field] for field in fields}
+        for run, record in zip(runs, read_jsons(files), strict=True)
+    )

@@ -1,5 +1,7 @@
 """Singular-value spectra of the arms, overlaid, by layer and point of the run."""
 
+import re
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -8,15 +10,19 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from muonlab.present.bands import arm_legend
+from muonlab.present.crowd import MANY, PALE, legend_styles
+from muonlab.present.measured import over_experts
 from muonlab.present.style import (
     ArmStyle,
-    arm_styles,
     finish,
     study_notes,
     use_style,
 )
 from muonlab.statistics.intervals import mean_interval
 
+# A tensor in a layer: the layer's number, and the part of it where layers have parts.
+LAYER = re.compile(r"layers\.(\d+)\.(\w+\.)?")
+MOST = 20  # tensors of which all are shown
 POINTS = {"start": "start", "matched": "matched loss", "end": "end"}
 
 
@@ -25,12 +31,14 @@ def spectra_figure(spectra: pd.DataFrame, study: dict) -> Figure:
 
     `spectra`: arm, seed, point, reached, object, tensor, component, metric, index, value. Lines are
     means over seeds, bands their intervals. Runs that did not come to the matched loss are left out
-    of that column, whose titles say how many are in it.
+    of that column, whose titles say how many are in it. Stacked experts are shown by the mean of
+    their ordered singular values.
     """
     use_style()
     values = spectra[(spectra.metric == "singular_values") & (spectra.object == "weight")]
-    tensors = list(dict.fromkeys(values.tensor))
-    styles = arm_styles(study["arms"])
+    values = over_experts(values)
+    tensors = _shown(list(dict.fromkeys(values.tensor)))
+    styles = legend_styles(study["arms"])
     figure, axes = plt.subplots(
         len(tensors),
         len(POINTS),
@@ -50,13 +58,14 @@ def spectra_figure(spectra: pd.DataFrame, study: dict) -> Figure:
         row[0].set_ylim(0, 1.12 * top)
     for axis, (point, title) in zip(axes[0], POINTS.items(), strict=True):
         counts = values[(values.point == point) & values.reached].groupby("arm").seed.nunique()
-        some = ", ".join(str(int(counts.get(arm, 0))) for arm in styles)
-        axis.set_title(f"{title} (n = {some})" if point == "matched" else title)
+        axis.set_title(f"{title} (n = {_numbers(counts, styles)})" if point == "matched" else title)
     for axis in axes[-1]:
         axis.set_xlabel("index")
     arm_legend(figure, axes[0][0])
     notes = study_notes(study)
     notes.insert(1, "thin lines instead of a band: the single runs, where there are only two")
+    if len(tensors) < values.tensor.nunique():
+        notes.insert(2, "layers shown: the first, the middle one and the last")
     finish(figure, f"{study['title']}: weight spectra", notes)
     return figure
 
@@ -68,6 +77,9 @@ def _spectra(axis: Axes, rows: pd.DataFrame, styles: dict[str, ArmStyle]) -> Non
             axis.plot([], [], **(style | {"marker": None}))
             continue
         x = own.index.to_numpy(dtype=float) + 1
+        if style.colour == PALE:
+            axis.plot(x, own.mean(axis=1, skipna=False), **(style | {"marker": None}))
+            continue
         if own.shape[1] == 2:
             axis.plot(x, own.to_numpy(), color=style.colour, linewidth=0.6, alpha=0.6)
         intervals = [mean_interval(v) for v in own.to_numpy() if own.shape[1] > 2]
@@ -79,6 +91,26 @@ def _spectra(axis: Axes, rows: pd.DataFrame, styles: dict[str, ArmStyle]) -> Non
     axis.margins(x=0.03)
 
 
+def _numbers(counts: pd.Series, styles: dict[str, ArmStyle]) -> str:
+    """Runs of each arm that came to the matched loss, or of many arms the least and the most."""
+    numbers = [int(counts.get(arm, 0)) for arm in styles]
+    if len(numbers) <= MANY:
+        return ", ".join(map(str, numbers))
+    return f"{min(numbers)} to {max(numbers)}" if min(numbers) < max(numbers) else str(numbers[0])
+
+
+def _shown(tensors: list[str]) -> list[str]:
+    """All tensors of a small model; of a deep one those of the first, middle and last layer."""
+    layers = sorted({int(found[1]) for name in tensors if (found := LAYER.match(name))})
+    if len(tensors) <= MOST or len(layers) <= 3:
+        return tensors
+    kept = {layers[0], layers[len(layers) // 2], layers[-1]}
+    return [name for name in tensors if not (found := LAYER.match(name)) or int(found[1]) in kept]
+
+
 def _name(rows: pd.DataFrame, tensor: str) -> str:
     component = rows.component.iloc[0] if len(rows) else ""
+    inside = LAYER.match(tensor)
+    if inside and inside[2]:
+        return f"layer {inside[1]}, {component.replace('_', ' ')}"
     return f"{tensor.removesuffix('.weight')} ({component})"

@@ -69,6 +69,7 @@ def summary_table(runs: pd.DataFrame, study: dict) -> pd.DataFrame:
                     "high": interval.high,
                     "settings": _settings(arm["settings"]),
                     "edge": _settings(arm["edges"]),
+                    "tuned": arm["tuned"],
                     "data": study["data"],
                     "protocol": study["protocol"],
                 }

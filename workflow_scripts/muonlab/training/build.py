@@ -28,6 +28,13 @@ def build_splits(config: dict, folder: Path, facts: dict, device: str) -> dict[s
     wanted = {"train": training["train_on"], training["evaluate_on"]: [training["evaluate_on"]]}
     if config["phase"] == "reporting":
         wanted["report"] = ["test"]
+    return load_splits(wanted, config, folder, facts, device)
+
+
+def load_splits(
+    wanted: dict[str, list[str]], config: dict, folder: Path, facts: dict, device: str
+) -> dict[str, Any]:
+    """Each wanted name with its splits' examples, joined: `images.Images` or `language.Text`."""
     # Each kind of data imports its own module: the code of the others is not the run's.
     if facts.get("kind") == "text":
         from muonlab.training.language import text_splits

@@ -1,12 +1,11 @@
 """Curvature of a finished run's loss at chosen snapshots, on one batch that all runs share."""
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
-from torch.nn.functional import cross_entropy
+from torch import nn
 
-from muonlab.data.vision import load_split
 from muonlab.measure import curvature
 from muonlab.measure.hessian import HessianVectorProduct, flat_vector
 from muonlab.streams import numpy_generator, torch_generator
@@ -25,22 +24,19 @@ COLUMNS = {
     "backend": str,
 }
 
-Batch = tuple[torch.Tensor, torch.Tensor]
+Loss = Callable[[nn.Module], torch.Tensor]
 Row = tuple[str, int, float]  # metric, index, value
 
 
-def fixed_batch(data: Path, facts: dict, examples: int, device: str) -> Batch:
-    """Pixels (examples, pixels) and labels of the first of a fixed permutation of the training
-    split: a function of the data set alone, hence the same for all arms and seeds."""
-    split = load_split(data / "train.safetensors")
-    order = numpy_generator(0, "curvature batch").permutation(len(split.labels))[:examples]
-    part = split.take(order)
-    pixels = torch.from_numpy(part.images).to(device, DTYPE) / facts["pixel_max"]
-    return pixels, torch.from_numpy(part.labels).to(device, torch.int64)
+def fixed_loss(split: Any, examples: int) -> Loss:
+    """The loss on the first `examples` of a fixed permutation of a split: a function of the data
+    set alone, hence the same for all arms and seeds. Of text, examples are windows."""
+    order = numpy_generator(0, "curvature batch").permutation(len(split))[:examples]
+    return split.loss_in(order, DTYPE)
 
 
 def curvature_rows(
-    run: FinishedRun, matched: dict, batch: Batch, settings: dict, device: str
+    run: FinishedRun, matched: dict, loss: Loss, settings: dict, device: str
 ) -> Iterator[dict]:
     """Rows of the named points and of the trajectory; each step is measured once, and its Hessian's
     graph is dropped before the next. The density is taken at the named points alone."""
@@ -48,7 +44,7 @@ def curvature_rows(
     steps = run.trajectory(settings["snapshots"])
     for step in sorted({*steps, *(point.step for point in named)}):
         places = [(point.name, point.reached) for point in named if point.step == step]
-        rows = measure(run, step, batch, settings, bool(places) and settings["density"], device)
+        rows = measure(run, step, loss, settings, bool(places) and settings["density"], device)
         for name, reached in places + [("trajectory", True)] * (step in steps):
             for metric, index, value in rows:
                 yield {
@@ -58,20 +54,19 @@ def curvature_rows(
                     "metric": metric,
                     "index": index,
                     "value": value,
-                    "examples": len(batch[1]),
+                    "examples": settings["examples"],
                     "dtype": str(DTYPE).removeprefix("torch."),
                     "backend": settings["backend"],
                 }
 
 
 def measure(
-    run: FinishedRun, step: int, batch: Batch, settings: dict, density: bool, device: str
+    run: FinishedRun, step: int, loss: Loss, settings: dict, density: bool, device: str
 ) -> list[Row]:
     """All that is measured at one snapshot, in evaluation mode."""
     model = run.model(run.weights(step)).to(device, DTYPE)
     parameters = dict(model.named_parameters())
-    pixels, labels = batch
-    hvp = HessianVectorProduct(lambda: cross_entropy(model(pixels), labels), parameters.values())
+    hvp = HessianVectorProduct(lambda: loss(model), parameters.values())
     rows = [("loss", 0, hvp.loss), ("gradient_norm", 0, float(hvp.gradient.norm()))]
     rows += _eigenvalues(hvp, settings)
     trace = curvature.hutchinson_trace(

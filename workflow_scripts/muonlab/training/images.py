@@ -1,6 +1,6 @@
 """Images as a run sees them: batches, their loss, and evaluation over a whole split."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,13 @@ class Images:
         pixels, labels = self.batch(torch.from_numpy(indices).to(self.labels.device))
         loss = cross_entropy(model(pixels), labels)
         return loss, loss.detach()
+
+    def loss_in(self, indices: np.ndarray, dtype: torch.dtype) -> Callable[[nn.Module], Tensor]:
+        """The mean cross-entropy on those images, in that precision, as a function of a model."""
+        chosen = torch.from_numpy(indices).to(self.labels.device)
+        pixels = self.images.index_select(0, chosen).to(dtype) / self.pixel_max
+        labels = self.labels.index_select(0, chosen)
+        return lambda model: cross_entropy(model(pixels), labels)
 
     @torch.no_grad()
     def evaluate(self, model: nn.Module, examples: int | None = None) -> dict[str, float]:

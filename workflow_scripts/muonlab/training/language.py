@@ -1,11 +1,13 @@
 """Text as a run sees it: sequences of tokens, their loss, and evaluation over a split."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cross_entropy
 
 from muonlab.data.batches import evenly
@@ -45,6 +47,18 @@ class Text:
         logits = model(inputs, documents)
         loss = cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED)
         return loss + model.auxiliary_loss(), loss.detach()
+
+    def loss_in(self, indices: np.ndarray, dtype: torch.dtype) -> Callable[[nn.Module], Tensor]:
+        """The mean cross-entropy on those windows as a function of a model, whose precision is the
+        result's. Attention goes without fused kernels, which cannot be differentiated twice."""
+        inputs, targets, documents = self.batch(indices)
+
+        def loss(model: nn.Module) -> Tensor:
+            with sdpa_kernel(SDPBackend.MATH):
+                logits = model(inputs, documents).flatten(0, 1)
+            return cross_entropy(logits, targets.flatten(), ignore_index=IGNORED)
+
+        return loss
 
     @torch.no_grad()
     def evaluate(self, model: nn.Module, examples: int | None = None) -> dict[str, float]:

@@ -1,12 +1,12 @@
 """A finished run's model in fewer bits: what quantizing its matrices costs on the test split."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from torch import Tensor
 
 from muonlab.measure.quantization import quantization_error, quantize
 from muonlab.training.finished import FinishedRun, Point
-from muonlab.training.images import Images
 
 FULL = "full"  # the scheme's name in rows about the weights as they were trained
 FULL_BITS = 32
@@ -25,10 +25,11 @@ COLUMNS = {
 
 
 def quantization_rows(
-    run: FinishedRun, matched: dict, test: Images, settings: dict, device: str
+    run: FinishedRun, matched: dict, test: Any, settings: dict, device: str
 ) -> Iterator[dict]:
     """Loss and accuracy (tensor `all`) and each matrix's error, for every scheme and number of
-    bits, at matched loss and at the end. Biases and activations stay in full precision."""
+    bits, at matched loss and at the end, on the split `test`. Biases and activations stay in full
+    precision."""
     for point in run.points(matched)[1:]:
         weights = {name: w.to(device) for name, w in run.weights(point.step).items()}
         model = run.model(weights).to(device)

@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -47,14 +48,22 @@ class Update:
         examples = sum(map(len, parts))
         forward, recorded = self.model if watched else self.forward, []
         for part in parts:
-            with self.autocast():
-                objective, loss = self.split.loss(forward, part)
+            objective, loss = self.forward_pass(forward, part)
             if count > 1:
                 weight = len(part) / examples
                 objective, loss = objective * weight, loss * weight
-            objective.backward()
+            self.backward_pass(objective)
             recorded.append(loss)
         return sum(recorded[1:], recorded[0])
+
+    def forward_pass(self, forward: nn.Module, part: np.ndarray) -> tuple[Tensor, Tensor]:
+        """What is minimised and what is recorded for the examples `part`."""
+        with self.autocast():
+            return self.split.loss(forward, part)
+
+    def backward_pass(self, objective: Tensor) -> None:
+        """Adds the gradient of `objective` to what the parameters hold."""
+        objective.backward()
 
     def clip(self) -> Tensor | None:
         """Scales the gradient down to `clip`; returns its norm before, None where nothing is

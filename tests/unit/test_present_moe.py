@@ -1,0 +1,487 @@
+"""Tables, figures and sentences of a language study's experiments, from small made-up records."""
+
+import math
+import warnings
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from muonlab.plan.runs import load_plan
+from muonlab.plan.sweeps import arm_sweeps, varied_numbers, varies_settings
+from muonlab.present import components, curves, effects, experts, factorials, sweeps
+from muonlab.present.crowd import MANY, apart, line_styles
+from muonlab.present.findings import findings
+from muonlab.present.measured import over_experts, spectra_table
+from muonlab.present.sentences import factorial_sentences, interval, sweep_sentences
+from muonlab.present.tables import summary_table
+from muonlab.statistics.contrasts import contrasts
+
+ROOT = Path(__file__).parents[2]
+ROLES = ("muon", "no_ns", "no_momentum", "neither")
+FACTORIAL = dict(zip(("both", "without_first", "without_second", "neither"), ROLES, strict=True))
+FACTORIAL |= {"label": "same rate", "first": "Newton–Schulz", "second": "momentum"}
+SWEEPS = [{"arm": "muon", "field": "ns_steps", "reference": 5, "arms": [[3, "ns_3"], [5, "muon"]]}]
+LRS, MOMENTA = (0.001, 0.01, 0.1), (0.9, 0.95)
+
+
+def study(arms=("adamw", *ROLES, "ns_3"), seeds=(1, 2, 3, 4, 5), title="Made up"):
+    tuned = {"adamw": {"lr": 0.01}, "muon": {"lr": 0.01, "momentum": 0.9}}
+    return {
+        "title": title,
+        "data": "python",
+        "protocol": "fair",
+        "kind": "text",
+        "seeds": list(seeds),
+        "training": {"paired": True, "evaluate_on": "validation"},
+        "target_loss": 4.0,
+        "arms": [
+            {
+                "name": arm,
+                "label": arm.replace("_", " "),
+                "tuned": arm in tuned,
+                "settings": tuned.get(arm, tuned["muon"]),
+                "edges": {"momentum": "low"} if arm == "muon" else {},
+            }
+            for arm in arms
+        ],
+    }
+
+
+def run_list(context):
+    return [{"arm": a["name"], "seed": s} for a in context["arms"] for s in context["seeds"]]
+
+
+def losses_of(means, seeds=(1, 2, 3, 4, 5), noise=0.01, rng=None):
+    """Final losses around each arm's mean."""
+    rng = rng or np.random.default_rng(0)
+    rows = [
+        {"arm": arm, "seed": seed, "outcome": "final_loss", "value": mean + noise * rng.normal()}
+        for arm, mean in means.items()
+        for seed in seeds
+    ]
+    return pd.DataFrame(rows)
+
+
+def effects_of(means, **kwargs):
+    losses = losses_of(dict(zip(ROLES, means, strict=True)), **kwargs)
+    return factorials.factorials_table(losses, [FACTORIAL], study(), 0.05)
+
+
+def one(table, **where):
+    for column, value in where.items():
+        table = table[table[column] == value]
+    assert len(table) == 1
+    return table.iloc[0]
+
+
+# ---------------------------------------------------------------- contributions
+
+
+def test_a_contribution_is_what_removing_the_component_costs():
+    losses = losses_of(dict(zip(ROLES, (3.0, 5.0, 3.5, 5.2), strict=True)), noise=0.3)
+    table = factorials.factorials_table(losses, [FACTORIAL], study(), 0.05)
+    by_arm = losses.pivot(index="seed", columns="arm", values="value")
+    for component, arm in (("Newton–Schulz", "no_ns"), ("momentum", "no_momentum")):
+        row = one(table, effect="contribution", component=component)
+        expected = stats.ttest_rel(by_arm[arm], by_arm.muon)
+        limits = expected.confidence_interval()
+        assert row.value == pytest.approx((by_arm[arm] - by_arm.muon).mean())
+        assert (row.p, row.low, row.high) == pytest.approx((expected.pvalue, *limits))
+    assert one(table, effect="contribution", component="Newton–Schulz").value > 1
+
+
+def test_every_value_is_the_statistics_rooms_own():
+    """The weights that give values to a single seed say what `two_by_two` says of several."""
+    from muonlab.statistics.interaction import two_by_two
+
+    table = effects_of((3.0, 5.0, 3.5, 5.2), noise=0.5)
+    losses = losses_of(dict(zip(ROLES, (3.0, 5.0, 3.5, 5.2), strict=True)), noise=0.5)
+    own = [losses[losses.arm == arm].value.to_numpy() for arm in ROLES]
+    rows = two_by_two(*own, names=("Newton–Schulz", "momentum"))
+    assert list(table.value[: len(rows)]) == pytest.approx([row["value"] for row in rows])
+
+
+def test_holm_is_over_the_four_questions():
+    table = effects_of((3.0, 3.02, 3.01, 3.05), noise=0.02)
+    asked = table[table.effect.isin(factorials.ASKED)]
+    assert len(asked) == 4
+    assert asked.p_holm.min() == pytest.approx(min(1.0, 4 * asked.p.min()))
+    assert table[~table.effect.isin(factorials.ASKED)].p_holm.isna().all()
+
+
+def test_one_seed_gives_values_without_intervals():
+    table = effects_of((3.0, 5.0, 3.5, 5.2), seeds=(42,), noise=0)
+    row = one(table, effect="synergy")
+    assert row.value == pytest.approx(5.0 + 3.5 - 3.0 - 5.2)
+    assert math.isnan(row.low) and row.verdict == "not estimable" and "One seed" in row.reason
+    text = "\n".join(factorial_sentences(table))
+    assert text.count("cannot be estimated") == 4 and "+2 here" in text
+
+
+def test_a_diverged_run_leaves_what_it_enters_not_estimable():
+    losses = losses_of(dict(zip(ROLES, (3.0, 5.0, 3.5, 5.2), strict=True)))
+    losses.loc[(losses.arm == "no_ns") & (losses.seed == 2), "value"] = math.nan
+    table = factorials.factorials_table(losses, [FACTORIAL], study(), 0.05)
+    lost = one(table, effect="contribution", component="Newton–Schulz")
+    assert lost.verdict == "not estimable" and "diverged" in lost.reason and math.isnan(lost.value)
+    assert one(table, effect="contribution", component="momentum").verdict == "positive"
+
+
+def test_the_sentences_flip_with_the_numbers():
+    def said(*means):
+        return "\n".join(factorial_sentences(effects_of(means)))
+
+    assert "Newton–Schulz contributes more" in said(3.0, 5.0, 3.5, 5.5)
+    assert "momentum contributes more" in said(3.0, 3.5, 5.0, 5.5)
+    assert "cannot be told apart" in said(3.0, 4.0, 4.0, 5.0)
+    assert "removing momentum helps, by 0.5" in said(3.0, 5.0, 2.5, 5.2)
+    assert "each is worth more beside" in said(3.0, 5.0, 4.0, 5.0)
+    assert "each is worth less beside" in said(3.0, 5.0, 4.0, 9.0)
+    assert "synergy cannot be told from 0" in said(3.0, 5.0, 4.0, 6.0)
+
+
+def test_factorials_that_disagree_are_said_to():
+    def agreement(*tables):
+        labelled = [t.assign(factorial=f"case {i}") for i, t in enumerate(tables)]
+        return list(factorial_sentences(pd.concat(labelled)))[-1]
+
+    ns, momentum = effects_of((3.0, 5.0, 3.5, 5.5)), effects_of((3.0, 3.5, 5.0, 5.5))
+    neither = effects_of((3.0, 4.0, 4.0, 5.0), noise=0.2)
+    assert agreement(ns, ns) == "Newton–Schulz contributes more in all of these: case 0, case 1."
+    assert "depends on the comparison: Newton–Schulz (case 0), momentum" in agreement(ns, momentum)
+    assert "it cannot be told in: case 1" in agreement(ns, neither)
+    assert "cannot be told in any" in agreement(neither, neither)
+
+
+# ---------------------------------------------------------------- one setting at a time
+
+
+def selection(rng=None, diverged=(), third=None):
+    """A grid for muon, a line for adamw; `diverged` has (arm, lr) of trials with a lost seed."""
+    rng = rng or np.random.default_rng(1)
+    trials = []
+    for arm, momenta in (("adamw", (None,)), ("muon", MOMENTA)):
+        for lr in LRS:
+            for momentum in momenta:
+                settings = {"lr": lr} | ({} if momentum is None else {"momentum": momentum})
+                settings |= {} if third is None else {"ns_steps": third}
+                for seed in (1001, 1002):
+                    lost = (arm, lr) in diverged and seed == 1002
+                    loss = None if lost else 3 + abs(math.log10(lr) + 2) + 0.1 * rng.normal()
+                    trials.append(
+                        {"arm": arm, "settings": settings, "seed": seed, "diverged": lost}
+                        | {"final_loss": loss, "best_loss": loss}
+                    )
+    return {"score": "final", "seeds": [1001, 1002], "trials": trials}
+
+
+def points_of(chosen, context=None):
+    context = context or study()
+    runs = run_list(context)
+    rng = np.random.default_rng(2)
+    summaries = [{"final_loss": 3 + 0.1 * rng.normal(), "diverged": False} for _ in runs]
+    return sweeps.sweep_points(chosen, SWEEPS, runs, summaries, context)
+
+
+def test_a_sweep_varies_one_number_beside_the_choice():
+    points = points_of(selection())
+    assert set(zip(points.arm, points.field, points.seeds, strict=True)) == {
+        ("adamw", "lr", "tuning"),
+        ("muon", "lr", "tuning"),
+        ("muon", "momentum", "tuning"),
+        ("muon", "ns_steps", "reporting"),
+    }
+    momentum = points[points.field == "momentum"]
+    assert len(momentum) == 4 and set(momentum.value[momentum.reference]) == {0.9}
+    beside = [t for t in selection()["trials"] if t["settings"] == {"lr": 0.01, "momentum": 0.95}]
+    assert set(momentum.loss[momentum.value == 0.95]) == {t["final_loss"] for t in beside}
+    steps = points[points.field == "ns_steps"]
+    assert len(steps) == 10 and set(steps.value[steps.reference]) == {5}
+
+
+def test_a_row_compares_with_the_reference_by_seed():
+    points = points_of(selection())
+    table = sweeps.one_at_a_time_table(points, study(), 0.05)
+    own = points[points.field == "ns_steps"].pivot(index="seed", columns="value", values="loss")
+    row = one(table, field="ns_steps", value=3)
+    expected = stats.ttest_rel(own[3], own[5])
+    assert row.difference == pytest.approx((own[3] - own[5]).mean())
+    assert (row.p, row.p_holm) == pytest.approx((expected.pvalue, expected.pvalue))
+    assert row.n == 5 and row.beside == "lr=0.01, momentum=0.9"
+    assert one(table, field="ns_steps", value=5).verdict == "reference"
+    assert one(table, field="momentum", value=0.9).edge == "low"
+
+
+def test_a_diverged_value_is_counted_and_said():
+    table = sweeps.one_at_a_time_table(
+        points_of(selection(diverged=[("muon", 0.1)])), study(), 0.05
+    )
+    row = one(table, arm="muon", field="lr", value=0.1)
+    assert row.verdict == "diverged" and row.diverged == 1 and math.isnan(row["mean"])
+    labels = {arm["name"]: arm["label"] for arm in study()["arms"]}
+    text = "\n".join(sweep_sentences(table, labels))
+    assert "0.1 — (1 of 2 diverged)" in text
+
+
+def test_what_can_be_told_apart_is_said():
+    context = study()
+    runs = run_list(context)
+    labels = {arm["name"]: arm["label"] for arm in context["arms"]}
+
+    def said(shift):
+        rng = np.random.default_rng(3)
+        losses = [
+            {
+                "final_loss": 3 + shift * (r["arm"] == "ns_3") + 0.01 * rng.normal(),
+                "diverged": False,
+            }
+            for r in runs
+        ]
+        points = sweeps.sweep_points(selection(), SWEEPS, runs, losses, context)
+        table = sweeps.one_at_a_time_table(points, context, 0.05)
+        return next(line for line in sweep_sentences(table, labels) if "ns_steps" in line)
+
+    assert said(0.5).endswith("3 is worse than 5.") and "the base has 5" in said(0.5)
+    assert said(-0.5).endswith("Better than 5: 3.")
+    assert said(0.0).endswith("No value can be told apart from 5.")
+
+
+def test_a_map_holds_the_means_of_two_varied_numbers_alone():
+    chosen = selection(third=5)
+    arms = {arm["name"]: arm | {"settings": arm["settings"] | {"ns_steps": 5}}
+            for arm in study()["arms"]}  # fmt: skip
+    assert sweeps._grid(chosen, arms["adamw"]) is None
+    grid = sweeps._grid(chosen, arms["muon"])
+    assert grid.shape == (len(MOMENTA), len(LRS))
+    own = [t["final_loss"] for t in chosen["trials"] if t["arm"] == "muon"
+           and t["settings"] == {"lr": 0.1, "momentum": 0.95, "ns_steps": 5}]  # fmt: skip
+    assert grid.loc[0.95, 0.1] == pytest.approx(np.mean(own))
+    lost = sweeps._grid(selection(diverged=[("muon", 0.1)]), study()["arms"][1])
+    assert lost[0.1].isna().all() and lost[0.01].notna().all()
+
+
+def test_the_default_study_has_the_sweeps_of_its_config():
+    studies = load_plan([ROOT / "config.yaml"]).studies
+    moe = studies["moe"]
+    assert varied_numbers(moe) == {"adamw": ["lr", "weight_decay"], "muon": ["lr", "momentum"]}
+    steps = {"arm": "muon", "field": "ns_steps", "reference": 5}
+    assert arm_sweeps(moe) == [steps | {"arms": [[3, "ns_3"], [5, "muon"], [7, "ns_7"]]}]
+    assert varies_settings(moe) and not varies_settings(studies["fashion"])
+
+
+# ---------------------------------------------------------------- components and experts
+
+
+def records(context, layers=2, count=4, broken=(), seed=0):
+    rng = np.random.default_rng(seed)
+    rows = []
+    for run in run_list(context):
+        base = {"arm": run["arm"], "seed": run["seed"]}
+
+        def number(scale=1.0, key=(run["arm"], run["seed"])):
+            return math.nan if key in broken else scale * float(rng.uniform(0.5, 1.5))
+
+        for step in range(0, 100, 20):
+            for component in ("all", "embedding", "query", "expert_up"):
+                for metric in ("gradient_norm", "weight_norm", "relative_update"):
+                    where = {"component": component, "layer": None, "index": None}
+                    rows.append(base | {"step": step, "metric": metric, "value": number()} | where)
+            rows.append(
+                base | {"step": step, "component": "all", "layer": None, "index": None}
+                | {"metric": "gradient_flow_ratio", "value": number()}
+            )  # fmt: skip
+            for layer in range(layers):
+                forward = base | {"step": step, "component": "forward", "layer": layer}
+                for metric in ("activation_rms", "attention_logit_max", *experts.ENTROPIES):
+                    rows.append(forward | {"index": None, "metric": metric, "value": number(0.6)})
+                load = rng.dirichlet(np.ones(count))
+                rows += [
+                    forward | {"index": i, "metric": "expert_load", "value": value}
+                    for i, value in enumerate(load)
+                ]
+    return pd.DataFrame(rows)
+
+
+def test_experts_are_ranked_before_they_are_averaged():
+    rows = [
+        {"arm": "a", "seed": seed, "step": step, "layer": 0, "index": i, "metric": "expert_load",
+         "value": value}
+        for seed, load in ((1, (0.9, 0.1)), (2, (0.1, 0.9)))
+        for step, own in ((0, (0.5, 0.5)), (100, load))
+        for i, value in enumerate(own)
+    ]  # fmt: skip
+    ranked = experts.ranked_load(pd.DataFrame(rows))
+    assert list(ranked.sort_values("rank").value) == pytest.approx([0.9, 0.1])
+
+
+def test_experts_of_a_run_are_not_seeds():
+    rng = np.random.default_rng(0)
+    rows = [
+        {"arm": "muon", "seed": seed, "point": "end", "step": 9, "reached": True,
+         "object": "weight", "tensor": "layers.0.experts.up", "component": "expert_up",
+         "expert": float(expert), "metric": "stable_rank", "index": None, "value": rng.normal()}
+        for seed in (1, 2, 3)
+        for expert in range(4)
+    ]  # fmt: skip
+    frame = pd.DataFrame(rows)
+    row = one(spectra_table(frame, study()), tensor="layers.0.experts.up")
+    means = frame.groupby("seed").value.mean()
+    assert row.n == 3
+    assert (row["mean"], row.sd) == pytest.approx((means.mean(), means.std()))
+    assert len(over_experts(frame)) == 3
+
+
+# ---------------------------------------------------------------- many arms
+
+
+@given(
+    wanted=st.lists(st.floats(-0.5, 1.5), min_size=1, max_size=40),
+    gap=st.floats(0, 0.3),
+)
+def test_names_move_apart_and_keep_their_order(wanted, gap):
+    wanted = np.sort(wanted)
+    places = apart(wanted, gap)
+    fitting = min(gap, 1 / max(len(wanted) - 1, 1))
+    assert (np.diff(places) >= fitting - 1e-9).all()
+    assert places.min() >= -1e-9 and places.max() <= 1 + 1e-9
+    if (np.diff(wanted) >= fitting).all() and wanted.min() >= 0 and wanted.max() <= 1:
+        assert places == pytest.approx(wanted)
+
+
+def test_in_a_crowd_only_tuned_arms_are_in_colour():
+    few, many = study()["arms"], study([f"arm_{i}" for i in range(MANY)] + ["muon"])["arms"]
+    assert len({style.colour for style in line_styles(few).values()}) == len(few)
+    styles = line_styles(many)
+    assert len({styles[f"arm_{i}"].colour for i in range(MANY)}) == 1
+    assert styles["muon"].colour != styles["arm_0"].colour
+
+
+def curve_records(context, broken=()):
+    rng = np.random.default_rng(4)
+    return pd.DataFrame(
+        {"arm": run["arm"], "seed": run["seed"], "step": step, "split": "validation"}
+        | {"metric": metric}
+        | {"value": math.nan if (run["arm"], run["seed"]) in broken and step else rng.uniform(1, 2)}
+        for run in run_list(context)
+        for step in (0, 10, 20)
+        for metric in ("loss", "accuracy")
+    )
+
+
+# ---------------------------------------------------------------- findings
+
+
+def compared(context, shift):
+    rng = np.random.default_rng(5)
+    rows, runs = [], []
+    for run in run_list(context):
+        loss = 3 + shift.get(run["arm"], 0) + 0.01 * rng.normal()
+        for outcome in ("final_loss", "test_loss", "test_accuracy", "matched_step"):
+            rows.append({"arm": run["arm"], "seed": run["seed"], "outcome": outcome, "value": loss})
+        names = ("final_loss", "final_accuracy", "test_loss", "test_accuracy", "best_loss")
+        names += ("matched_step", "seconds_per_epoch", "cpu_seconds_per_epoch")
+        runs.append(run | dict.fromkeys(names, loss) | {"diverged": False})
+    names = [arm["name"] for arm in context["arms"]]
+    outcomes = ["final_loss", "test_loss", "test_accuracy", "matched_step"]
+    table = contrasts(pd.DataFrame(rows), [(a, names[0]) for a in names[1:]], outcomes)
+    table = table.assign(label=table.outcome, point="", left_out=0, variables="", compound=False)
+    return table, summary_table(pd.DataFrame(runs), context)
+
+
+def test_perplexities_are_the_exponentials_of_losses():
+    context = study(("adamw", "muon"))
+    table, summary = compared(context, {"muon": -0.5})
+    text = findings(table, summary, kind="text")
+    mean = one(summary, arm="muon", outcome="test_loss")["mean"]
+    difference = one(table, outcome="test_loss").difference
+    assert f"{math.exp(mean):.4g}" in text
+    assert f"**×{math.exp(difference):.3g} [" in text
+    assert "Warning" in text and "muon rests on an edge of its tuning grid (momentum=low)" in text
+
+
+def test_many_pairs_are_rows_and_untuned_arms_are_not_called_chosen():
+    context = study()
+    table, summary = compared(context, {})
+    text = findings(table, summary, kind="text")
+    assert "| ns 3 − adamw |" in text
+    assert "Chosen by tuning: adamw lr=0.01; muon lr=0.01, momentum=0.9." in text
+
+
+def test_experiments_are_in_the_findings_where_there_are_any():
+    context = study()
+    table, summary = compared(context, {})
+    found = findings(
+        table, summary, "text", effects_of((3.0, 5.0, 3.5, 5.5)),
+        sweeps.one_at_a_time_table(points_of(selection()), context, 0.05),
+    )  # fmt: skip
+    assert "**What each component is worth**" in found and "**One setting at a time**" in found
+    assert "What each component" not in findings(table, summary, kind="text")
+
+
+def test_an_interval_is_written_with_as_many_digits_as_it_takes():
+    assert interval(1.2134, 1.2112, 1.2156, "+") == "+1.213 [1.211, 1.216]"
+    assert interval(0.5, 0.25, 0.75) == "0.5 [0.25, 0.75]"
+    assert interval(0.0, 0.0, 0.0) == "0 [0, 0]"
+
+
+# ---------------------------------------------------------------- figures
+
+CASES = {
+    "five seeds": {},
+    "one seed": {"seeds": (42,)},
+    "a diverged seed": {"broken": [("muon", 1)]},
+    "all diverged": {"broken": [(arm, s) for arm in ROLES for s in (1, 2, 3, 4, 5)]},
+    "a crowd": {"arms": ("adamw", *ROLES, *(f"arm_{i}" for i in range(24)))},
+}
+
+
+def figure_of(name, seeds=(1, 2, 3, 4, 5), broken=(), arms=("adamw", *ROLES, "ns_3")):
+    context = study(arms, seeds)
+    if name == "contributions":
+        losses = losses_of(dict.fromkeys(ROLES, 3.0), seeds=seeds, noise=0.1)
+        lost = [(arm, seed) in broken for arm, seed in zip(losses.arm, losses.seed, strict=True)]
+        losses["value"] = losses.value.mask(lost)
+        table = factorials.factorials_table(losses, [FACTORIAL], context, 0.05)
+        return factorials.contributions_figure(table, [FACTORIAL], context, 0.05)
+    if name == "one_at_a_time":
+        lost = [(arm, lr) for arm in ("adamw", "muon") for lr in LRS] if broken else []
+        chosen = selection(diverged=lost)
+        return sweeps.one_at_a_time_figure(points_of(chosen, context), chosen, context)
+    if name == "tuning_heatmap":
+        lost = [("muon", lr) for lr in (LRS if len(broken) > 1 else LRS[:1])] if broken else []
+        return sweeps.tuning_heatmap(selection(diverged=lost), context)
+    if name == "components":
+        shown = records(study(("adamw", "muon"), seeds), broken=broken)
+        return components.components_figure(shown, context)
+    if name == "experts":
+        return experts.experts_figure(records(context, broken=broken), context)
+    if name == "learning_curves":
+        return curves.learning_curves(curve_records(context, broken), context, {})
+    table, _ = compared(context, {})
+    outcomes = [{"name": n, "quantity": n, "point": "", "label": n} for n in table.outcome.unique()]
+    return effects.effects_figure(table, outcomes, context, alpha=0.05)
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "contributions", "one_at_a_time", "tuning_heatmap", "components", "experts",
+        "learning_curves", "effects",
+    ],
+)  # fmt: skip
+def test_a_figure_is_drawn_without_a_warning(name, case):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = figure_of(name, **CASES[case])
+        figure.canvas.draw()
+    text = " ".join(t.get_text() for t in figure.texts)
+    assert "Made up" in text and "data: python" in text and "protocol: fair" in text
+    assert "momentum low" in text
+    plt.close(figure)
