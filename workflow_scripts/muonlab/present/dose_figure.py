@@ -23,7 +23,7 @@ from muonlab.present.style import (
 PANELS = (
     ("direction_error", False, "as run", "error of the direction"),
     ("direction_error", True, "steps of one size", "error of the direction"),
-    ("rms_singular_value", False, "as run", "size of the step (rms singular value)"),
+    ("rms_singular_value", False, "as run, over its size", "rms singular value of the update"),
 )
 COLOURS = (VERMILION, BLUE, PURPLE, ORANGE)
 
@@ -50,25 +50,29 @@ def dose_figure(points: pd.DataFrame, responses: pd.DataFrame, study: dict) -> F
                     & (responses.common == name)
                 ].iloc[0]
                 lines.append((COLOURS[place % len(COLOURS)], trend(said)))
-        _names(axis, own)
         for line, (colour, text) in enumerate(lines):
             axis.text(0.02, 0.985 - 0.105 * line, text, transform=axis.transAxes, va="top",
                       fontsize=7, color=colour)  # fmt: skip
         axis.set_title(title)
         axis.set_xlabel(label)
-        axis.margins(x=0.2)
-        low, high = axis.get_ylim()
-        axis.set_ylim(low, max(high, low + 1.0 * (high - low)))
+        axis.margins(x=0.12)
     axes[0].set_ylabel(f"{study['training']['evaluate_on']} loss (nats)")
     low, high = axes[0].get_ylim()
-    axes[0].set_ylim(low, high + 0.3 * (high - low))
+    axes[0].set_ylim(low, high + 0.35 * (high - low))
     notes = study_notes(study, "bars: 95 % t interval")
     notes.insert(
         1,
         "error of the direction: least distance of the update, at any scale, from its polar "
         "factor, over the factor's norm; mean over matrices, last kept update",
     )
-    notes.insert(2, "slope and Spearman's ρ: means over seeds with their 95 % t intervals")
+    notes.insert(
+        2,
+        "slope and Spearman's ρ: means over seeds with 95 % t intervals · names where points "
+        "stand apart, all of them in dose_points.csv",
+    )
+    for axis, (metric, matched, *_) in zip(axes, PANELS, strict=True):
+        own = points[(points.metric == metric) & (points.matched_step == matched)]
+        _names(axis, own)
     finish(figure, f"{study['title']}: does the loss follow the polar factor's error?", notes)
     return figure
 
@@ -95,12 +99,16 @@ def _points(axis: Axes, rows: pd.DataFrame, place: int) -> None:
 
 
 def _names(axis: Axes, rows: pd.DataFrame) -> None:
-    """Each arm's name beside its point."""
-    for place, row in enumerate(rows.sort_values("dose").itertuples()):
-        if np.isfinite(row.mean):
-            up = place % 2 == 0
+    """The names of arms whose points stand apart from all others, beside these points."""
+    rows = rows[np.isfinite(rows["mean"])]
+    place = axis.transData + axis.transAxes.inverted()
+    points = place.transform(rows[["dose", "mean"]].to_numpy())
+    for (x, y), row in zip(points, rows.itertuples(), strict=True):
+        near = (np.abs(points - (x, y)) < (0.06, 0.035)).all(axis=1).sum() > 1
+        left = x > 0.7
+        if not near:
             axis.annotate(
-                row.variant.split(",")[0], (row.dose, row.mean), xytext=(3, 5 if up else -5),
-                textcoords="offset points", fontsize=6, color=MUTED,
-                va="bottom" if up else "top",
+                row.variant.split(",")[0].split(" (")[0], (row.dose, row.mean),
+                xytext=(-4 if left else 4, 3), textcoords="offset points", fontsize=6.5,
+                color=MUTED, va="bottom", ha="right" if left else "left",
             )  # fmt: skip

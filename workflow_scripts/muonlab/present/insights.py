@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 FIELDS = {
-    "optimizer.ns_steps": ("Newton–Schulz steps", "steps"),
-    "optimizer.momentum": ("Momentum", "momentum"),
-    "optimizer.lr": ("Learning rate", "rate"),
-    "optimizer.nesterov": ("Nesterov", "Nesterov"),
-    "optimizer.ns_coefficients": ("Newton–Schulz coefficients", "coefficients"),
+    "optimizer.ns_steps": "Newton–Schulz steps",
+    "optimizer.momentum": "Momentum",
+    "optimizer.lr": "Learning rate",
+    "optimizer.nesterov": "Nesterov",
+    "optimizer.ns_coefficients": "Newton–Schulz coefficients",
 }
 SAID = {
     "lower": "lower",
@@ -65,7 +65,7 @@ def best(ranking: pd.DataFrame) -> tuple[str, str]:
     sentence += f", {first.improvement_percent:.2g} % below {base.variant}"
     sentence += f" (difference {_difference(first)}: {_said(first.verdict)})."
     told = sound[sound.verdict == "lower"]
-    sentence += f" Lower than it for sure: {_listed(told.variant) or 'none'}."
+    sentence += f" Arms that are lower than it for sure: {_listed(told.variant) or 'none'}."
     return "Overall best", sentence
 
 
@@ -77,7 +77,7 @@ def fastest(ranking: pd.DataFrame) -> tuple[str, str]:
     first = timed.iloc[0]
     base = ranking[ranking.arm == ranking.against.iloc[0]].iloc[0]
     kind = "processor" if ranking.step_time.equals(ranking.step_cpu_seconds) else "wall"
-    sentence = f"{first.variant}, {1e3 * first.step_time:.3g} ms of {kind} time for an update"
+    sentence = f"{first.variant}: {1e3 * first.step_time:.3g} ms of {kind} time for an update"
     if first.arm == base.arm:
         return "Fastest", f"{sentence}; it is the arm that the others are ranked against."
     change = [1e3 * first[f"step_change_{end}"] for end in ("difference", "low", "high")]
@@ -107,26 +107,24 @@ def spread(ranking: pd.DataFrame) -> tuple[str, str]:
 def field_sentences(effects: pd.DataFrame, ranking: pd.DataFrame) -> Iterator[tuple[str, str]]:
     """One sentence for each group of arms that differ in one field alone."""
     for (field, _), group in effects.groupby(["field", "group"], sort=False):
-        topic, noun = FIELDS.get(field, (field, "value"))
         first = group.iloc[0]
-        place = f"beside {_label(ranking, first.reference)}"
-        if first.matched_step and "one size" not in place:
-            topic += ", steps of one size"
+        topic = FIELDS.get(field, field) + (", steps of one size" if first.matched_step else "")
+        sentence = f"(else as {_label(ranking, first.reference)}) "
         sound = group[group.loss.notna()]
         if sound.empty or pd.isna(first.reference_loss):
-            yield topic, f"{place}, not estimable: runs diverged."
+            yield topic, f"{sentence}not estimable: runs diverged."
             continue
         low = sound.loc[sound.loss.idxmin()]
+        values = _listed([first.reference_value, *group.value])
+        reference = f"{first.reference_loss:.4f} at {first.reference_value}"
         if first.reference_loss <= low.loss:
-            sentence = f"{place}, {noun} {first.reference_value} itself has the lowest mean loss, "
-            sentence += f"{first.reference_loss:.4f}; next is {low.value}"
+            sentence += f"of {values} the lowest mean loss is {reference}, next is {low.loss:.4f} "
+            sentence += f"at {low.value}"
         else:
-            sentence = f"{place} ({noun} {first.reference_value}), {low.value} has the lowest mean "
-            sentence += f"loss, {low.loss:.4f}"
-        yield (
-            topic,
-            f"{sentence} (difference {_difference(low)}: {_said(low.verdict)}). " + _told(group),
-        )
+            sentence += f"of {values} the lowest mean loss is {low.loss:.4f} at {low.value}, "
+            sentence += f"against {reference}"
+        difference = f"(difference {_difference(low)}: {_said(low.verdict)})"
+        yield topic, f"{sentence} {difference}. {_told(group)}"
 
 
 def dose_sentences(responses: pd.DataFrame) -> Iterator[tuple[str, str]]:
@@ -220,7 +218,9 @@ def _basis(ranking: pd.DataFrame) -> str:
     sentence = (
         f"Data: {first.data}. Protocol: {first.protocol}. Seeds of each arm: {first.seeds}. Losses "
         f"are those of the {first.evaluated_on} split at the end, differences are arm minus "
-        f"{_label(ranking, first.against)} or the arm named, by seed, with 95 % intervals."
+        f"{_label(ranking, first.against)} or the arm named, by seed, with 95 % intervals. What is "
+        "said of them is after Holm's correction over the arms that are compared together: an "
+        "interval may leave out 0 where two arms cannot be told apart."
     )
     edges = ranking[ranking.edge.notna() & (ranking.edge != "")]
     if len(edges):

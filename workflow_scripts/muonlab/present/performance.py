@@ -58,10 +58,12 @@ def performance_figure(table: pd.DataFrame, study: dict) -> Figure:
         ("time of an update", f"ms, {'processor' if of_cpu else 'wall'} time", step),
     ]
     for axis, (title, unit, values) in zip(axes, panels, strict=True):
-        _dots(axis, y, values, table, colours)
+        limits = bulk(values)
+        _dots(axis, y, values, table, colours, limits)
         axis.set_title(title)
         axis.set_xlabel(unit)
-        axis.xaxis.set_major_locator(MaxNLocator(nbins=5))
+        axis.set_xlim(limits)
+        axis.xaxis.set_major_locator(MaxNLocator(nbins=4))
     names = [
         f"{row.variant}  {row.rank}" + (f" ({row.diverged} diverged)" if row.diverged else "")
         for row in table.itertuples()
@@ -73,8 +75,23 @@ def performance_figure(table: pd.DataFrame, study: dict) -> Figure:
         tick.set_fontsize(7.2)
     notes = study_notes(study, "bars: 95 % t interval")
     notes.insert(1, _legend(table) + " · number: rank by loss · × not estimable or diverged")
+    notes.insert(2, "at an arrow: an arm beyond the axis, which is that of most arms")
     finish(figure, f"{study['title']}: all arms, by loss", notes)
     return figure
+
+
+def bulk(values: np.ndarray) -> tuple[float, float]:
+    """Limits of an axis for most rows of values (n, 3), mean and interval: means that lie four
+    interquartile ranges beyond the quartiles are left out, so that one arm hides no other."""
+    means = values[np.isfinite(values[:, 0]), 0]
+    if not len(means):
+        return 0.0, 1.0
+    low, high = np.quantile(means, [0.25, 0.75])
+    reach = 4 * (high - low) + 1e-9 * max(abs(low), abs(high))
+    inside = values[(values[:, 0] >= low - reach) & (values[:, 0] <= high + reach)]
+    inside = inside[np.isfinite(inside)]
+    margin = 0.06 * (np.ptp(inside) or abs(inside[0]) or 1.0)
+    return float(inside.min() - margin), float(inside.max() + margin)
 
 
 def arm_colours(table: pd.DataFrame) -> list[str]:
@@ -110,28 +127,31 @@ def ranking_curves(curves: pd.DataFrame, table: pd.DataFrame, study: dict) -> Fi
     log_axis(axes[0].yaxis)
     axes[0].set_ylabel("nats")
     axes[0].set_title(f"{split} loss")
-    axes[1].set_title(f"{split} loss − that of {_label(study, against)}")
-    _zoom(axes[1], (means.sub(means[against], axis=0)).iloc[1:])
+    axes[1].set_title(f"{split} loss − base")
+    _zoom(axes[1], means.sub(means[against], axis=0).drop(columns=against), shown)
     for axis in axes:
         axis.set_xlabel("updates")
         axis.margins(x=0.01)
     axes[0].legend(loc="upper right", fontsize=7.5)
     notes = study_notes(study, "bands: 95 % t interval of the paired difference")
-    notes.insert(1, "grey: all other arms; lines are means over seeds, without a band")
+    notes.insert(1, f"base: {_label(study, against)} · grey: all other arms, without a band")
     finish(figure, f"{study['title']}: training curves", notes)
     return figure
 
 
 def highlights(table: pd.DataFrame, arms: Sequence[str]) -> dict[str, dict]:
-    """Look of the lines that stand out: ranked against, AdamW, best, worst and those that diverged,
-    each under all that it is."""
+    """Look of the lines that stand out: the arm ranked against, AdamW, the best and the worst, each
+    under all that it is."""
     roles = {table.against.iloc[0]: (VERMILION, ["base"])}
     sound = table[(table.diverged == 0) & table.loss.notna()]
     if "adamw" in arms:
         roles.setdefault("adamw", (BLUE, []))
-    for place, role, colour in ((0, "best", GREEN), (-1, "worst", PURPLE)):
-        if len(sound) > 1:
-            roles.setdefault(sound.arm.iloc[place], (colour, []))[1].append(role)
+    if len(sound) > 1:
+        roles.setdefault(sound.arm.iloc[0], (GREEN, []))[1].append("best")
+        # AdamW stands out as it is: of the others, too, the worst is of interest.
+        others = sound[sound.arm != "adamw"]
+        worst = "worst" if len(others) == len(sound) else "worst but for AdamW"
+        roles.setdefault(others.arm.iloc[-1], (PURPLE, []))[1].append(worst)
     labels = dict(zip(table.arm, table.variant, strict=True))
     return {
         arm: {
@@ -180,14 +200,26 @@ def largest_group(settings: Settings, pair: tuple[str, str]) -> list[str]:
 
 
 def _dots(
-    axis: Axes, y: np.ndarray, values: np.ndarray, table: pd.DataFrame, colours: Sequence[str]
+    axis: Axes,
+    y: np.ndarray,
+    values: np.ndarray,
+    table: pd.DataFrame,
+    colours: Sequence[str],
+    limits: tuple[float, float],
 ) -> None:
-    """One dot with its interval for each arm, and a line at the arm ranked against."""
+    """One dot with its interval for each arm, and a line at the arm ranked against; an arrow with
+    the value for a mean outside of `limits`."""
     for place, (mean, low, high), colour, row in zip(
         y, values, colours, table.itertuples(), strict=True
     ):
         if not np.isfinite(mean) or row.diverged:
             axis.plot([0.03], [place], "x", transform=axis.get_yaxis_transform(), color=MUTED)
+            continue
+        if not limits[0] <= mean <= limits[1]:
+            right = mean > limits[1]
+            axis.text(0.99 if right else 0.01, place, f"{mean:.4g} ▸" if right else f"◂ {mean:.4g}",
+                      transform=axis.get_yaxis_transform(), ha="right" if right else "left",
+                      va="center", fontsize=7, color=colour)  # fmt: skip
             continue
         axis.hlines(place, low, high, color=colour, lw=1.4)
         face = "white" if row.matched_step else colour
@@ -220,13 +252,21 @@ def _difference_band(axis: Axes, losses: pd.DataFrame, arm: str, against: str, c
     axis.fill_between(steps[1:], low, high, color=colour, alpha=0.16, lw=0)
 
 
-def _zoom(axis: Axes, differences: pd.DataFrame) -> None:
-    """The range of the second half of training: the differences of the start dwarf those after."""
-    later = differences.iloc[len(differences) // 2 :].to_numpy()
-    finite = later[np.isfinite(later)]
-    if len(finite):
-        margin = 0.15 * (np.ptp(finite) or 1e-3)
-        axis.set_ylim(finite.min() - margin, finite.max() + margin)
+def _zoom(axis: Axes, differences: pd.DataFrame, shown: dict[str, dict]) -> None:
+    """The range of most arms in the second half of training: the differences of the start, and one
+    arm far from all others, would dwarf the rest. Lines beyond it are named at the edge."""
+    later = differences.iloc[len(differences) // 2 :]
+    flat = later.to_numpy().ravel()
+    low, high = bulk(np.stack([flat] * 3, axis=1))
+    low, high = min(low, 0.0), max(high, 0.0)
+    axis.set_ylim(low, high + 0.1 * (high - low))
+    for arm in shown:
+        if arm in later and later[arm].min() > high:
+            axis.annotate(
+                f"{shown[arm]['label']}: {later[arm].iloc[-1]:+.3g} ▴", (0.99, 0.99),
+                xycoords="axes fraction", ha="right", va="top", fontsize=7.5,
+                color=shown[arm]["color"],
+            )  # fmt: skip
 
 
 def _map(
@@ -244,6 +284,8 @@ def _map(
     for arm, x, y in zip(group, across, down, strict=True):
         grid[rows.index(y), columns.index(x)] = known.loc[arm, "loss"] - base
     axis.imshow(grid, cmap="RdBu_r", norm=CenteredNorm(0, reach), aspect="auto", origin="lower")
+    axis.set_xticks(np.arange(len(columns) - 1) + 0.5, minor=True)
+    axis.set_yticks(np.arange(len(rows) - 1) + 0.5, minor=True)
     for arm, x, y in zip(group, across, down, strict=True):
         i, j, row = rows.index(y), columns.index(x), known.loc[arm]
         dark = abs(grid[i, j]) > 0.6 * reach
@@ -259,6 +301,8 @@ def _map(
     axis.set(xlabel=NAMES[pair[0]], ylabel=NAMES[pair[1]])
     axis.set_title(common(settings, group, pair), fontsize=8.5)
     axis.grid(visible=False)
+    axis.grid(visible=True, which="minor", color="white", linewidth=1.5)
+    axis.tick_params(which="minor", length=0)
 
 
 def common(settings: Settings, group: Sequence[str], pair: tuple[str, str]) -> str:

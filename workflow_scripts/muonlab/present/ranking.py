@@ -86,7 +86,9 @@ def field_effects(
     for field in varied(settings):
         for number, group in enumerate(alike(settings, [field])):
             first = reference(group, against, bases)
-            others = [arm for arm in group if arm != first]
+            others = sorted(
+                (arm for arm in group if arm != first), key=lambda arm: _order(settings[arm][field])
+            )
             found = compare([(arm, first) for arm in others]).reset_index()
             found.insert(0, "field", field)
             found.insert(1, "group", number)
@@ -150,6 +152,12 @@ def _matched(compare: _Comparison, settings: Settings, against: str) -> pd.DataF
     found = found.add_prefix("matched_").set_axis(list(twin_of), axis=0)
     found.insert(0, "twin", list(twin_of.values()))
     return found
+
+
+def _order(value: object) -> tuple:
+    """Numbers by size, and after them all else in the order of the config."""
+    number = isinstance(value, int | float)
+    return (not number, value if number else 0)
 
 
 def _text(value: object) -> str:

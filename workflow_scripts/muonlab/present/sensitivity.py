@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
 
-from muonlab.present.bands import nothing
+from muonlab.present.bands import arm_legend, nothing
 from muonlab.present.style import (
     MUTED,
     ArmStyle,
@@ -36,7 +36,7 @@ def sensitivity_figure(curves: pd.DataFrame, basins: pd.DataFrame, study: dict) 
     axes[0].set_ylabel(f"{study['training']['evaluate_on']} loss (nats)")
     axes[1].set_ylabel("relative to the chosen rate (%)")
     axes[1].axhline(0, color=MUTED, linewidth=0.9, linestyle=":")
-    axes[0].legend(loc="best", fontsize=7.2)
+    arm_legend(figure, axes[0])
     _widths(axes[2], basins, styles)
     seeds = int(curves.n.max())
     fewer = f"n = {seeds} of the study's {len(study['seeds'])} seeds"
@@ -76,8 +76,8 @@ def budget_figure(table: pd.DataFrame, study: dict) -> Figure:
     notes = [
         f"data: {study['data']} · scores: means over {_tuning_seeds(table)} tuning seed(s) · band: "
         f"95 % bootstrap over trials · protocol: {study['protocol']}",
-        "Dodge et al. 2019, without replacement; too narrow near all trials · not shown: budgets "
-        f"whose trials may all diverge ({lost})",
+        "over all subsets of k trials; the band is too narrow near all of them"
+        + (f" · not shown: {lost} budgets whose trials may all diverge" if lost else ""),
         *study_notes(study)[1:],
     ]
     finish(figure, f"{study['title']}: what k tuning trials find", notes)
@@ -92,6 +92,8 @@ def _curve(axis: Axes, own: pd.DataFrame, column: str, style: ArmStyle | dict) -
     """Means as a line, the band of seeds, and a cross at the top for factors that diverged."""
     percent = 100.0 if column == "change" else 1.0
     values, low, high = (percent * own[c] for c in (column, f"{column}_low", f"{column}_high"))
+    if column == "change":  # 0 by construction at the chosen rate, where no band is
+        low, high = (limit.mask(own.factor == 1, 0.0) for limit in (low, high))
     axis.plot(own.factor, values, **style, markersize=4)
     axis.fill_between(own.factor, low, high, color=style["color"], alpha=0.16, lw=0)
     lost = own[own.diverged > 0]
@@ -128,10 +130,10 @@ def _widths(axis: Axes, basins: pd.DataFrame, styles: dict[str, ArmStyle]) -> No
                 va="center", fontsize=7.5, color=style.colour,
                 arrowprops={"arrowstyle": "<-", "color": style.colour},
             )  # fmt: skip
-    axis.set_yticks(range(len(styles)), [style["label"] for style in styles.values()], fontsize=7.5)
+    axis.set_yticks([])
     axis.set_ylim(len(styles) - 0.4, -0.6)
     axis.set_xlim(left=0)
     axis.margins(x=0.5)
-    axis.set_xlabel("octaves")
     tolerance = 100 * basins.tolerance.iloc[0]
-    axis.set_title(f"rates within {tolerance:g} % of the lowest loss", fontsize=8.5)
+    axis.set_xlabel(f"octaves within {tolerance:g} % of the lowest loss")
+    axis.set_title("width of the basin")
