@@ -21,6 +21,7 @@ rule measure_direction:
         direction="results/{study}/direction/{arm}.parquet",
     log:
         "results/logs/measure_direction/{study}/{arm}.log",
+    # Before more training: every job that waits costs the scheduler time.
     priority: 10
     conda:
         "../envs/measure.yaml"
