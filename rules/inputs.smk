@@ -10,6 +10,7 @@ from itertools import combinations
 
 from muonlab.plan.arms import Trial, differences
 from muonlab.plan.measure import outcomes
+from muonlab.plan.memory import train_megabytes
 from muonlab.plan.naming import flatten
 
 TABLES = ["runs", "summary", "tuning", "contrasts", "anova", "tukey", "best_of_k"]
@@ -98,6 +99,12 @@ def split_files(dataset, splits=SPLITS):
         for split in splits
         for file in SPLIT_FILES[kind]
     ]
+
+
+def run_memory(run):
+    """Megabytes that the training of a run asks for."""
+    config = PLAN.runs[run]
+    return train_megabytes(config, PLAN.data[config["data"]])
 
 
 def run_data(wildcards):

@@ -32,7 +32,7 @@ rule train:
         "../envs/train.yaml"
     threads: 1
     resources:
-        mem_mb=1500,
+        mem_mb=lambda wildcards: run_memory(wildcards.run),
         gpu=0,
         checkpoint_seconds=30,
         log_to="",

@@ -1,12 +1,15 @@
 """The README says what is there: rules, files, commands, and findings computed from tables."""
 
 import re
+import runpy
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from muonlab.plan.runs import load_plan
 from muonlab.present.findings import findings
+from muonlab.present.insights import insights
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -31,19 +34,38 @@ def test_every_file_that_is_named_or_shown_exists():
         assert (ROOT / name).exists(), name
 
 
-def test_the_findings_are_computed_from_the_kept_tables():
-    tables = ROOT / "docs" / "tables"
-    expected = findings(pd.read_csv(tables / "contrasts.csv"), pd.read_csv(tables / "summary.csv"))
-    (shown,) = re.findall(r"<!-- findings -->\n(.*?)<!-- /findings -->", README, re.DOTALL)
-    assert shown.strip() == expected.strip()
+def kept(study, name):
+    return pd.read_csv(ROOT / "docs" / study / f"{name}.csv")
 
 
-def test_the_kept_tables_are_of_the_default_study():
-    summary = pd.read_csv(ROOT / "docs" / "tables" / "summary.csv")
-    study = load_plan([ROOT / "config.yaml"]).studies["fashion"]
-    assert set(summary.arm) == set(study.arms)
-    assert set(summary.data) == {study.data}
-    assert set(summary.n) == {len(study.seeds)}
+@pytest.mark.parametrize("study", ["fashion", "moe", "ablation"])
+def test_the_findings_are_computed_from_the_kept_tables(study):
+    names = {"moe": ["factorials"]}.get(study, [])
+    tables = {name: kept(study, name) for name in ["contrasts", "summary", *names]}
+    if study == "moe":
+        tables["sweeps"] = kept(study, "one_at_a_time")
+    kind = "images" if study == "fashion" else "text"
+    shown = (ROOT / "docs" / study / "findings.md").read_text()
+    assert shown == findings(kind=kind, **tables)
+
+
+def test_the_insights_are_computed_from_the_kept_tables():
+    names = ("ranking", "field_effects", "dose_response", "basins")
+    shown = (ROOT / "docs" / "ablation" / "insights.md").read_text()
+    assert shown == insights(*(kept("ablation", name) for name in names))
+
+
+def test_the_readme_shows_what_the_findings_say():
+    (shown,) = re.findall(r"<!-- findings -->\n(.*?)\n<!-- /findings -->", README, re.DOTALL)
+    assert shown == runpy.run_path(str(ROOT / "docs" / "refresh.py"))["section"]()
+
+
+@pytest.mark.parametrize("study", ["fashion", "moe", "ablation"])
+def test_the_kept_tables_are_of_the_default_studies(study):
+    summary, plan = kept(study, "summary"), load_plan([ROOT / "config.yaml"]).studies[study]
+    assert set(summary.arm) == set(plan.arms)
+    assert set(summary.data) == {plan.data}
+    assert set(summary.n) == {len(plan.seeds)}
 
 
 def test_the_arms_of_the_example_are_valid(tmp_path):
