@@ -38,7 +38,7 @@ def test_an_edit_of_a_model_or_of_data_that_no_study_has_makes_nothing(finished)
     finished.edit(
         f"{room}/models/transformer.py", "rope_base: float = 10000.0", "rope_base: float = 9.0"
     )
-    finished.edit(f"{room}/training/language.py", "LOGITS = 2**26", "LOGITS = 2**25")
+    finished.edit(f"{room}/training/language.py", "2**26, 2**22", "2**25, 2**22")
     finished.edit(f"{room}/data/windows.py", "rounds: int = 6", "rounds: int = 8")
     assert finished.snakemake("-n").nothing_to_do
 

@@ -14,7 +14,8 @@ from muonlab.data.batches import evenly
 from muonlab.data.tokens import join, load_tokens
 from muonlab.data.windows import IGNORED, OverlappingWindows, Windows
 
-LOGITS = 2**26  # logits that an evaluation holds at a time, which bounds memory
+# Logits that an evaluation holds at a time, which bounds memory; on a CPU what fits its caches.
+LOGITS, CPU_LOGITS = 2**26, 2**22
 
 
 class Text:
@@ -66,7 +67,8 @@ class Text:
         target, summed in float64; over `examples` windows, evenly spread, where that is given."""
         was_training = model.training
         model.eval()
-        at_once = max(1, LOGITS // (self.vocab * self.windows.length))
+        logits = CPU_LOGITS if self.device == "cpu" else LOGITS
+        at_once = max(1, logits // (self.vocab * self.windows.length))
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
         correct = torch.zeros((), dtype=torch.int64, device=self.device)
         count = torch.zeros((), dtype=torch.int64, device=self.device)
