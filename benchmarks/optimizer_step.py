@@ -31,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "workflow_script
 
 from shape_sets import SHAPE_SETS, ShapeSet  # noqa: E402
 
+from muonlab.measure.throughput import matmul_ceiling  # noqa: E402
 from muonlab.optim.iteration import gram_flops, plain_flops  # noqa: E402
 from muonlab.optim.muon import Muon  # noqa: E402
 from muonlab.optim.newton_schulz import newton_schulz, shape_plan  # noqa: E402
@@ -54,7 +55,7 @@ def main() -> None:
         torch.set_num_threads(threads)
         for dtype in options.dtypes:
             working = resolve_dtype(dtype, torch.device(options.device))
-            ceiling = matmul_ceiling(working, options.device)
+            ceiling = matmul_ceiling(working, options.device) / 1e9
             print(
                 f"\n{threads} thread(s), {dtype} ({working}); "
                 f"matrix product ceiling {ceiling:.0f} GFLOP/s"
@@ -236,19 +237,6 @@ def polar_errors(shape_set: ShapeSet, dtype: str, working: torch.dtype, device: 
         for i, found in enumerate((theirs, ours)):
             worst[i] = max(worst[i], ((found - exact).norm() / exact.norm()).item())
     return tuple(worst)
-
-
-def matmul_ceiling(dtype: torch.dtype, device: str) -> float:
-    """GFLOP/s of the best square product of a few, the machine's practical ceiling."""
-    best = 0.0
-    for side in (512, 1024) if device == "cpu" else (4096, 8192):
-        A = torch.randn(side, side, device=device).to(dtype)
-        out = torch.empty_like(A)
-        product = lambda A=A, out=out: torch.mm(A, A, out=out)  # noqa: E731
-        seconds(product, 1, device)
-        fastest = min(seconds(product, 1, device) for _ in range(5))
-        best = max(best, 2 * side**3 / fastest / 1e9)
-    return best
 
 
 HEADER = (

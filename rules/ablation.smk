@@ -1,7 +1,7 @@
 """Ablation: all arms ranked against one, what the loss follows, and what changed settings cost.
 
 Needs: the reporting runs with their last updates, the runs with changed settings, and tuning's
-selection. Gives: results/<study>/direction/<arm>/seed-<n>.parquet, the distance of each run's last
+selection. Gives: results/<study>/direction/<arm>.parquet, the distance of each run's last
 update from its polar factor; the tables ranking, field_effects, direction, dose_points and
 dose_response with their figures and insights.md, where `measure.ranking` names an arm; the tables
 robustness, lr_sensitivity and basins with a figure, where the study has `robustness`; and of every
@@ -11,18 +11,28 @@ study best_of_k, what a smaller tuning budget would have found.
 
 rule measure_direction:
     input:
-        **measured_run(),
-        routing=lambda wildcards: f"{reporting_run(wildcards)}/routing.csv",
+        # One job for all seeds of an arm: starting a job takes longer than its matrices do.
+        summaries=arm_files("summary.json"),
+        configs=arm_files("config.json"),
+        routings=arm_files("routing.csv"),
+        tensors=lambda wildcards: ancient(arm_files("updates")(wildcards)),
+        digest=lambda wildcards: f"{study_data(wildcards)}/digest.json",
     output:
-        direction="results/{study}/direction/{arm}/seed-{seed}.parquet",
+        direction="results/{study}/direction/{arm}.parquet",
     log:
-        "results/logs/measure_direction/{study}/{arm}/seed-{seed}.log",
+        "results/logs/measure_direction/{study}/{arm}.log",
+    # Before more training: every job that waits costs the scheduler time.
+    priority: 10
     conda:
         "../envs/measure.yaml"
     params:
-        job=lambda wildcards: measuring_job("measure_direction.py", wildcards.study),
+        job=lambda wildcards: measuring_job(
+            "measure_direction.py",
+            wildcards.study,
+            seeds=PLAN.studies[wildcards.study].seeds,
+        ),
     message:
-        "Measuring the direction of {wildcards.study} {wildcards.arm} seed {wildcards.seed}"
+        "Measuring the direction of {wildcards.study} {wildcards.arm}"
     script:
         "../workflow_scripts/measure_direction.py"
 
@@ -75,7 +85,10 @@ rule tabulate_ranking:
 rule tabulate_dose_response:
     input:
         summaries=reporting_files("summary.json"),
-        records=study_files("direction", "parquet"),
+        records=lambda wildcards: [
+            f"results/{wildcards.study}/direction/{arm}.parquet"
+            for arm in PLAN.studies[wildcards.study].arms
+        ],
     output:
         direction=report(
             "results/{study}/tables/direction.csv",
@@ -101,6 +114,7 @@ rule tabulate_dose_response:
             "tabulate_dose_response.py",
             study=study_context(wildcards.study),
             runs=run_records(wildcards.study),
+            arms=list(PLAN.studies[wildcards.study].arms),
             settings=arm_settings(wildcards.study),
             alpha=PLAN.studies[wildcards.study].measure["contrasts"]["alpha"],
         ),

@@ -219,7 +219,6 @@ def measurements(studies):
         f"results/{study}/{folder}/{arm}/seed-{seed}.parquet"
         for study in studies
         for folder in [MEASURED[name][0] for name in measured(study)]
-        + ["direction"] * bool(ranked(study))
         for arm, seed, _ in reporting_runs(study)
     ] + [f"results/{study}/overhead/profile.json" for study in profiled]
 
@@ -366,6 +365,24 @@ def study_files(folder, suffix):
     return lambda wildcards: [
         f"results/{wildcards.study}/{folder}/{arm}/seed-{seed}.{suffix}"
         for arm, seed, _ in reporting_runs(wildcards.study)
+    ]
+
+
+def matched_records(wildcards):
+    """The records of the runs' matched losses: one file a run where something is measured at that
+    point, so that a new seed measures only itself; one for all where they are only tabulated."""
+    if measured(wildcards.study):
+        return study_files("matched", "json")(wildcards)
+    read_selection(wildcards.study)
+    return [f"results/{wildcards.study}/matched/records.json"]
+
+
+def arm_files(name):
+    """An input function for one file of each reporting run of an arm."""
+    return lambda wildcards: [
+        f"results/runs/{run}/{name}"
+        for arm, _, run in reporting_runs(wildcards.study)
+        if arm == wildcards.arm
     ]
 
 

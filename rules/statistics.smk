@@ -9,7 +9,7 @@ rule compare_arms:
     input:
         unpack(measured_files),
         summaries=reporting_files("summary.json"),
-        matched=study_files("matched", "json"),
+        matched=matched_records,
     output:
         contrasts=report(
             "results/{study}/tables/contrasts.csv",

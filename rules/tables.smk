@@ -8,7 +8,7 @@ rule tabulate_runs:
     input:
         summaries=reporting_files("summary.json"),
         provenances=reporting_files("provenance.json"),
-        matched=study_files("matched", "json"),
+        matched=matched_records,
     output:
         runs=report(
             "results/{study}/tables/runs.csv",

@@ -1,8 +1,9 @@
 """Tuning: the best settings of each arm, the common loss, and the snapshots that match it.
 
 Needs: the tuning runs. Gives: results/<study>/tuning/round-<n>.json, the trials that follow from
-those of earlier rounds (none for a grid that is not extended); selection.json; and for each reporting run the
-weights at the first snapshot whose loss is at or under the target, in results/<study>/matched/.
+those of earlier rounds (none for a grid that is not extended); selection.json; and in
+results/<study>/matched/ for each reporting run the weights at the first snapshot whose loss is at or
+under the target, or records.json alone where nothing is measured at that point.
 """
 
 
@@ -76,3 +77,24 @@ rule match_loss:
         "Taking {wildcards.study} {wildcards.arm} seed {wildcards.seed} at the common loss"
     script:
         "../workflow_scripts/match_loss.py"
+
+
+rule match_losses:
+    input:
+        metrics=reporting_files("metrics.parquet"),
+        summaries=reporting_files("summary.json"),
+        snapshots=lambda wildcards: ancient(reporting_files("snapshots")(wildcards)),
+    output:
+        records="results/{study}/matched/records.json",
+    log:
+        "results/logs/match_losses/{study}.log",
+    conda:
+        "../envs/tables.yaml"
+    params:
+        job=lambda wildcards: job(
+            "match_losses.py", target=read_selection(wildcards.study)["target_loss"]
+        ),
+    message:
+        "Finding where the runs of {wildcards.study} are at the common loss"
+    script:
+        "../workflow_scripts/match_losses.py"

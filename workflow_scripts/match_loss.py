@@ -4,22 +4,17 @@ from muonlab.jobs.warm import TABLES, hand_over
 
 hand_over(snakemake, TABLES)
 
-import json
 import shutil
 from pathlib import Path
 
 from muonlab.io.atomic import replacing, write_json
 from muonlab.io.logs import logged
-from muonlab.present.records import snapshot_losses
-from muonlab.statistics.tuning import first_at_or_under
+from muonlab.present.records import matched_record
 
 with logged(snakemake.log[0]):
-    target = snakemake.params.job["target"]
     snapshots = Path(snakemake.input.snapshots)
-    summary = json.loads(Path(snakemake.input.summary).read_text())
-    losses = snapshot_losses(snakemake.input.metrics, snapshots, summary["evaluated_on"])
-    step, loss, reached = first_at_or_under(losses, target)
+    target = snakemake.params.job["target"]
+    record = matched_record(snakemake.input.metrics, snapshots, snakemake.input.summary, target)
     with replacing(snakemake.output.weights) as temporary:
-        shutil.copyfile(snapshots / f"{step:08d}.safetensors", temporary)
-    record = {"step": step, "loss": loss if loss == loss else None, "reached": reached}
-    write_json(snakemake.output.record, record | {"target_loss": target})
+        shutil.copyfile(snapshots / f"{record['step']:08d}.safetensors", temporary)
+    write_json(snakemake.output.record, record)

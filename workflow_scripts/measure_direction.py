@@ -1,4 +1,4 @@
-"""Measures how far one run's last update is from its polar factor."""
+"""Measures how far the last update of an arm's runs is from its polar factor."""
 
 from muonlab.jobs.warm import TORCH, hand_over
 
@@ -12,5 +12,11 @@ from muonlab.training.direction import COLUMNS, direction_rows
 from muonlab.training.finished import FinishedRun
 
 with logged(snakemake.log[0]):
-    run = FinishedRun(Path(snakemake.input.summary).parent, Path(snakemake.input.digest).parent)
-    write_records(snakemake.output.direction, direction_rows(run), COLUMNS)
+    data = Path(snakemake.input.digest).parent
+    runs = zip(snakemake.params.job["seeds"], snakemake.input.summaries, strict=True)
+    rows = (
+        {"seed": seed} | row
+        for seed, summary in runs
+        for row in direction_rows(FinishedRun(Path(summary).parent, data))
+    )
+    write_records(snakemake.output.direction, rows, {"seed": int} | COLUMNS)

@@ -8,12 +8,12 @@ import pandas as pd
 
 from muonlab.io.logs import logged
 from muonlab.present.dose import direction_table, response_tables
-from muonlab.present.records import read_curves, read_jsons
+from muonlab.present.records import read_arms, read_jsons
 from muonlab.present.tables import write_csv
 
 with logged(snakemake.log[0]):
     job = snakemake.params.job
-    direction = read_curves(job["runs"], snakemake.input.records)
+    direction = read_arms(job["arms"], snakemake.input.records)
     losses = [summary["final_loss"] for summary in read_jsons(snakemake.input.summaries)]
     runs = pd.DataFrame(job["runs"]).assign(final_loss=losses)
     write_csv(direction_table(direction, job["study"], job["alpha"]), snakemake.output.direction)

@@ -294,6 +294,26 @@ def test_robustness_runs_change_one_chosen_setting_and_read_no_test_set(tmp_path
         plan(tmp_path, toy(robustness={"arms": ["other"]}))
 
 
+FOUR = {"label": "x", "both": "muon", "without_first": "adamw", "without_second": "muon"}
+
+
+@pytest.mark.parametrize(
+    ("measure", "sentence"),
+    [
+        ({"overhead": {"arms": ["muon", "other"]}}, "overhead.arms.*'other' is not an arm"),
+        ({"overhead": {"arms": ["muon", "muon"]}}, "overhead.*two arms, not one twice"),
+        ({"ranking": "other"}, "ranking.*'other' is not an arm"),
+        (
+            {"factorials": [FOUR | {"neither": "none"}]},
+            "factorials.0.neither.*'none' is not an arm",
+        ),
+    ],
+)
+def test_what_is_measured_names_arms_of_the_study(tmp_path, measure, sentence):
+    with pytest.raises(UserError, match=sentence):
+        plan(tmp_path, toy(measure=measure))
+
+
 def test_models_read_their_own_kind_of_data(tmp_path):
     with pytest.raises(UserError, match="toy.data.*transformer reads text.*'digits' holds images"):
         plan(tmp_path, toy(model={"name": "transformer", "context": 8}))

@@ -485,3 +485,19 @@ def test_a_figure_is_drawn_without_a_warning(name, case):
     assert "Made up" in text and "data: python" in text and "protocol: fair" in text
     assert "momentum low" in text
     plt.close(figure)
+
+
+def test_one_seed_says_so_and_not_that_it_diverged():
+    from muonlab.present.outcomes import compare
+
+    context = study(("adamw", "muon"), seeds=(42,))
+    values = losses_of({"adamw": 3.0, "muon": 2.5}, seeds=(42,)).assign(reached=True)
+    outcomes = [{"name": "final_loss", "point": "", "label": "final loss"}]
+    pairs = [{"a": "muon", "b": "adamw", "variables": ["optimizer"]}]
+    plan = {"alpha": 0.05, "smallest_difference": {}}
+    row = compare(values, outcomes, pairs, context, plan).iloc[0]
+    assert row.verdict == "not estimable" and "a test needs two runs" in row.reason
+    table, summary = compared(context, {"muon": -0.5})
+    text = findings(table, summary, kind="text")
+    assert "No comparison can be estimated" in text and "diverged" not in text
+    assert f"{one(summary, arm='muon', outcome='final_loss')['mean']:.4g}" in text

@@ -110,6 +110,12 @@ class Overhead(Section):
     traced_steps: int = Field(default=2, ge=1)
     """Steps of the profiler's trace."""
 
+    @model_validator(mode="after")
+    def _consistent(self) -> "Overhead":
+        if self.arms[0] == self.arms[1]:
+            raise ValueError("arms must name two arms, not one twice")
+        return self
+
 
 class Measure(Section):
     """What is measured on the reporting runs, and how it is compared."""

@@ -175,7 +175,7 @@ def _study_plan(key: str, name: str, protocol: str, config: Config, sources: Sou
     if kind != needed:
         sentence = f"the model {study.model.name} reads {needed}, and {study.data!r} holds {kind}"
         refuse(sources, (*place, "data"), sentence)
-    _check_robustness(study, place, sources)
+    _check_arms_named(study, place, sources)
     if study.measure.ranking is not None and study.measure.ranking not in study.arms:
         sentence = f"{study.measure.ranking!r} is not an arm"
         refuse(sources, (*place, "measure", "ranking"), sentence, study.arms)
@@ -192,12 +192,19 @@ def _study_plan(key: str, name: str, protocol: str, config: Config, sources: Sou
     )
 
 
-def _check_robustness(study: Study, place: tuple, sources: Sources) -> None:
-    """Raises UserError for an arm in `robustness` that the study does not have."""
-    for arm in study.robustness.arms if study.robustness else ():
-        if arm not in study.arms:
-            sentence = f"{arm!r} is not an arm"
-            refuse(sources, (*place, "robustness", "arms"), sentence, study.arms)
+def _check_arms_named(study: Study, place: tuple, sources: Sources) -> None:
+    """Raises UserError where `measure` or `robustness` names an arm that the study has not."""
+    measure = study.measure
+    named = {("robustness", "arms"): study.robustness.arms if study.robustness else []}
+    named["measure", "overhead", "arms"] = measure.overhead.arms if measure.overhead else []
+    named["measure", "ranking"] = [measure.ranking] if measure.ranking else []
+    for i, one in enumerate(measure.factorials):
+        for role in ("both", "without_first", "without_second", "neither"):
+            named["measure", "factorials", str(i), role] = [getattr(one, role)]
+    for path, arms in named.items():
+        for arm in arms:
+            if arm not in study.arms:
+                refuse(sources, (*place, *path), f"{arm!r} is not an arm", study.arms)
 
 
 def _watched(training: dict, phase: str) -> dict:

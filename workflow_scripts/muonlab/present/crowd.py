@@ -66,7 +66,7 @@ def end_labels(axis: Axes, styles: Mapping[str, ArmStyle]) -> None:
         axis.annotate(
             style["label"],
             ends[i],
-            xytext=(1.05, places[i]),
+            xytext=(1.05 if len(found) <= 12 else 1.13, places[i]),
             xycoords="axes fraction",
             va="center",
             fontsize=7,

@@ -70,6 +70,8 @@ def findings(
         if len(rows):
             many = kind == "text" or len(rows.drop_duplicates(["arm_a", "arm_b"])) > MANY
             table = _long_table if many else _table
+            if (rows.verdict == "not estimable").all():
+                table = _nothing
             lines += ["", f"**{topic}**", "", *table(rows, outcomes, labels, kind)]
     if factorials is not None:
         lines += ["", "**What each component is worth**", "", *factorial_sentences(factorials)]
@@ -114,6 +116,14 @@ def _mean(row: pd.Series, back) -> str:
     if not np.isfinite(low):
         return f"{value:.4g}"
     return f"{value:.4g} [{low:.4g}, {high:.4g}]"
+
+
+def _nothing(
+    rows: pd.DataFrame, outcomes: tuple[str, ...], labels: Mapping[str, str], kind: str
+) -> Iterator[str]:
+    """Instead of a table in which no comparison can be estimated, the reasons."""
+    reasons = " ".join(dict.fromkeys(rows.reason))
+    yield f"No comparison can be estimated ({len(rows)} of them). {reasons}"
 
 
 def _long_table(

@@ -118,9 +118,10 @@ def _measured_values(measured: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def _reached(values: pd.DataFrame) -> pd.DataFrame:
-    """Without runs that did not come to the matched loss; where an arm has fewer than two that did,
-    all of its values are missing, so that nothing is estimated from them."""
-    enough = values.groupby(["arm", "outcome"]).reached.transform("sum") >= 2
+    """Without runs that did not come to the matched loss; where an arm has such runs and fewer than
+    two others, all of its values are missing, so that nothing is estimated from them."""
+    reached = values.groupby(["arm", "outcome"]).reached
+    enough = (reached.transform("sum") >= 2) | reached.transform("all")
     return values.assign(value=values.value.where(enough))[values.reached | ~enough]
 
 

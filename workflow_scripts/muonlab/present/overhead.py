@@ -240,8 +240,8 @@ def _stacked(axis: Axes, records: Sequence[dict]) -> None:
 
 
 def _per_seed(axis: Axes, values: dict[str, pd.Series], styles: dict) -> None:
-    """A dot for each seed, joined between arms, and each arm's mean as a line; seeds that never
-    came there are counted."""
+    """A dot for each seed, joined between arms, and the mean as a line where all came there; those
+    that never did are counted."""
     joined = pd.DataFrame(values)
     for _, row in joined.iterrows():
         axis.plot(range(len(row)), row.where(np.isfinite(row)), color="#c8ced4", linewidth=0.8)
@@ -249,9 +249,9 @@ def _per_seed(axis: Axes, values: dict[str, pd.Series], styles: dict) -> None:
         there = own[np.isfinite(own)]
         axis.plot([i] * len(there), there, linestyle="none", marker=styles[arm]["marker"],
                   color=styles[arm].colour, markersize=4)  # fmt: skip
-        if len(there):
-            axis.plot([i - 0.2, i + 0.2], [there.mean()] * 2, color=styles[arm].colour)
-        if len(there) < len(own):
+        if len(there) == len(own):
+            axis.plot([i - 0.2, i + 0.2], [own.mean()] * 2, color=styles[arm].colour)
+        else:
             text = f"{len(own) - len(there)} of {len(own)} {UNREACHED}"
             place = axis.get_xaxis_transform()
             axis.text(i, 0.98, text, transform=place, ha="center", va="top", fontsize=7)

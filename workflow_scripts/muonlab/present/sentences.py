@@ -153,4 +153,5 @@ def _unknown(row, words: str) -> str:
     if row.verdict == "undecided":
         return f"{words}: {interval(row.value, row.low, row.high, '+')}"
     value = f"; it is {row.value:+.3g} here" if np.isfinite(row.value) else ""
-    return f"cannot be estimated ({row.reason.rstrip('.')}{value})"
+    reason = row.reason[:1].lower() + row.reason[1:].rstrip(".")
+    return f"cannot be estimated ({reason}{value})"

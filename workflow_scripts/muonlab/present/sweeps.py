@@ -11,7 +11,6 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from muonlab.present.bands import arm_legend
 from muonlab.present.style import BLACK, MUTED, ArmStyle, arm_styles, finish, study_notes, use_style
 from muonlab.statistics.hypothesis_tests import holm, paired_t
 from muonlab.statistics.intervals import mean_interval
@@ -150,21 +149,20 @@ def one_at_a_time_figure(points: pd.DataFrame, selection: dict, study: dict) -> 
     panels = list(dict.fromkeys(zip(points.field, points.seeds, strict=True)))
     columns = min(4, len(panels))
     lines = math.ceil(len(panels) / columns)
-    figure, axes = plt.subplots(
-        lines, columns, figsize=(1.2 + 2.2 * columns, 0.9 + 2.7 * lines), squeeze=False, sharey=True
-    )
+    size = (max(8.2, 1.2 + 2.2 * columns), 0.9 + 2.7 * lines)
+    figure, axes = plt.subplots(lines, columns, figsize=size, squeeze=False, sharey=True)
     styles = arm_styles(study["arms"])
     for axis, (field, seeds) in zip(axes.flat, panels, strict=False):
         own = points[(points.field == field) & (points.seeds == seeds)]
         _sweep(axis, own, styles)
         count = own.groupby(["arm", "value"]).seed.nunique().max()
         axis.set_title(field)
-        axis.set_xlabel(f"n = {count} {seeds} seeds")
+        axis.set_xlabel(f"n = {count} {seeds} seed{'s' if count > 1 else ''}")
     for axis in list(axes.flat)[len(panels) :]:
         axis.set_axis_off()
     for row in axes:
         row[0].set_ylabel(f"{selection['score']} {study['training']['evaluate_on']} loss (nats)")
-    _legend(figure, points, styles)
+    _legend(axes[0][0], points, styles)
     notes = [
         f"data: {study['data']} · dots: single runs, lines: their means · ring: chosen, or the "
         f"base's value · protocol: {study['protocol']}",
@@ -202,13 +200,13 @@ def _sweep(axis: Axes, points: pd.DataFrame, styles: dict[str, ArmStyle]) -> Non
     axis.set_xlim(-0.5, len(values) - 0.5)
 
 
-def _legend(figure: Figure, points: pd.DataFrame, styles: dict[str, ArmStyle]) -> None:
-    axis = figure.axes[0]
+def _legend(axis: Axes, points: pd.DataFrame, styles: dict[str, ArmStyle]) -> None:
+    """All arms of the figure in its first panel."""
     for line in axis.lines:
         line.set_label("_")
     for arm in dict.fromkeys(points.arm):
         axis.plot([], [], **styles[arm])
-    arm_legend(figure, axis)
+    axis.legend(loc="best", fontsize=7.5)
 
 
 def tuning_heatmap(selection: dict, study: dict) -> Figure:

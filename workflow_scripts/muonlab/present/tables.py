@@ -48,7 +48,8 @@ def runs_table(
 def summary_table(runs: pd.DataFrame, study: dict) -> pd.DataFrame:
     """Mean, sd and 95 % t interval over seeds of each outcome of each arm.
 
-    A diverged seed makes the mean of that outcome not estimable; it is counted, never dropped.
+    A diverged seed makes the mean of that outcome not estimable; it is counted, never dropped. Of
+    a single seed the mean is its value, without an interval.
     """
     rows = []
     for arm in study["arms"]:
@@ -63,7 +64,7 @@ def summary_table(runs: pd.DataFrame, study: dict) -> pd.DataFrame:
                     "outcome": outcome,
                     "n": len(own),
                     "diverged": int(own.diverged.sum()),
-                    "mean": interval.mean,
+                    "mean": values.iloc[0] if len(own) == 1 else interval.mean,
                     "sd": interval.sd,
                     "low": interval.low,
                     "high": interval.high,
