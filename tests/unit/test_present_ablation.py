@@ -170,6 +170,8 @@ def test_a_single_seed_has_a_rank_and_no_interval():
     assert np.isfinite(table.loss).all() and table.loss_low.isna().all()
     assert set(table.verdict[table.arm != "alpha"]) == {"not estimable"}
     assert table.arm.iloc[0] == "bravo"
+    means = table.set_index("arm").loss
+    assert table.difference.iloc[0] == pytest.approx(means.bravo - means.alpha)
 
 
 def test_single_fields_are_compared_inside_their_groups():

@@ -176,9 +176,6 @@ def _study_plan(key: str, name: str, protocol: str, config: Config, sources: Sou
         sentence = f"the model {study.model.name} reads {needed}, and {study.data!r} holds {kind}"
         refuse(sources, (*place, "data"), sentence)
     _check_arms_named(study, place, sources)
-    if study.measure.ranking is not None and study.measure.ranking not in study.arms:
-        sentence = f"{study.measure.ranking!r} is not an arm"
-        refuse(sources, (*place, "measure", "ranking"), sentence, study.arms)
     return StudyPlan(
         name=key,
         title=study.title or name,

@@ -60,7 +60,7 @@ def response_tables(
     """
     means = run_means(direction)
     losses = runs.rename(columns={"final_loss": "value"})[["arm", "seed", "value"]]
-    losses = losses.assign(outcome="final_loss")
+    losses = losses.assign(value=losses.value.astype(float), outcome="final_loss")
     points, responses = [], []
     for number, family in enumerate(families(settings)):
         matched = is_matched(settings[family[0]])
@@ -70,6 +70,10 @@ def response_tables(
             if len(doses) < MIN_DOSES or (matched and dose in SIZED):
                 continue
             table = dose_table(losses, {arm: d[0] for arm, d in doses.items()}, "final_loss", alpha)
+            # The mean of a single run is a point too, if one without an interval.
+            table["mean"] = [
+                losses.value[losses.arm == arm].mean(skipna=False) for arm in table.arm
+            ]
             for column, place in (("dose_low", 1), ("dose_high", 2)):
                 table[column] = [doses[arm][place] for arm in table.arm]
             points.append(table.assign(metric=dose, **facts))

@@ -100,7 +100,9 @@ def _points(axis: Axes, rows: pd.DataFrame, place: int) -> None:
 
 def _names(axis: Axes, rows: pd.DataFrame) -> None:
     """The names of arms whose points stand apart from all others, beside these points."""
-    rows = rows[np.isfinite(rows["mean"])]
+    rows = rows[rows["mean"].notna()]
+    if rows.empty:
+        return
     place = axis.transData + axis.transAxes.inverted()
     points = place.transform(rows[["dose", "mean"]].to_numpy())
     for (x, y), row in zip(points, rows.itertuples(), strict=True):

@@ -21,7 +21,7 @@ SAID = {
     "higher": "higher",
     "equivalent": "the same but for less than the smallest difference of interest",
     "undecided": "cannot be told apart",
-    "not estimable": "cannot be estimated",
+    "not estimable": "cannot be tested",
 }
 HOLDS, FAILS, OPEN = "holds", "does not hold", "undecided"
 
@@ -233,7 +233,7 @@ def _told(group: pd.DataFrame) -> str:
     """Which values can be told apart from the reference's, and which cannot."""
     said = []
     words = {"lower": "lower", "higher": "higher", "equivalent": "equivalent"}
-    words |= {"undecided": "cannot be told apart", "not estimable": "not estimable"}
+    words |= {"undecided": "cannot be told apart", "not estimable": "cannot be tested"}
     for verdict, word in words.items():
         values = group.value[group.verdict == verdict]
         if len(values):

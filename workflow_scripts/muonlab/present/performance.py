@@ -119,7 +119,7 @@ def ranking_curves(curves: pd.DataFrame, table: pd.DataFrame, study: dict) -> Fi
         axes[0].plot(means.index, means[arm], **look)
         if arm != against:
             look = {key: value for key, value in look.items() if key != "label"}
-            axes[1].plot(means.index[1:], (means[arm] - means[against]).iloc[1:], **look)
+            axes[1].plot(means.index, means[arm] - means[against], **look)
             if arm in shown:
                 _difference_band(axes[1], losses, arm, against, look["color"])
     axes[1].axhline(0, color=VERMILION, linewidth=1.6)
@@ -248,8 +248,8 @@ def _difference_band(axis: Axes, losses: pd.DataFrame, arm: str, against: str, c
     difference = (wide[arm] - wide[against]).groupby("step")
     intervals = [mean_interval(own.to_numpy()) for _, own in difference]
     steps = list(difference.groups)
-    low, high = ([getattr(i, end) for i in intervals][1:] for end in ("low", "high"))
-    axis.fill_between(steps[1:], low, high, color=colour, alpha=0.16, lw=0)
+    low, high = ([getattr(i, end) for i in intervals] for end in ("low", "high"))
+    axis.fill_between(steps, low, high, color=colour, alpha=0.16, lw=0)
 
 
 def _zoom(axis: Axes, differences: pd.DataFrame, shown: dict[str, dict]) -> None:
@@ -260,13 +260,18 @@ def _zoom(axis: Axes, differences: pd.DataFrame, shown: dict[str, dict]) -> None
     low, high = bulk(np.stack([flat] * 3, axis=1))
     low, high = min(low, 0.0), max(high, 0.0)
     axis.set_ylim(low, high + 0.1 * (high - low))
-    for arm in shown:
-        if arm in later and later[arm].min() > high:
-            axis.annotate(
-                f"{shown[arm]['label']}: {later[arm].iloc[-1]:+.3g} ▴", (0.99, 0.99),
-                xycoords="axes fraction", ha="right", va="top", fontsize=7.5,
-                color=shown[arm]["color"],
-            )  # fmt: skip
+    beyond = {1: [], -1: []}
+    for arm in [arm for arm in shown if arm in later]:
+        end = later[arm].iloc[-1]
+        if end > high or end < low:
+            beyond[1 if end > high else -1].append((arm, end))
+    for side, arms in beyond.items():
+        for line, (arm, end) in enumerate(arms):
+            text = f"{shown[arm]['label']}: {end:+.3g} {'▴' if side > 0 else '▾'}"
+            y = 0.99 - 0.06 * line if side > 0 else 0.01 + 0.06 * line
+            axis.text(0.99, y, text.replace("-", "−"), transform=axis.transAxes, ha="right",
+                      va="top" if side > 0 else "bottom", fontsize=7.5,
+                      color=shown[arm]["color"])  # fmt: skip
 
 
 def _map(

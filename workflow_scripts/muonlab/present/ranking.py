@@ -120,6 +120,10 @@ class _Comparison:
         )  # fmt: skip
         found["verdict"] = found.verdict.replace(WORDS)
         found["n"] = found[["n_a", "n_b"]].min(axis=1)
+        # A single pair of runs has a difference too, if no interval and no test.
+        means = values.groupby("arm").value.mean()
+        single = found.arm_a.map(means) - found.arm_b.map(means)
+        found["difference"] = found.difference.where(found.n != 1, single)
         return found.rename(columns={"arm_a": "arm"}).set_index("arm")[["n", *COMPARED, "reason"]]
 
 
