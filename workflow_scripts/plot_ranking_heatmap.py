@@ -7,7 +7,7 @@ hand_over(snakemake, TABLES)
 import pandas as pd
 
 from muonlab.io.logs import logged
-from muonlab.present.performance import ranking_heatmap
+from muonlab.present.ranking_maps import ranking_heatmap
 from muonlab.present.style import save
 
 with logged(snakemake.log[0]):

@@ -17,7 +17,15 @@ from scipy import stats
 from muonlab.optim.muon import Muon
 from muonlab.optim.newton_schulz import newton_schulz
 from muonlab.optim.scale import update_scale
-from muonlab.present import dose, insights, performance, ranking, robustness, variants
+from muonlab.present import (
+    dose,
+    insights,
+    performance,
+    ranking,
+    ranking_maps,
+    robustness,
+    variants,
+)
 from muonlab.present.dose_figure import dose_figure
 from muonlab.present.sensitivity import budget_figure, sensitivity_figure
 from muonlab.present.tables import write_csv
@@ -381,7 +389,7 @@ def test_figures_of_a_ranking(tmp_path):
         "ALPHA (base)",
         "BRAVO (best)",
     }
-    third = performance.ranking_heatmap(table, study(), SETTINGS)
+    third = ranking_maps.ranking_heatmap(table, study(), SETTINGS)
     for drawn in (figure, second, third):
         plt.close(drawn)
 
@@ -393,8 +401,8 @@ def test_a_map_takes_the_largest_group_that_spans_both_settings():
         for n in (5, 10)
     }
     pair = ("optimizer.ns_steps", "optimizer.momentum")
-    assert performance.largest_group(SETTINGS | grid, pair) == ["alpha", "bravo", *grid]
-    assert performance.largest_group(SETTINGS, pair) == []
+    assert ranking_maps.largest_group(SETTINGS | grid, pair) == ["alpha", "bravo", *grid]
+    assert ranking_maps.largest_group(SETTINGS, pair) == []
 
 
 finite = st.floats(-3, 3).filter(lambda x: abs(x) > 1e-3)
