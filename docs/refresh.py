@@ -14,7 +14,8 @@ ROOT = Path(__file__).parents[1]
 TABLES = {
     "fashion": ["contrasts", "summary"],
     "moe": ["contrasts", "summary", "factorials", "one_at_a_time"],
-    "ablation": ["contrasts", "summary", "ranking", "field_effects", "dose_response", "basins"],
+    "ablation": ["contrasts", "summary", "one_at_a_time"]
+    + ["ranking", "field_effects", "dose_response", "basins"],
 }
 TEXTS = {"fashion": ["findings"], "moe": ["findings"], "ablation": ["findings", "insights"]}
 FIGURES = {
