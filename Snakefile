@@ -16,6 +16,7 @@ configfile: "config.yaml"
 
 include: "rules/common.smk"
 include: "rules/inputs.smk"
+include: "rules/experiment_inputs.smk"
 include: "rules/data.smk"
 include: "rules/train.smk"
 include: "rules/tune.smk"

@@ -37,12 +37,6 @@ rule measure_direction:
         "../workflow_scripts/measure_direction.py"
 
 
-def against_variables(study):
-    """The variables in which each arm differs from the one that it is ranked against."""
-    arms = PLAN.studies[study].arms
-    return {name: differences(arm, arms[ranked(study)]) for name, arm in arms.items()}
-
-
 rule tabulate_ranking:
     input:
         summaries=reporting_files("summary.json"),
@@ -360,13 +354,6 @@ rule plot_best_of_k:
         "Drawing the tuning budget of {wildcards.study}"
     script:
         "../workflow_scripts/plot_best_of_k.py"
-
-
-def insight_tables(wildcards):
-    """The tables that the insights are computed from."""
-    names = ["ranking", "field_effects", "dose_response"]
-    names += ["basins"] if PLAN.studies[wildcards.study].robustness else []
-    return {name: tuned_table(name)(wildcards) for name in names}
 
 
 rule write_insights:

@@ -5,41 +5,6 @@ results/<study>/tables/{factorials,one_at_a_time}.csv and the figures that belon
 the study has what it is about.
 """
 
-from muonlab.plan.sweeps import arm_sweeps, varied_numbers, varies_settings
-
-
-def has_experts(study):
-    arms = PLAN.studies[study].arms.values()
-    return all(arm.settings["model"].get("experts") for arm in arms)
-
-
-def experiment_tables(study):
-    wanted = {
-        "factorials": PLAN.studies[study].measure["factorials"],
-        "one_at_a_time": varies_settings(PLAN.studies[study]),
-    }
-    return [table for table, has in wanted.items() if has]
-
-
-def experiment_figures(study):
-    components = watched(study, "components_every")
-    wanted = {
-        "contributions": PLAN.studies[study].measure["factorials"],
-        "one_at_a_time": varies_settings(PLAN.studies[study]),
-        "tuning_heatmap": any(
-            len(fields) == 2 for fields in varied_numbers(PLAN.studies[study]).values()
-        ),
-        "components": components,
-        "experts": components and has_experts(study),
-    }
-    return [figure for figure, has in wanted.items() if has]
-
-
-def compared_runs(study):
-    """`run_records` of the first two tuned arms."""
-    tuned = [name for name, arm in PLAN.studies[study].arms.items() if arm.trials][:2]
-    return [run for run in run_records(study) if run["arm"] in tuned]
-
 
 rule tabulate_factorials:
     input:

@@ -4,14 +4,6 @@ Needs: the tables of contrasts, of the summary and of the experiments. Gives: re
 """
 
 
-def findings_tables(wildcards):
-    """The tables of the experiments that the study has, by their names among its findings."""
-    names = {"factorials": "factorials", "one_at_a_time": "sweeps"}
-    return {
-        names[table]: tuned_table(table)(wildcards) for table in experiment_tables(wildcards.study)
-    }
-
-
 rule write_findings:
     input:
         unpack(findings_tables),

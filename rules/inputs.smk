@@ -11,7 +11,6 @@ from itertools import combinations
 from muonlab.plan.arms import Trial, differences
 from muonlab.plan.measure import outcomes
 from muonlab.plan.memory import train_megabytes
-from muonlab.plan.naming import flatten
 
 TABLES = ["runs", "summary", "tuning", "contrasts", "anova", "tukey", "best_of_k"]
 FIGURES = ["learning_curves", "lr_sweep", "effects", "best_of_k"]
@@ -21,12 +20,6 @@ MEASURED = {
     "curvature": ("curvature", ["curvature"], ["sharpness"]),
     "quantization": ("quantized", ["quantization"], ["quantization", "quantization_error"]),
 }
-# Made where arms are ranked, and where chosen settings are changed.
-RANKING = (
-    ["ranking", "field_effects", "direction", "dose_points", "dose_response"],
-    ["performance", "ranking_curves", "ranking_heatmap", "dose_response"],
-)
-ROBUSTNESS = (["robustness", "lr_sensitivity", "basins"], ["lr_sensitivity"])
 
 
 def measured(study):
@@ -38,18 +31,6 @@ def watched(study, field):
     """Whether the reporting runs of a study are watched by `field` (geometry_every, say)."""
     arms = PLAN.studies[study].arms.values()
     return all(arm.settings["training"][field] for arm in arms)
-
-
-def ranked(study):
-    """The arm that all arms of a study are ranked against, or None."""
-    return PLAN.studies[study].measure["ranking"]
-
-
-def comparisons(study, place):
-    """Names of the tables (place 0) or figures (1) of a ranking and of robustness, where the study
-    asks for them."""
-    of_ranking = RANKING[place] if ranked(study) else []
-    return of_ranking + (ROBUSTNESS[place] if PLAN.studies[study].robustness else [])
 
 
 def study_tables(study):
@@ -228,37 +209,6 @@ def measurements(studies):
         for folder in [MEASURED[name][0] for name in measured(study)]
         for arm, seed, _ in reporting_runs(study)
     ] + [f"results/{study}/overhead/profile.json" for study in profiled]
-
-
-def robustness_runs(study):
-    """arm, field, factor, seed and run of each run with one chosen setting multiplied, as plain
-    values for params."""
-    plan = PLAN.studies[study]
-    return [
-        {"arm": arm, "field": field, "factor": factor, "seed": seed, "run": run}
-        for arm in (plan.robustness or {"arms": []})["arms"]
-        for field, factor, seed, run in plan.robustness_runs(arm, chosen_settings(study, arm))
-    ]
-
-
-def changed_runs(study):
-    """`robustness_runs`, and before them the reporting runs that they are compared with: factor 1,
-    of no field."""
-    robustness = PLAN.studies[study].robustness
-    unchanged = [
-        {"arm": arm, "field": "", "factor": 1.0, "seed": seed, "run": run}
-        for arm, seed, run in reporting_runs(study)
-        if arm in robustness["arms"] and seed in PLAN.studies[study].seeds[: robustness["seeds"]]
-    ]
-    return unchanged + robustness_runs(study)
-
-
-def arm_settings(study):
-    """All settings that each arm is reported with, by dotted path."""
-    return {
-        name: flatten(arm.settings | {"optimizer": arm.optimizer(chosen_settings(study, name))})
-        for name, arm in PLAN.studies[study].arms.items()
-    }
 
 
 def run_records(study):

@@ -23,7 +23,7 @@ OTHERS = "  fashion: null\n  ablation: null\n"
 def dirty_text(folder):
     """Paragraphs with empty lines, NULs and bytes that are no UTF-8 between and inside them."""
     sentences = [
-        f"sentence {n} of paragraph {p} says {p * n}." for p in range(80) for n in range(9)
+        f"sentence {n} of paragraph {p} says {p * n}." for p in range(600) for n in range(9)
     ]
     paragraphs = [" ".join(sentences[i : i + 9]) for i in range(0, len(sentences), 9)]
     raw = b"\n\n\n   \n\n".join(p.encode() for p in paragraphs)

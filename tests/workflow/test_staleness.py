@@ -8,6 +8,7 @@ from conftest import checkout
 TUNING_RUNS, REPORTING_RUNS = 4, 4
 ALL_RUNS = TUNING_RUNS + REPORTING_RUNS
 AFTER_TUNING = {"select": 1, "tabulate_tuning": 1, "plot_lr_sweep": 1}
+AFTER_TUNING |= {"tabulate_best_of_k": 1, "plot_best_of_k": 1}
 
 
 def test_an_edit_of_an_optimizer_trains_its_runs_again(finished):
