@@ -8,6 +8,9 @@ import json
 from functools import cache
 from itertools import combinations
 
+from snakemake.exceptions import IncompleteCheckpointException
+from snakemake.io import checkpoint_target
+
 from muonlab.plan.arms import Trial, differences
 from muonlab.plan.measure import outcomes
 from muonlab.plan.memory import train_megabytes
@@ -149,9 +152,17 @@ def selection_file(wildcards):
 
 
 def read_selection(study):
-    """The chosen settings and the common loss, once tuning has been run."""
-    with checkpoints.select.get(study=study).output.selection.open() as file:
-        return json.load(file)
+    """The chosen settings and the common loss, once tuning has been run.
+
+    A selection that an earlier config left, with arms or settings that are no more, is none: what
+    depends on it waits for the new one.
+    """
+    file = checkpoints.select.get(study=study).output.selection
+    with file.open() as opened:
+        selection = json.load(opened)
+    if not PLAN.studies[study].offers(selection):
+        raise IncompleteCheckpointException(checkpoints.select.rule, checkpoint_target(file))
+    return selection
 
 
 def reporting_runs(study):

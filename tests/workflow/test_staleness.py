@@ -108,6 +108,15 @@ def test_a_new_seed_trains_only_that_seed(finished):
     assert "select" not in plan
 
 
+def test_a_choice_that_is_no_more_is_made_anew(finished):
+    """Neither an arm that tuning has not seen nor a rate that is gone stops the plan."""
+    finished.edit("tiny.yaml", "[0.003, 0.01]", "[0.001, 0.02]")
+    finished.edit("tiny.yaml", "arms: {muon_hybrid: null}", "arms: {}")
+    outcome = finished.snakemake("-n")
+    assert outcome.code == 0, outcome.err
+    assert outcome.jobs["train"] == 6 and outcome.jobs["select"] == 1
+
+
 def test_a_removed_run_is_trained_and_what_depends_on_it_made(finished):
     run = next((finished.folder / "results/runs").rglob("adamw*/seed-1"))
     shutil.rmtree(run)

@@ -47,6 +47,15 @@ class StudyPlan:
         later = max(0, self.tuning["trials"] - STARTUP)
         return 1 + -(-later // self.tuning["batch"])
 
+    def offers(self, selection: dict) -> bool:
+        """Whether a selection has every tuned arm, with settings of one of its trials."""
+        chosen = {name: arm["settings"] for name, arm in selection["arms"].items()}
+        return all(
+            chosen.get(name) in [trial.settings for trial in arm.trials]
+            for name, arm in self.arms.items()
+            if arm.trials
+        )
+
     def add_trials(self, points: dict[str, list[dict[str, Value]]]) -> None:
         """Adds the trials that a later round proposed for each arm; those known are left out."""
         for arm, proposed in points.items():
