@@ -344,3 +344,15 @@ def test_the_published_ablation_has_its_nineteen_variants_of_which_two_are_one(t
     fair = studies["ablation"].arms
     assert set(arms) < set(fair) and len(fair) == 35
     assert not [name for name, arm in fair.items() if arm.compound]
+
+
+def test_muonclip_is_refused_for_models_without_logits_that_it_could_clip(tmp_path):
+    arm = {"clip": {"base": "adamw", "optimizer": "clip"}}
+    clip = toy(optimizers={"clip": {"name": "muonclip", "weight_decay": 0.01}}, arms=arm)
+    with pytest.raises(UserError, match="toy.arms.clip: muonclip .* mlp has no logits"):
+        plan(tmp_path, clip)
+    text = {"data": {"python": {"source": "stdlib"}}}
+    language = {"data": "python", "model": {"name": "transformer", "qk_norm": True}}
+    with pytest.raises(UserError, match="toy.arms.clip: .* transformer normalises its logits"):
+        plan(tmp_path, clip, text, toy(**language))
+    assert plan(tmp_path, clip, text, toy(**language), toy(model={"qk_norm": False})).runs

@@ -148,6 +148,7 @@ class _Resolver:
             fixed=frozenset() if arm.tune else base.fixed | _set_fields(arm),
             factors=self._factors(arm, base, settings, where),
         )
+        self._check_fit(settings, where)
         if base is not None:
             self._check_one_variable(arm, resolved, base, where)
         self.done[name] = resolved
@@ -210,6 +211,16 @@ class _Resolver:
                 refuse(self.sources, (*where, "multiply", dotted), sentence)
             factors[field] = factors.get(field, 1.0) * factor
         return factors
+
+    def _check_fit(self, settings: dict, where: tuple) -> None:
+        """Raises UserError for an optimizer that the arm's model gives nothing to work on."""
+        model = settings["model"]
+        if settings["optimizer"]["name"] == "muonclip" and model.get("qk_norm", True):
+            has = "normalises its" if model["name"] == "transformer" else "has no"
+            sentence = (
+                f"muonclip clips attention logits, and the model {model['name']} {has} logits"
+            )
+            refuse(self.sources, where, sentence)
 
     def _check_one_variable(
         self, arm: Arm, resolved: ResolvedArm, base: ResolvedArm, where: tuple
