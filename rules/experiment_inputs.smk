@@ -30,11 +30,11 @@ def comparisons(study, place):
 def robustness_runs(study):
     """arm, field, factor, seed and run of each run with one chosen setting multiplied, as plain
     values for params."""
-    plan = PLAN.studies[study]
+    plan, chosen = PLAN.studies[study], chosen_settings(study)
     return [
         {"arm": arm, "field": field, "factor": factor, "seed": seed, "run": run}
         for arm in (plan.robustness or {"arms": []})["arms"]
-        for field, factor, seed, run in plan.robustness_runs(arm, chosen_settings(study, arm))
+        for field, factor, seed, run in plan.robustness_runs(arm, chosen[arm])
     ]
 
 
@@ -52,8 +52,9 @@ def changed_runs(study):
 
 def arm_settings(study):
     """All settings that each arm is reported with, by dotted path."""
+    chosen = chosen_settings(study)
     return {
-        name: flatten(arm.settings | {"optimizer": arm.optimizer(chosen_settings(study, name))})
+        name: flatten(arm.settings | {"optimizer": arm.optimizer(chosen[name])})
         for name, arm in PLAN.studies[study].arms.items()
     }
 

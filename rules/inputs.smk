@@ -117,14 +117,11 @@ def read_round(study, number):
 
 def search_spaces(study, rounds=None):
     """The search space of each tuned arm, as wide as the last of these rounds made it."""
-    plan, last = PLAN.studies[study], rounds or plan_rounds(study)
+    plan = PLAN.studies[study]
+    last = rounds or plan.rounds
     if last > 1:
         return read_round(study, last)["spaces"]
     return {name: arm.space for name, arm in plan.arms.items() if arm.trials}
-
-
-def plan_rounds(study):
-    return PLAN.studies[study].rounds
 
 
 def tuned_optimizers(study):
@@ -167,13 +164,15 @@ def read_selection(study):
 
 def reporting_runs(study):
     """(arm, seed, run) for each reporting run, with the settings that tuning chose."""
-    chosen = tuple((arm, *chosen_settings(study, arm).items()) for arm in PLAN.studies[study].arms)
-    return chosen_runs(study, chosen)
+    chosen = chosen_settings(study).items()
+    return chosen_runs(study, tuple((arm, *settings.items()) for arm, settings in chosen))
 
 
-def chosen_settings(study, arm):
-    """What tuning chose for an arm, or for the arm by whose tuning it goes."""
-    return read_selection(study)["arms"][PLAN.studies[study].arms[arm].tuned_by]["settings"]
+def chosen_settings(study):
+    """For each arm what tuning chose for it, or for the arm by whose tuning it goes."""
+    tuned = read_selection(study)["arms"]
+    arms = PLAN.studies[study].arms
+    return {name: tuned[arm.tuned_by]["settings"] for name, arm in arms.items()}
 
 
 @cache
@@ -257,7 +256,7 @@ def reported_settings(arm, selection):
     """The values with which an arm is reported, of the fields that its tuning chose from."""
     chosen = selection["arms"][arm.tuned_by]["settings"]
     optimizer = arm.optimizer(chosen)
-    return {field: optimizer[field] for field in chosen}
+    return {field: optimizer[field] for field in chosen if field in optimizer}
 
 
 def chosen_edges(arm, selection):

@@ -178,6 +178,11 @@ def test_accumulated_batches_give_the_gradient_of_one_large_batch(corpus, tmp_pa
         torch.testing.assert_close(a.grad, b.grad, rtol=0.02, atol=2e-4)
 
 
+def test_text_stays_in_its_file_until_it_is_used(corpus, tmp_path):
+    tokens = trainer_of(corpus, tmp_path).splits["train"].windows.tokens
+    assert isinstance(tokens, np.memmap)
+
+
 def test_clipping_bounds_the_gradient_and_tells_its_norm_before(corpus, tmp_path):
     trainer = trainer_of(corpus, tmp_path, training={"clip": 1e-3})
     trainer.update.gradients(0)

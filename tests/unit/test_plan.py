@@ -356,3 +356,14 @@ def test_muonclip_is_refused_for_models_without_logits_that_it_could_clip(tmp_pa
     with pytest.raises(UserError, match="toy.arms.clip: .* transformer normalises its logits"):
         plan(tmp_path, clip, text, toy(**language))
     assert plan(tmp_path, clip, text, toy(**language), toy(model={"qk_norm": False})).runs
+
+
+def test_a_swapped_optimizer_takes_of_the_choice_what_it_has(tmp_path):
+    arms = {
+        "muon": {"grid": {"lr": [0.1], "momentum": [0.9]}},
+        "adamw": {"grid": {"lr": [0.1]}},
+        "plain": {"base": "muon", "optimizer": "adamw", "tune": False, "compound": True},
+    }
+    plain = plan(tmp_path, toy(arms=arms)).studies["toy"].arms["plain"]
+    chosen = plain.optimizer({"lr": 0.1, "momentum": 0.9})
+    assert chosen["lr"] == 0.1 and "momentum" not in chosen

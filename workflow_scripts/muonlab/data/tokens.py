@@ -48,7 +48,9 @@ def load_tokens(folder: Path, split: str, facts: dict) -> TokenFile:
 
 
 def join(parts: list[TokenFile]) -> TokenFile:
-    """Several splits as one, in memory (2 or 4 bytes a token)."""
+    """Several splits as one, in memory (2 or 4 bytes a token); one alone stays where it is."""
+    if len(parts) == 1:
+        return parts[0]
     lengths = np.cumsum([0, *(len(part.tokens) for part in parts)])
     starts = [part.offsets[:-1] + at for part, at in zip(parts, lengths[:-1], strict=True)]
     return TokenFile(

@@ -55,7 +55,10 @@ class ResolvedArm:
     def optimizer(self, chosen: dict[str, Value]) -> dict:
         """The optimizer's section with what tuning chose, this arm's own settings and factors."""
         section = self.settings["optimizer"]
-        section = section | {f: v for f, v in chosen.items() if f not in self.fixed}
+        # An optimizer that was swapped in need not have every field that its base was tuned over.
+        section = section | {
+            f: v for f, v in chosen.items() if f in section and f not in self.fixed
+        }
         for field, factor in self.factors.items():
             section = section | {field: scaled(field, section[field], factor)}
         return section
@@ -264,7 +267,7 @@ class _Resolver:
 
 
 def _set_fields(arm: Arm) -> set[str]:
-    """Fields of the optimizer that the arm sets, with all of a swapped optimizer's own values."""
+    """Fields of the optimizer that the arm sets."""
     return {dotted.split(".")[1] for dotted in arm.set if dotted.startswith("optimizer.")}
 
 

@@ -239,9 +239,3 @@ def refuse(sources: Sources, path: tuple, sentence: str, known: Iterable[str] = 
     """Raises UserError for the field at `path`; `known` names are offered as what is allowed."""
     allowed = f" (there are {', '.join(sorted(known))})" if known else ""
     raise UserError(f"{sources.of(path)}: {'.'.join(path)}: {sentence}{allowed}")
-
-
-def _short(path: Path) -> str:
-    """The path as a user would type it from where they stand."""
-    here = Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)

@@ -16,6 +16,7 @@ from muonlab.data.windows import IGNORED, OverlappingWindows, Windows
 
 # Logits that an evaluation holds at a time, which bounds memory; on a CPU what fits its caches.
 LOGITS, CPU_LOGITS = 2**26, 2**22
+EVALUATION_SHARE = 0.1  # of overlapping windows, as their source held out
 
 
 class Text:
@@ -87,9 +88,6 @@ class Text:
             "perplexity": math.exp(mean) if mean < 700 else math.inf,
             "accuracy": correct.item() / count.item(),
         }
-
-
-EVALUATION_SHARE = 0.1  # of overlapping windows, as their source held out
 
 
 def text_splits(

@@ -112,7 +112,8 @@ class Trainer:
                 self._watch()
                 self._updates(self._next_stop(), movement)
                 self._tell()
-                bar.set_postfix_str(self._postfix(), refresh=False)
+                if not bar.disable:  # it looks through all records
+                    bar.set_postfix_str(self._postfix(), refresh=False)
                 bar.update(self.step - bar.n)
         if self.stopped_at is None:
             self._watch(at_end=True)
