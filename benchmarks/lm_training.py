@@ -34,10 +34,10 @@ from muonlab.optim.factory import build_optimizers  # noqa: E402
 from muonlab.plan.models import MODELS  # noqa: E402
 from muonlab.plan.optimizers import OPTIMIZERS  # noqa: E402
 from muonlab.plan.training import Training  # noqa: E402
+from muonlab.probes.overhead import interleaved, memory, model_flops  # noqa: E402
+from muonlab.probes.stopwatch import TimedUpdate  # noqa: E402
 from muonlab.training.build import build_model  # noqa: E402
 from muonlab.training.language import Text  # noqa: E402
-from muonlab.training.overhead import interleaved, memory, model_flops  # noqa: E402
-from muonlab.training.stopwatch import TimedUpdate  # noqa: E402
 
 PARTS = ("data", "forward", "backward", "clip", "optimizer", "newton_schulz")
 

@@ -14,6 +14,7 @@ from snakemake.io import checkpoint_target
 from muonlab.plan.arms import Trial, differences
 from muonlab.plan.measure import outcomes
 from muonlab.plan.memory import train_megabytes
+from muonlab.tuning.widening import field_limits
 
 TABLES = ["runs", "summary", "tuning", "contrasts", "anova", "tukey", "best_of_k"]
 FIGURES = ["learning_curves", "lr_sweep", "effects", "best_of_k"]
@@ -124,10 +125,14 @@ def search_spaces(study, rounds=None):
     return {name: arm.space for name, arm in plan.arms.items() if arm.trials}
 
 
-def tuned_optimizers(study):
-    """The name of each tuned arm's optimizer."""
+def tuned_limits(study):
+    """What each tuned arm's optimizer allows its fields: (lowest, highest), by field."""
     arms = PLAN.studies[study].arms
-    return {name: arm.settings["optimizer"]["name"] for name, arm in arms.items() if arm.trials}
+    return {
+        name: field_limits(REGISTERED[arm.settings["optimizer"]["name"]])
+        for name, arm in arms.items()
+        if arm.trials
+    }
 
 
 def trial_records(study, rounds=None):

@@ -21,7 +21,7 @@ checkpoint propose:
             "propose_trials.py",
             round=int(wildcards.round),
             tuning=PLAN.studies[wildcards.study].tuning,
-            optimizers=tuned_optimizers(wildcards.study),
+            limits=tuned_limits(wildcards.study),
             spaces=search_spaces(wildcards.study, int(wildcards.round) - 1),
             trials=trial_records(wildcards.study, int(wildcards.round) - 1),
         ),

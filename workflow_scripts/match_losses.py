@@ -8,7 +8,7 @@ from pathlib import Path
 
 from muonlab.io.atomic import write_json
 from muonlab.io.logs import logged
-from muonlab.present.records import matched_record
+from muonlab.report.records import matched_record
 
 with logged(snakemake.log[0]):
     target = snakemake.params.job["target"]

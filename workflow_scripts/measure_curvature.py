@@ -11,9 +11,9 @@ import torch
 
 from muonlab.io.columns import write_records
 from muonlab.io.logs import logged
+from muonlab.probes.curvature import COLUMNS, curvature_rows, fixed_loss
+from muonlab.probes.finished import FinishedRun
 from muonlab.training.build import load_splits
-from muonlab.training.curvature import COLUMNS, curvature_rows, fixed_loss
-from muonlab.training.finished import FinishedRun
 
 with logged(snakemake.log[0]):
     torch.set_num_threads(snakemake.threads)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from muonlab.io.columns import write_records
 from muonlab.io.logs import logged
-from muonlab.training.direction import COLUMNS, direction_rows
-from muonlab.training.finished import FinishedRun
+from muonlab.probes.direction import COLUMNS, direction_rows
+from muonlab.probes.finished import FinishedRun
 
 with logged(snakemake.log[0]):
     data = Path(snakemake.input.digest).parent

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from muonlab.io.columns import write_records
 from muonlab.io.logs import logged
-from muonlab.training.finished import FinishedRun
-from muonlab.training.spectra import COLUMNS, spectra_rows
+from muonlab.probes.finished import FinishedRun
+from muonlab.probes.spectra import COLUMNS, spectra_rows
 
 with logged(snakemake.log[0]):
     run = FinishedRun(Path(snakemake.input.summary).parent, Path(snakemake.input.digest).parent)

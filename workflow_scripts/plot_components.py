@@ -5,9 +5,9 @@ from muonlab.jobs.warm import TABLES, hand_over
 hand_over(snakemake, TABLES)
 
 from muonlab.io.logs import logged
-from muonlab.present.components import components_figure
-from muonlab.present.records import read_curves
-from muonlab.present.style import save
+from muonlab.report.components import components_figure
+from muonlab.report.records import read_curves
+from muonlab.report.style import save
 
 with logged(snakemake.log[0]):
     job = snakemake.params.job

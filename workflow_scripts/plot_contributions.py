@@ -7,8 +7,8 @@ hand_over(snakemake, TABLES)
 import pandas as pd
 
 from muonlab.io.logs import logged
-from muonlab.present.factorials import contributions_figure
-from muonlab.present.style import save
+from muonlab.report.factorials import contributions_figure
+from muonlab.report.style import save
 
 with logged(snakemake.log[0]):
     job = snakemake.params.job

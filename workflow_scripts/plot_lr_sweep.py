@@ -8,8 +8,8 @@ import json
 from pathlib import Path
 
 from muonlab.io.logs import logged
-from muonlab.present.curves import lr_sweep
-from muonlab.present.style import save
+from muonlab.report.curves import lr_sweep
+from muonlab.report.style import save
 
 with logged(snakemake.log[0]):
     selection = json.loads(Path(snakemake.input.selection).read_text())

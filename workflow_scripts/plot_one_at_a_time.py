@@ -8,9 +8,9 @@ import json
 from pathlib import Path
 
 from muonlab.io.logs import logged
-from muonlab.present.records import read_jsons
-from muonlab.present.style import save
-from muonlab.present.sweeps import one_at_a_time_figure, sweep_points
+from muonlab.report.records import read_jsons
+from muonlab.report.style import save
+from muonlab.report.sweeps import one_at_a_time_figure, sweep_points
 
 with logged(snakemake.log[0]):
     job = snakemake.params.job

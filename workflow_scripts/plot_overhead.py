@@ -8,9 +8,9 @@ import json
 from pathlib import Path
 
 from muonlab.io.logs import logged
-from muonlab.present.overhead import overhead_figure
-from muonlab.present.records import read_curves
-from muonlab.present.style import save
+from muonlab.report.overhead import overhead_figure
+from muonlab.report.records import read_curves
+from muonlab.report.style import save
 
 with logged(snakemake.log[0]):
     job = snakemake.params.job

@@ -7,9 +7,9 @@ hand_over(snakemake, TABLES)
 import pandas as pd
 
 from muonlab.io.logs import logged
-from muonlab.present.performance import ranking_curves
-from muonlab.present.records import read_curves
-from muonlab.present.style import save
+from muonlab.report.performance import ranking_curves
+from muonlab.report.records import read_curves
+from muonlab.report.style import save
 
 with logged(snakemake.log[0]):
     job = snakemake.params.job

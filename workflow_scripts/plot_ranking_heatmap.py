@@ -7,8 +7,8 @@ hand_over(snakemake, TABLES)
 import pandas as pd
 
 from muonlab.io.logs import logged
-from muonlab.present.ranking_maps import ranking_heatmap
-from muonlab.present.style import save
+from muonlab.report.ranking_maps import ranking_heatmap
+from muonlab.report.style import save
 
 with logged(snakemake.log[0]):
     job = snakemake.params.job

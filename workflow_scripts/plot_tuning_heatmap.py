@@ -8,8 +8,8 @@ import json
 from pathlib import Path
 
 from muonlab.io.logs import logged
-from muonlab.present.style import save
-from muonlab.present.sweeps import tuning_heatmap
+from muonlab.report.style import save
+from muonlab.report.sweeps import tuning_heatmap
 
 with logged(snakemake.log[0]):
     selection = json.loads(Path(snakemake.input.selection).read_text())

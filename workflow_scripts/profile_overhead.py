@@ -7,7 +7,7 @@ import torch
 
 from muonlab.io.atomic import write_json
 from muonlab.io.logs import logged
-from muonlab.training.overhead import profile_overhead
+from muonlab.probes.overhead import profile_overhead
 
 with logged(snakemake.log[0]):
     job, files = snakemake.params.job, snakemake.input

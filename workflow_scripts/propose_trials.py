@@ -5,8 +5,8 @@ from pathlib import Path
 
 from muonlab.io.atomic import write_json
 from muonlab.io.logs import logged
-from muonlab.plan.proposals import propose
-from muonlab.statistics.tuning import edges, scored_trials
+from muonlab.tuning.rounds import propose
+from muonlab.tuning.selection import edges, scored_trials
 
 with logged(snakemake.log[0]):
     job = snakemake.params.job
@@ -20,5 +20,5 @@ with logged(snakemake.log[0]):
         scored[name] = scored_trials(own, job["tuning"]["score"])
         best = min(scored[name], key=lambda trial: trial["score"])
         arms[name] = {"space": space, "edges": edges(best["settings"], space)}
-        arms[name]["optimizer"] = job["optimizers"][name]
+        arms[name]["limits"] = job["limits"][name]
     write_json(snakemake.output.proposal, propose(arms, job["tuning"], scored, job["round"]))

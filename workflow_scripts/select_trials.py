@@ -5,7 +5,7 @@ from pathlib import Path
 
 from muonlab.io.atomic import write_json
 from muonlab.io.logs import logged
-from muonlab.statistics.tuning import select_trials
+from muonlab.tuning.selection import select_trials
 
 with logged(snakemake.log[0]):
     job = snakemake.params.job

@@ -8,8 +8,8 @@ import json
 from pathlib import Path
 
 from muonlab.io.logs import logged
-from muonlab.present.robustness import budget_table
-from muonlab.present.tables import write_csv
+from muonlab.report.robustness import budget_table
+from muonlab.report.tables import write_csv
 
 with logged(snakemake.log[0]):
     job = snakemake.params.job

@@ -5,9 +5,9 @@ from muonlab.jobs.warm import TABLES, hand_over
 hand_over(snakemake, TABLES)
 
 from muonlab.io.logs import logged
-from muonlab.present.measured import curvature_table
-from muonlab.present.records import read_curves
-from muonlab.present.tables import write_csv
+from muonlab.report.measured import curvature_table
+from muonlab.report.records import read_curves
+from muonlab.report.tables import write_csv
 
 with logged(snakemake.log[0]):
     job = snakemake.params.job

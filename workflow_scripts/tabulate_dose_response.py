@@ -7,9 +7,9 @@ hand_over(snakemake, TABLES)
 import pandas as pd
 
 from muonlab.io.logs import logged
-from muonlab.present.dose import direction_table, response_tables
-from muonlab.present.records import read_arms, read_jsons
-from muonlab.present.tables import write_csv
+from muonlab.report.dose import direction_table, response_tables
+from muonlab.report.records import read_arms, read_jsons
+from muonlab.report.tables import write_csv
 
 with logged(snakemake.log[0]):
     job = snakemake.params.job

@@ -8,9 +8,9 @@ import json
 from pathlib import Path
 
 from muonlab.io.logs import logged
-from muonlab.present.overhead import overhead_table, shapes_table
-from muonlab.present.records import read_curves, read_provenances
-from muonlab.present.tables import write_csv
+from muonlab.report.overhead import overhead_table, shapes_table
+from muonlab.report.records import read_curves, read_provenances
+from muonlab.report.tables import write_csv
 
 with logged(snakemake.log[0]):
     job = snakemake.params.job

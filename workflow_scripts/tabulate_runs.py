@@ -5,8 +5,8 @@ from muonlab.jobs.warm import TABLES, hand_over
 hand_over(snakemake, TABLES)
 
 from muonlab.io.logs import logged
-from muonlab.present.records import read_jsons
-from muonlab.present.tables import runs_table, summary_table, write_csv
+from muonlab.report.records import read_jsons
+from muonlab.report.tables import runs_table, summary_table, write_csv
 
 with logged(snakemake.log[0]):
     job = snakemake.params.job

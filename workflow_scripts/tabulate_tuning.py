@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 from muonlab.io.logs import logged
-from muonlab.present.tables import tuning_table, write_csv
+from muonlab.report.tables import tuning_table, write_csv
 
 with logged(snakemake.log[0]):
     selection = json.loads(Path(snakemake.input.selection).read_text())

@@ -8,7 +8,7 @@ import pandas as pd
 
 from muonlab.io.atomic import write_text
 from muonlab.io.logs import logged
-from muonlab.present.findings import findings
+from muonlab.report.findings import findings
 
 with logged(snakemake.log[0]):
     tables = {name: pd.read_csv(file) for name, file in snakemake.input.items()}

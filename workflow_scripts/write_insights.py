@@ -8,7 +8,7 @@ import pandas as pd
 
 from muonlab.io.atomic import write_text
 from muonlab.io.logs import logged
-from muonlab.present.insights import insights
+from muonlab.report.insights import insights
 
 with logged(snakemake.log[0]):
     tables = {name: pd.read_csv(path) for name, path in snakemake.input.items()}

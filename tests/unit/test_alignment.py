@@ -16,7 +16,7 @@ from muonlab.measure.alignment import (
     top_subspaces,
     update_metrics,
 )
-from muonlab.measure.spectra import spectral_metrics
+from muonlab.measure.singular_values import spectral_metrics
 
 
 def gaussian(*shape, seed=0):

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from muonlab.statistics.arms import anova, arm_means, tukey
+from muonlab.statistics.all_arms import anova, arm_means, tukey
 
 # Dried weight of plants, control and two treatments (Dobson 1983; R's data set PlantGrowth).
 PLANTS = {

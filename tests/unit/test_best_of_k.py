@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from muonlab.statistics.best_of_k import best_of_k, best_of_k_table, best_weights, expected_best
 from muonlab.statistics.bootstrap import percentile_interval
+from muonlab.tuning.budget import best_of_k, best_of_k_table, best_weights, expected_best
 
 SCORES = st.lists(st.floats(-50, 50), min_size=1, max_size=7)
 

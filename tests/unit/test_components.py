@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from muonlab.measure.components import (
+from muonlab.measure.component_sizes import (
     Group,
     Sizes,
     component_metrics,

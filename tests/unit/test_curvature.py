@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.func import functional_call, hessian
 
-from muonlab.measure import curvature
-from muonlab.measure.curvature import (
+from muonlab.measure import hessian_spectrum as curvature
+from muonlab.measure.hessian import HessianVectorProduct, dense_hessian, flat_vector, lanczos
+from muonlab.measure.hessian_spectrum import (
     directional_sharpness,
     gradient_hessian_cosine,
     hutchinson_trace,
@@ -20,7 +21,6 @@ from muonlab.measure.curvature import (
     top_eigenvalues,
     update_gradient_cosine,
 )
-from muonlab.measure.hessian import HessianVectorProduct, dense_hessian, flat_vector, lanczos
 from muonlab.measure.pyhessian_backend import pyhessian_top_eigenvalues
 
 

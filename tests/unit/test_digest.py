@@ -102,11 +102,11 @@ def test_training_depends_on_optimizers_and_not_on_presentation():
 @pytest.mark.parametrize("script", ["measure_spectra.py", "measure_curvature.py", "quantize.py"])
 def test_measurements_do_not_depend_on_optimizers(script):
     modules = names(script)
-    assert "muonlab/training/finished.py" in modules
+    assert "muonlab/probes/finished.py" in modules
     assert not [m for m in modules if "/optim/" in m or "/training/loop.py" in m]
 
 
 def test_figures_depend_on_presentation_and_not_on_training():
     modules = names("plot_learning_curves.py")
-    assert "muonlab/present/style.py" in modules
+    assert "muonlab/report/style.py" in modules
     assert not [m for m in modules if "/training/" in m or "/optim/" in m or "/plan/" in m]

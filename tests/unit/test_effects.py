@@ -8,7 +8,7 @@ from scipy.integrate import quad
 from scipy.special import ndtr
 from scipy.stats import chi
 
-from muonlab.statistics.effects import cohens_d_z, hedges_g, small_sample_factor
+from muonlab.statistics.effect_sizes import cohens_d_z, hedges_g, small_sample_factor
 
 SEEDS = st.integers(0, 2**32 - 1)
 

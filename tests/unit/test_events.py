@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from muonlab.io.errors import UserError
-from muonlab.training import events
-from muonlab.training.events import (
+from muonlab.observers import events
+from muonlab.observers.events import (
     EventLog,
     component_scalars,
     metric_scalars,
@@ -148,7 +148,7 @@ def test_neither_package_is_imported_before_it_is_needed():
     from pathlib import Path
 
     code = (
-        "import sys; from muonlab.training.events import require_packages, EventLog\n"
+        "import sys; from muonlab.observers.events import require_packages, EventLog\n"
         "assert not {'tensorboard', 'wandb', 'torch.utils.tensorboard'} & set(sys.modules)"
     )
     scripts = str(Path(__file__).parents[2] / "workflow_scripts")

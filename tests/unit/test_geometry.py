@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from muonlab.models.mlp import MLP
-from muonlab.training.geometry import (
+from muonlab.observers.geometry import (
     COLUMNS,
     GeometryMonitor,
     copy_of,

@@ -12,14 +12,17 @@ LIBRARY = Path(__file__).parents[2] / "workflow_scripts" / "muonlab"
 ALLOWED = {
     "io": set(),
     "jobs": {"io"},
-    "plan": {"io", "streams"},
+    "plan": {"io", "section", "streams", "tuning"},
     "data": {"io", "streams"},
     "models": {"streams"},
     "optim": set(),
     "measure": set(),
     "statistics": {"io", "streams"},
-    "present": {"io", "statistics"},
-    "training": {"io", "streams", "data", "models", "optim", "measure"},
+    "tuning": {"io", "section", "statistics", "streams"},
+    "report": {"io", "statistics", "tuning"},
+    "training": {"io", "streams", "data", "models", "optim", "observers", "measure"},
+    "observers": {"io", "measure"},
+    "probes": {"io", "streams", "data", "models", "optim", "measure", "training"},
 }
 
 

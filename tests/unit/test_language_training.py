@@ -13,15 +13,15 @@ from muonlab.data.text import prepare
 from muonlab.models.transformer import Transformer
 from muonlab.optim.factory import build_optimizers
 from muonlab.plan.optimizers import OPTIMIZERS
+from muonlab.probes.curvature import curvature_rows, fixed_loss
+from muonlab.probes.finished import FinishedRun
+from muonlab.probes.quantization import quantization_rows
+from muonlab.probes.spectra import spectra_rows
 from muonlab.streams import numpy_generator
 from muonlab.training.build import build_splits, load_splits
 from muonlab.training.checkpoint import Workspace
-from muonlab.training.curvature import curvature_rows, fixed_loss
-from muonlab.training.finished import FinishedRun
 from muonlab.training.loop import Trainer
-from muonlab.training.quantization import quantization_rows
 from muonlab.training.run import train_run
-from muonlab.training.spectra import spectra_rows
 
 MODEL = {
     "name": "transformer",

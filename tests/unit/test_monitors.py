@@ -10,7 +10,7 @@ from torch import nn
 
 from muonlab.io import columns
 from muonlab.models.mlp import MLP
-from muonlab.training.monitors import COLUMNS, FORWARD, ComponentMonitor, write_components
+from muonlab.observers.components import COLUMNS, FORWARD, ComponentMonitor, write_components
 
 torch.set_num_threads(1)
 

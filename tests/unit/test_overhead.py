@@ -25,12 +25,12 @@ from muonlab.plan.models import MODELS
 from muonlab.plan.optimizers import OPTIMIZERS
 from muonlab.plan.runs import load_plan
 from muonlab.plan.training import Training
-from muonlab.present import overhead
+from muonlab.probes.overhead import memory, profile_overhead, shape_records
+from muonlab.probes.stopwatch import Stopwatch, TimedUpdate
+from muonlab.report import overhead
 from muonlab.statistics.cost_benefit import cost_benefit, share
 from muonlab.training.build import build_model
 from muonlab.training.language import Text
-from muonlab.training.overhead import memory, profile_overhead, shape_records
-from muonlab.training.stopwatch import Stopwatch, TimedUpdate
 from muonlab.training.update import Update
 
 ROOT = Path(__file__).parents[2]

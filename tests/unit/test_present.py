@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 
 from muonlab.plan.measure import Measure, outcomes
-from muonlab.present import curvature, effects, geometry, measured, quantization, spectra
-from muonlab.present import outcomes as present_outcomes
-from muonlab.present.records import read_curves
-from muonlab.present.style import save
-from muonlab.present.tables import write_csv
+from muonlab.report import curvature, effects, geometry, measured, quantization, spectra
+from muonlab.report import outcomes as present_outcomes
+from muonlab.report.records import read_curves
+from muonlab.report.style import save
+from muonlab.report.tables import write_csv
 
 SCHEMES, BITS = ["tensor_quantile", "channel_mse"], [8, 2]
 TENSORS = {

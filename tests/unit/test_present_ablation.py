@@ -17,7 +17,8 @@ from scipy import stats
 from muonlab.optim.muon import Muon
 from muonlab.optim.newton_schulz import newton_schulz
 from muonlab.optim.scale import update_scale
-from muonlab.present import (
+from muonlab.probes import direction
+from muonlab.report import (
     dose,
     insights,
     performance,
@@ -26,10 +27,9 @@ from muonlab.present import (
     robustness,
     variants,
 )
-from muonlab.present.dose_figure import dose_figure
-from muonlab.present.sensitivity import budget_figure, sensitivity_figure
-from muonlab.present.tables import write_csv
-from muonlab.training import direction
+from muonlab.report.dose_figure import dose_figure
+from muonlab.report.sensitivity import budget_figure, sensitivity_figure
+from muonlab.report.tables import write_csv
 
 MUON = {
     "optimizer.name": "muon",

@@ -14,12 +14,12 @@ from scipy import stats
 
 from muonlab.plan.runs import load_plan
 from muonlab.plan.sweeps import arm_sweeps, varied_numbers, varies_settings
-from muonlab.present import components, curves, effects, experts, factorials, sweeps
-from muonlab.present.crowd import MANY, apart, line_styles
-from muonlab.present.findings import findings
-from muonlab.present.measured import over_experts, spectra_table
-from muonlab.present.sentences import factorial_sentences, interval, sweep_sentences
-from muonlab.present.tables import summary_table
+from muonlab.report import components, curves, effects, experts, factorials, sweeps
+from muonlab.report.crowd import MANY, apart, line_styles
+from muonlab.report.findings import findings
+from muonlab.report.measured import over_experts, spectra_table
+from muonlab.report.sentences import factorial_sentences, interval, sweep_sentences
+from muonlab.report.tables import summary_table
 from muonlab.statistics.contrasts import contrasts
 
 ROOT = Path(__file__).parents[2]
@@ -488,7 +488,7 @@ def test_a_figure_is_drawn_without_a_warning(name, case):
 
 
 def test_one_seed_says_so_and_not_that_it_diverged():
-    from muonlab.present.outcomes import compare
+    from muonlab.report.outcomes import compare
 
     context = study(("adamw", "muon"), seeds=(42,))
     values = losses_of({"adamw": 3.0, "muon": 2.5}, seeds=(42,)).assign(reached=True)

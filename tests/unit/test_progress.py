@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from muonlab.training import progress
-from muonlab.training.progress import Throughput, postfix, scaled
+from muonlab.observers import progress
+from muonlab.observers.progress import Throughput, postfix, scaled
 
 
 def test_the_postfix_says_what_it_is_given():

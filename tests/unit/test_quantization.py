@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from scipy.stats import norm
 
-from muonlab.measure import quantization
-from muonlab.measure.quantization import (
+from muonlab.measure import quantizers as quantization
+from muonlab.measure.quantizers import (
     BITS,
     GROUP_SIZE,
     SCHEMES,

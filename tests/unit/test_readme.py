@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from muonlab.plan.runs import load_plan
-from muonlab.present.findings import findings
-from muonlab.present.insights import insights
+from muonlab.report.findings import findings
+from muonlab.report.insights import insights
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muonlab.io.errors import UserError
-from muonlab.plan.extension import extended, field_limits, further_points
 from muonlab.plan.optimizers import OPTIMIZERS
-from muonlab.plan.proposals import propose
-from muonlab.plan.search import grid_points, sobol_points
-from muonlab.plan.tpe import STARTUP, tpe_points
+from muonlab.tuning.rounds import propose
+from muonlab.tuning.space import grid_points, sobol_points
+from muonlab.tuning.tpe import STARTUP, tpe_points
+from muonlab.tuning.widening import extended, field_limits, further_points
 
 LR = {"low": 1e-4, "high": 1e-1, "log": True}
 SPACE = {
@@ -156,7 +156,7 @@ def test_a_grid_of_a_range_is_refused():
 
 def test_the_modules_import_nothing_slow():
     code = (
-        "import sys, muonlab.plan.search, muonlab.plan.tpe, muonlab.plan.extension;"
+        "import sys, muonlab.tuning.space, muonlab.tuning.tpe, muonlab.tuning.widening;"
         "slow = {'torch', 'numpy', 'scipy', 'optuna'};"
         "assert not slow & set(sys.modules), slow & set(sys.modules)"
     )
@@ -322,7 +322,10 @@ def test_a_later_round_gives_every_arm_as_many_trials_though_one_box_alone_grew(
         "adamw": {"lr": LR},
         "muon": {"lr": LR, "momentum": {"low": 0.8, "high": 0.98, "log": False}},
     }
-    arms = {arm: {"space": box, "edges": {}, "optimizer": arm} for arm, box in boxes.items()}
+    arms = {
+        arm: {"space": box, "edges": {}, "limits": field_limits(OPTIMIZERS[arm])}
+        for arm, box in boxes.items()
+    }
     tuning = {"method": "sobol", "trials": 6, "search_seed": 5}
     scored = {
         arm: [{"settings": p, "score": 1.0} for p in sobol_points(box, 6, seed=5)]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from muonlab.statistics.basin import basin, basin_contrast, basin_widths
-from muonlab.statistics.sensitivity import basin_table, perturbation_table, sensitivity_curve
+from muonlab.statistics.perturbation import basin_table, perturbation_table, sensitivity_curve
 
 FACTORS = {"quarter": 0.25, "half": 0.5, "best": 1.0, "double": 2.0, "four": 4.0}
 

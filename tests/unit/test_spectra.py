@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
-from muonlab.measure import spectra
-from muonlab.measure.spectra import (
+from muonlab.measure import singular_values as spectra
+from muonlab.measure.singular_values import (
     batched_by_shape,
     power_law_tail,
     singular_values,

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from muonlab.io.errors import UserError
-from muonlab.statistics.tuning import edges, first_at_or_under, select_trials
+from muonlab.tuning.selection import edges, first_at_or_under, select_trials
 
 TUNING = {"score": "final", "seeds": [1, 2], "loss_tolerance": 0.01}
 

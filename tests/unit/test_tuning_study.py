@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 
-from muonlab.plan.extension import extended, further_points
-from muonlab.plan.search import grid_points, sobol_points
-from muonlab.statistics.best_of_k import best_of_k
 from muonlab.statistics.hypothesis_tests import paired_t
-from muonlab.statistics.tuning import edges, scored_trials, select_trials
+from muonlab.tuning.budget import best_of_k
+from muonlab.tuning.selection import edges, scored_trials, select_trials
+from muonlab.tuning.space import grid_points, sobol_points
+from muonlab.tuning.widening import extended, further_points
 
 TUNING = {"score": "final", "seeds": [101, 102], "loss_tolerance": 0.0}
 BOX = {"lr": {"low": 1e-4, "high": 1e-1, "log": True}}

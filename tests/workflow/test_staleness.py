@@ -45,7 +45,7 @@ def test_an_edit_of_a_model_or_of_data_that_no_study_has_makes_nothing(finished)
 
 
 def test_an_edit_of_a_figure_draws_only_that_figure(finished):
-    finished.edit("workflow_scripts/muonlab/present/curves.py", '"learning rate"', '"rate"')
+    finished.edit("workflow_scripts/muonlab/report/curves.py", '"learning rate"', '"rate"')
     assert planned(finished) == {"plot_learning_curves": 1, "plot_lr_sweep": 1, "all": 1}
     shared = finished.folder / "workflow_scripts/plot_lr_sweep.py"
     shared.write_text(shared.read_text() + "\nassert True\n")

@@ -48,10 +48,10 @@ TORCH = (
     "muonlab.training.language",
     "muonlab.models.mlp",
     "muonlab.models.transformer",
-    "muonlab.training.finished",
-    "muonlab.training.spectra",
-    "muonlab.training.curvature",
-    "muonlab.training.quantization",
+    "muonlab.probes.finished",
+    "muonlab.probes.spectra",
+    "muonlab.probes.curvature",
+    "muonlab.probes.quantization",
 )
 TABLES = (
     *SNAKEMAKE,
@@ -60,8 +60,8 @@ TABLES = (
     "pyarrow.parquet",
     "scipy.stats",
     "seaborn",
-    "muonlab.present.outcomes",
-    "muonlab.present.style",
+    "muonlab.report.outcomes",
+    "muonlab.report.style",
 )
 SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh", "ash"})
 SIGNALS = [

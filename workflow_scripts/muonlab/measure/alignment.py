@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from muonlab.measure.spectra import finite_float64, rounding_error, spectral_metrics
+from muonlab.measure.singular_values import finite_float64, rounding_error, spectral_metrics
 
 
 def top_subspaces(W: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -7,10 +7,10 @@ from muonlab.plan.models import MODELS
 from muonlab.plan.naming import flatten
 from muonlab.plan.optimizers import OPTIMIZERS
 from muonlab.plan.schema import Arm, Study
-from muonlab.plan.search import grid_points, sobol_points
-from muonlab.plan.tpe import STARTUP
 from muonlab.plan.training import Training
 from muonlab.plan.validate import Sources, check, did_you_mean, refuse
+from muonlab.tuning.space import grid_points, sobol_points
+from muonlab.tuning.tpe import STARTUP
 
 SHARED_BY_OPTIMIZERS = ("optimizer.weight_decay",)
 # Rates of decay: a factor multiplies their distance from 1, over which they are effective.

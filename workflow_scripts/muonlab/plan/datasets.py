@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from muonlab.plan.section import Section, Seed
+from muonlab.section import Section, Seed
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from muonlab.plan.section import Name, Section
+from muonlab.section import Name, Section
 
 POINTS = ("end", "matched")
 RUN_OUTCOMES = {

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from muonlab.plan.datasets import IMAGES, TEXT
-from muonlab.plan.section import Section
+from muonlab.section import Section
 
 
 class MLP(Section):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, field_validator
 
-from muonlab.plan.section import Section
+from muonlab.section import Section
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 # What the models call their matrices: the perceptron's first, then the transformer's.

@@ -14,9 +14,9 @@ from muonlab.plan.models import MODELS, READS
 from muonlab.plan.naming import defaults_of, run_name
 from muonlab.plan.optimizers import OPTIMIZERS
 from muonlab.plan.schema import Config, Study
-from muonlab.plan.tpe import STARTUP
 from muonlab.plan.training import WATCHED, Training
 from muonlab.plan.validate import Sources, load_config, published, refuse
+from muonlab.tuning.tpe import STARTUP
 
 
 @dataclass

@@ -13,9 +13,9 @@ from muonlab.plan.datasets import DataConfig
 from muonlab.plan.measure import Measure
 from muonlab.plan.models import MLP, ModelConfig
 from muonlab.plan.optimizers import OptimizerConfig
-from muonlab.plan.section import Name, Section, Seed
 from muonlab.plan.training import Training
-from muonlab.plan.tuning import Box, Grid, Tuning, check_values
+from muonlab.section import Name, Section, Seed
+from muonlab.tuning.settings import Box, Grid, Tuning, check_values
 
 
 class Arm(Section):

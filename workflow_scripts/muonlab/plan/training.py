@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from muonlab.plan.section import Section
+from muonlab.section import Section
 
 # What only reporting runs are watched by.
 WATCHED = ("geometry_every", "components_every")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from muonlab.statistics import hypothesis_tests as tests
-from muonlab.statistics.effects import NOT_ESTIMABLE, cohens_d_z, hedges_g
+from muonlab.statistics.effect_sizes import NOT_ESTIMABLE, cohens_d_z, hedges_g
 from muonlab.statistics.group_tests import brown_forsythe
 from muonlab.statistics.intervals import check_level, mean_interval
 from muonlab.statistics.run_table import check_known, checked_runs, pair_by_seed, runs_by_arm

@@ -8,15 +8,15 @@ from typing import Any, TextIO
 import torch
 from torch import Tensor
 
+from muonlab.observers.components import ComponentMonitor
+from muonlab.observers.events import EventLog, metric_scalars
+from muonlab.observers.geometry import GeometryMonitor, copy_of, gradients_of
+from muonlab.observers.progress import Throughput, postfix
 from muonlab.optim.factory import build_optimizers
 from muonlab.optim.routing import MovementCheck
 from muonlab.training.build import build_model
 from muonlab.training.checkpoint import Workspace
 from muonlab.training.clock import Clock
-from muonlab.training.events import EventLog, metric_scalars
-from muonlab.training.geometry import GeometryMonitor, copy_of, gradients_of
-from muonlab.training.monitors import ComponentMonitor
-from muonlab.training.progress import Throughput, postfix
 from muonlab.training.record import Metrics
 from muonlab.training.update import Update
 

@@ -15,19 +15,19 @@ import torch
 from muonlab.io.atomic import replacing, write_json
 from muonlab.io.errors import UserError
 from muonlab.io.locks import exclusive
-from muonlab.optim.routing import as_records
-from muonlab.training.build import build_splits
-from muonlab.training.checkpoint import Workspace, save_weights, stamp
-from muonlab.training.events import (
+from muonlab.observers.components import write_components
+from muonlab.observers.events import (
     EventLog,
     component_scalars,
     metric_scalars,
     require_packages,
     write_events,
 )
-from muonlab.training.geometry import write_geometry
+from muonlab.observers.geometry import write_geometry
+from muonlab.optim.routing import as_records
+from muonlab.training.build import build_splits
+from muonlab.training.checkpoint import Workspace, save_weights, stamp
 from muonlab.training.loop import Interrupted, Trainer
-from muonlab.training.monitors import write_components
 from muonlab.training.record import summarise
 
 PACKAGES = ("torch", "numpy", "safetensors", "pyarrow", "scikit-learn")

@@ -1,0 +1,98 @@
+"""Curvature of a finished run's loss at chosen snapshots, on one batch that all runs share."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from muonlab.measure import hessian_spectrum as curvature
+from muonlab.measure.hessian import HessianVectorProduct, flat_vector
+from muonlab.probes.finished import FinishedRun
+from muonlab.streams import numpy_generator, torch_generator
+
+DTYPE = torch.float64  # the top eigenvalues are then exact to rounding, at twice float32's cost
+COLUMNS = {
+    "point": str,
+    "step": int,
+    "reached": bool,
+    "metric": str,
+    "index": int,
+    "value": float,
+    "examples": int,
+    "dtype": str,
+    "backend": str,
+}
+
+Loss = Callable[[nn.Module], torch.Tensor]
+Row = tuple[str, int, float]  # metric, index, value
+
+
+def fixed_loss(split: Any, examples: int) -> Loss:
+    """The loss on the first `examples` of a fixed permutation of a split: a function of the data
+    set alone, hence the same for all arms and seeds. Of text, examples are windows."""
+    order = numpy_generator(0, "curvature batch").permutation(len(split))[:examples]
+    return split.loss_in(order, DTYPE)
+
+
+def curvature_rows(
+    run: FinishedRun, matched: dict, loss: Loss, settings: dict, device: str
+) -> Iterator[dict]:
+    """Rows of the named points and of the trajectory; each step is measured once, and its Hessian's
+    graph is dropped before the next. The density is taken at the named points alone."""
+    named = run.points(matched)
+    steps = run.trajectory(settings["snapshots"])
+    for step in sorted({*steps, *(point.step for point in named)}):
+        places = [(point.name, point.reached) for point in named if point.step == step]
+        rows = measure(run, step, loss, settings, bool(places) and settings["density"], device)
+        for name, reached in places + [("trajectory", True)] * (step in steps):
+            for metric, index, value in rows:
+                yield {
+                    "point": name,
+                    "step": step,
+                    "reached": reached,
+                    "metric": metric,
+                    "index": index,
+                    "value": value,
+                    "examples": settings["examples"],
+                    "dtype": str(DTYPE).removeprefix("torch."),
+                    "backend": settings["backend"],
+                }
+
+
+def measure(
+    run: FinishedRun, step: int, loss: Loss, settings: dict, density: bool, device: str
+) -> list[Row]:
+    """All that is measured at one snapshot, in evaluation mode."""
+    model = run.model(run.weights(step)).to(device, DTYPE)
+    parameters = dict(model.named_parameters())
+    hvp = HessianVectorProduct(lambda: loss(model), parameters.values())
+    rows = [("loss", 0, hvp.loss), ("gradient_norm", 0, float(hvp.gradient.norm()))]
+    rows += _eigenvalues(hvp, settings)
+    trace = curvature.hutchinson_trace(
+        hvp, settings["trace_samples"], torch_generator(0, "curvature trace")
+    )
+    rows += [("hessian_trace", 0, trace.mean), ("hessian_trace_error", 0, trace.standard_error)]
+    update = run.update(step)
+    if update is not None:
+        direction = flat_vector(update[name] for name in parameters)
+        rows.append(("directional_sharpness", 0, curvature.directional_sharpness(hvp, direction)))
+    if density:
+        found = curvature.spectral_density(hvp, generator=torch_generator(0, "curvature density"))
+        rows += [("density_node", i, x) for i, x in enumerate(found.nodes.tolist())]
+        rows += [("density_weight", i, x) for i, x in enumerate(found.weights.tolist())]
+    return rows
+
+
+def _eigenvalues(hvp: HessianVectorProduct, settings: dict) -> list[Row]:
+    top = curvature.top_eigenvalues(
+        hvp,
+        min(settings["eigenvalues"], hvp.n),
+        settings["backend"],
+        tol=settings["tolerance"] if settings["backend"] == "lanczos" else None,
+    )
+    rows = [("sharpness", 0, float(top.values[0]))]
+    rows += [("eigenvalue", i, value) for i, value in enumerate(top.values.tolist())]
+    rows += [("eigenvalue_residual", i, r) for i, r in enumerate(top.residuals.tolist())]
+    cosine = curvature.gradient_hessian_cosine(hvp, top.vectors[0])
+    return [*rows, ("gradient_hessian_cosine", 0, cosine)]

@@ -1,0 +1,67 @@
+"""Lines over training with bands over seeds, shared by the figures that follow runs."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from muonlab.report.style import MUTED, ArmStyle
+from muonlab.statistics.intervals import mean_interval
+
+
+def band(
+    axis: Axes, rows: pd.DataFrame, style: ArmStyle, x: pd.Series, shaded: bool = True
+) -> None:
+    """Mean over seeds at each x as a line, its 95 % t interval as a band (n ≥ 2) if `shaded`."""
+    _draw(axis, rows.value, style, x, np.asarray, shaded)
+
+
+def log_band(axis: Axes, rows: pd.DataFrame, style: ArmStyle, x: pd.Series) -> None:
+    """`band` of the logarithm, hence of the geometric mean, on a logarithmic axis: the interval of
+    a mean of positive numbers over decades would reach below zero."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.log(rows.value)
+    _draw(axis, logs, style, x, np.exp)
+    axis.set_yscale("log")
+
+
+def _draw(
+    axis: Axes,
+    values: pd.Series,
+    style: ArmStyle,
+    x: pd.Series,
+    back: Callable,
+    shaded: bool = True,
+) -> None:
+    """Mean and interval of `values`, shown through `back`. Not finite: a gap in the line."""
+    grouped = values.groupby(x)
+    means = grouped.apply(lambda own: own.mean(skipna=False))
+    line = {key: value for key, value in style.items() if key != "marker"}
+    axis.plot(means.index, back(means.to_numpy()), **line)
+    if not shaded:
+        return
+    intervals = [mean_interval(own.to_numpy()) for _, own in grouped]
+    low, high = ([getattr(interval, end) for interval in intervals] for end in ("low", "high"))
+    axis.fill_between(means.index, back(low), back(high), color=style.colour, alpha=0.18, lw=0)
+
+
+def arm_legend(figure: Figure, axis: Axes, columns: int = 6) -> None:
+    """One legend of the arms for all panels, at the top right, where the title leaves room."""
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(
+        handles,
+        labels,
+        loc="upper right",
+        ncols=columns,
+        bbox_to_anchor=(0.99, 1.0),
+        handlelength=2.6,
+        columnspacing=1.4,
+    )
+
+
+def nothing(axis: Axes, sentence: str) -> None:
+    """An empty panel that says why it is empty."""
+    axis.set_axis_off()
+    axis.text(0.5, 0.5, sentence, transform=axis.transAxes, ha="center", color=MUTED, fontsize=9)

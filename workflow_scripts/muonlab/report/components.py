@@ -1,0 +1,91 @@
+"""What each component of a model holds, receives and does over training."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from muonlab.report.bands import arm_legend, band, log_band
+from muonlab.report.style import ArmStyle, arm_styles, finish, log_axis, study_notes, use_style
+
+FORWARD, ALL = "forward", "all"  # rows about the forward pass, and about all tensors together
+SIZES = {
+    "gradient_norm": "gradient norm",
+    "weight_norm": "weight norm",
+    "relative_update": "relative update ‖ΔW‖/‖W‖",
+}
+# metric, title, how the layers of a run become one number, and whether the axis is logarithmic
+PASS = (
+    ("activation_rms", "activation RMS, last layer", "last", False),
+    ("attention_logit_max", "largest |attention logit|", "max", False),
+    ("gradient_flow_ratio", "gradient norm, first / last layer", None, True),
+)
+
+
+def components_figure(records: pd.DataFrame, study: dict) -> Figure:
+    """A row for each component, over steps: norms of gradient and weights, and relative update; a
+    last row for the forward pass. Means and bands over seeds.
+
+    `records`: arm, seed, step, component, layer, metric, value, of the arms that are shown. Norms
+    are of all of a component's tensors as one vector, and their means geometric.
+    """
+    use_style()
+    shown = [arm for arm in study["arms"] if arm["name"] in set(records.arm)]
+    styles = arm_styles(shown)
+    whole = records[records.layer.isna()]
+    named = whole[~whole.component.isin([FORWARD])].component
+    components = sorted(dict.fromkeys(named), key=lambda name: name == ALL)
+    rows = len(components) + 1
+    figure, axes = plt.subplots(
+        rows, len(SIZES), figsize=(9.4, 1.2 + 1.32 * rows), squeeze=False, sharex=True
+    )
+    for line, component in zip(axes, components, strict=False):
+        own = whole[whole.component == component]
+        for axis, metric in zip(line, SIZES, strict=True):
+            _follow(axis, own[own.metric == metric], styles, log_band)
+        line[0].set_ylabel("all tensors" if component == ALL else component.replace("_", " "))
+    for axis, title in zip(axes[0], SIZES.values(), strict=True):
+        axis.set_title(title)
+    for axis, (metric, title, layers, logarithmic) in zip(axes[-1], PASS, strict=True):
+        own = _over_layers(records[records.metric == metric], layers)
+        _follow(axis, own, styles, log_band if logarithmic else band)
+        axis.set_title(title)
+        axis.set_xlabel("step")
+    axes[-1][0].set_ylabel("whole model")
+    arm_legend(figure, axes[0][0])
+    notes = study_notes(study | {"arms": shown})
+    notes.insert(1, "gradients before clipping · norms and ratios: geometric means over seeds")
+    finish(figure, f"{study['title']}: components", notes)
+    return figure
+
+
+def _follow(axis: Axes, rows: pd.DataFrame, styles: dict, draw) -> None:
+    for arm, style in styles.items():
+        own = rows[rows.arm == arm]
+        if len(own):
+            draw(axis, own, ArmStyle(style | {"linewidth": 1.3}), own.step)
+    if axis.get_yscale() == "log":
+        _label(axis)
+    axis.margins(x=0.01)
+
+
+def _over_layers(rows: pd.DataFrame, how: str | None) -> pd.DataFrame:
+    """One value for each run and step: the largest over layers, or that of the last layer."""
+    if how is None:
+        return rows[rows.layer.isna() & (rows.component == ALL)]
+    if how == "last":
+        return rows[rows.layer == rows.layer.max()]
+    keys = ["arm", "seed", "step"]
+    return rows.groupby(keys, sort=False).value.max().reset_index()
+
+
+def _label(axis: Axes) -> None:
+    """Few decades are labelled at 1, 2 and 5; less than a third of one, linearly."""
+    low, high = axis.get_ylim()
+    if not (np.isfinite([low, high]).all() and low > 0):
+        return
+    if high / low < 2.2:
+        axis.set_yscale("linear")
+    elif high / low < 300:
+        log_axis(axis.yaxis)

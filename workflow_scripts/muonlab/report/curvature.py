@@ -1,0 +1,78 @@
+"""Sharpness, trace and directional sharpness over training, and the spectrum of the Hessian."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from muonlab.report.bands import arm_legend, band, nothing
+from muonlab.report.style import MUTED, ArmStyle, arm_styles, finish, study_notes, use_style
+
+PANELS = (
+    ("sharpness", "sharpness (top Hessian eigenvalue)"),
+    ("hessian_trace", "Hessian trace"),
+    ("directional_sharpness", "directional sharpness (last update)"),
+)
+
+
+def sharpness_figure(curvature: pd.DataFrame, study: dict) -> Figure:
+    """Curvature along the trajectory, mean and band over seeds; diamonds mark matched loss.
+
+    `curvature`: arm, seed, point, step, reached, metric, index, value. The last panel is the
+    density of the Hessian's eigenvalues at the end, of all seeds together.
+    """
+    use_style()
+    figure, axes = plt.subplots(2, 2, figsize=(8.4, 6.0))
+    styles = arm_styles(study["arms"])
+    for axis, (metric, title) in zip(axes.flat[:3], PANELS, strict=True):
+        rows = curvature[(curvature.metric == metric) & (curvature["index"] == 0)]
+        for arm, style in styles.items():
+            own = rows[(rows.arm == arm) & (rows.point == "trajectory")]
+            band(axis, own, style, x=own.step)
+            matched = rows[(rows.arm == arm) & (rows.point == "matched") & rows.reached]
+            axis.plot(
+                matched.step,
+                matched.value,
+                "D",
+                color=style.colour,
+                markersize=3.6,
+                mec="white",
+                mew=0.6,
+                zorder=4,
+            )
+        axis.axhline(0, color=MUTED, linewidth=0.9, linestyle=":")
+        axis.set_title(title)
+        axis.set_xlabel("step")
+        axis.sharex(axes.flat[0])
+        axis.margins(x=0.02)
+    _density(axes.flat[3], curvature[curvature.point == "end"], styles)
+    arm_legend(figure, axes.flat[0])
+    notes = study_notes(study)
+    notes.insert(1, "diamonds: runs at matched loss · one fixed training batch, evaluation mode")
+    finish(figure, f"{study['title']}: curvature of the loss", notes)
+    return figure
+
+
+def _density(axis: Axes, rows: pd.DataFrame, styles: dict[str, ArmStyle]) -> None:
+    """Lanczos quadrature of all seeds, smoothed by a Gaussian of 1 % of the common range."""
+    nodes = rows[rows.metric == "density_node"]
+    if nodes.empty or not np.isfinite(nodes.value).all():
+        nothing(axis, "The Hessian's density was not estimated.")
+        return
+    low, high = nodes.value.min(), nodes.value.max()
+    width = 0.01 * ((high - low) or 1.0)
+    grid = np.linspace(low - 5 * width, high + 5 * width, 600)
+    for arm, style in styles.items():
+        own = rows[rows.arm == arm]
+        node = own[own.metric == "density_node"].value.to_numpy()
+        weight = own[own.metric == "density_weight"].value.to_numpy()
+        if len(node) == 0:
+            continue
+        z = (grid[:, None] - node) / width
+        density = np.exp(-z * z / 2) @ weight / (width * np.sqrt(2 * np.pi) * own.seed.nunique())
+        axis.plot(grid, density, **(style | {"marker": None}), linewidth=1.3)
+    axis.set_yscale("log")
+    axis.set_ylim(1e-5, 3 * max([line.get_ydata().max() for line in axis.lines] + [1e-4]))
+    axis.set_title("density of Hessian eigenvalues, end")
+    axis.set_xlabel("eigenvalue")

@@ -1,0 +1,93 @@
+"""How evenly the tokens spread over a model's experts, at the end and over training."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from muonlab.report.bands import band
+from muonlab.report.crowd import PALE, end_labels, height, is_crowd, line_styles
+from muonlab.report.style import finish, study_notes, use_style
+
+END = 0.2  # of the steps, over whose records the load at the end is averaged
+ENTROPIES = {
+    "expert_load_entropy": "entropy of the load / ln E",
+    "router_entropy": "entropy of the router, mean over tokens / ln E",
+}
+
+
+def experts_figure(records: pd.DataFrame, study: dict) -> Figure:
+    """Above: each tuned arm's load at the end, by layer, from the most to the least used expert.
+    Below: entropy of the load and of the router over steps, means over layers, of all arms.
+
+    `records`: arm, seed, step, layer, index, metric, value. The load is the fraction of routed
+    slots. Which expert is used most differs from seed to seed: experts are ranked in each run and
+    layer before anything is averaged, or an uneven load would look even.
+    """
+    use_style()
+    ranked = ranked_load(records)
+    tuned = [arm for arm in study["arms"] if arm["tuned"]][:4]
+    layers, experts = sorted(set(ranked.layer)), int(ranked["rank"].max())
+    tall = 0.9 + 0.3 * len(layers)
+    low = height(study["arms"], 2.8)
+    figure = plt.figure(figsize=(11.0, 1.1 + tall + low))
+    # One flat grid: a layout of nested ones would not make room for the names between panels.
+    grid = figure.add_gridspec(2, 2 * len(tuned), height_ratios=(tall, low))
+    top = max(ranked.value.max(), 1.5 / experts)
+    for i, arm in enumerate(tuned):
+        axis = figure.add_subplot(grid[0, 2 * i : 2 * i + 2])
+        _load(axis, ranked[ranked.arm == arm["name"]], top, arm["label"])
+    for i, (metric, title) in enumerate(ENTROPIES.items()):
+        axis = figure.add_subplot(grid[1, i * len(tuned) : (i + 1) * len(tuned)])
+        _entropy(axis, records[records.metric == metric], study, title)
+    notes = study_notes(study)
+    notes.insert(
+        1,
+        f"load: share of routed slots in the batches of the last {END:.0%} of the steps, ranked in "
+        f"each run and layer; {1 / experts:.2g} is even",
+    )
+    finish(figure, f"{study['title']}: load of the experts", notes)
+    return figure
+
+
+def ranked_load(records: pd.DataFrame) -> pd.DataFrame:
+    """arm, layer, rank, value: the load of each run's most used expert (rank 1) to its least used,
+    in each layer, averaged over the records of the last fifth of training and then over seeds."""
+    load = records[records.metric == "expert_load"]
+    late = load[load.step >= (1 - END) * load.step.max()]
+    of_run = late.groupby(["arm", "seed", "layer", "index"], sort=False).value.mean().reset_index()
+    order = of_run.groupby(["arm", "seed", "layer"]).value.rank(method="first", ascending=False)
+    of_run["rank"] = order.astype(int)
+    means = of_run.groupby(["arm", "layer", "rank"], sort=False).value
+    return means.agg(lambda v: v.mean(skipna=False)).reset_index()
+
+
+def _load(axis: Axes, rows: pd.DataFrame, top: float, title: str) -> None:
+    table = rows.pivot(index="layer", columns="rank", values="value")
+    axis.imshow(table, cmap="cividis_r", vmin=0, vmax=top, aspect="auto")
+    for y, row in enumerate(table.to_numpy()):
+        for x, value in enumerate(row):
+            if len(row) <= 16 and np.isfinite(value):
+                ink = "white" if value > 0.6 * top else "black"
+                axis.text(x, y, f"{value:.2f}"[1:], ha="center", va="center", fontsize=7, color=ink)
+    axis.set_xticks(range(table.shape[1]), list(table.columns))
+    axis.set_yticks(range(len(table)), [str(int(layer)) for layer in table.index])
+    axis.set(xlabel="expert, from most to least used", ylabel="layer", title=title)
+    axis.grid(visible=False)
+
+
+def _entropy(axis: Axes, rows: pd.DataFrame, study: dict, title: str) -> None:
+    means = rows.groupby(["arm", "seed", "step"], sort=False).value
+    means = means.agg(lambda v: v.mean(skipna=False)).reset_index()
+    styles = line_styles(study["arms"])
+    for arm, style in styles.items():
+        own = means[means.arm == arm]
+        band(axis, own, style, x=own.step, shaded=style.colour != PALE)
+    axis.set_title(title)
+    axis.set_xlabel("step")
+    axis.margins(x=0.01)
+    if is_crowd(study["arms"]):
+        end_labels(axis, styles)
+    else:
+        axis.legend(loc="best")

@@ -1,0 +1,69 @@
+"""How the geometry of weights and steps develops over training."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from muonlab.report.bands import arm_legend, band, log_band
+from muonlab.report.style import (
+    MUTED,
+    arm_styles,
+    finish,
+    log_axis,
+    study_notes,
+    use_style,
+)
+
+# object, metric, title, and whether its axis is logarithmic
+PANELS = (
+    ("weight", "spectral_entropy", "spectral entropy", False),
+    ("weight", "effective_rank", "effective rank", False),
+    ("weight", "condition_number", "condition number", True),
+    ("weight", "spectral_norm", "spectral norm", False),
+    ("step", "relative_update", "relative update ‖ΔW‖/‖W‖", True),
+    ("step", "update_gradient_cosine", "cos(update, gradient)", False),
+)
+
+
+def geometry_figure(geometry: pd.DataFrame, study: dict) -> Figure:
+    """Means over the hidden layers' matrices of each run, with bands over seeds.
+
+    `geometry`: arm, seed, step, tensor, component, object, metric, value.
+    """
+    use_style()
+    figure, axes = plt.subplots(2, 3, figsize=(9.0, 5.2), sharex=True)
+    styles = arm_styles(study["arms"])
+    hidden = geometry[geometry.component == "hidden"]
+    if hidden.empty:
+        hidden = geometry[geometry.component != "all"]
+    for axis, (kind, metric, title, logarithmic) in zip(axes.flat, PANELS, strict=True):
+        rows = hidden[(hidden.object == kind) & (hidden.metric == metric)]
+        rows = _mean_over_layers(rows, logarithmic)
+        for arm, style in styles.items():
+            own = rows[rows.arm == arm]
+            (log_band if logarithmic else band)(axis, own, style, x=own.step)
+        axis.set_title(title)
+        axis.margins(x=0.01)
+        if logarithmic:
+            _readable_log(axis)
+    axes[1][2].axhline(0, color=MUTED, linewidth=0.9, linestyle=":")
+    for axis in axes[1]:
+        axis.set_xlabel("step")
+    arm_legend(figure, axes[0][0])
+    finish(figure, f"{study['title']}: geometry of the hidden layers", study_notes(study))
+    return figure
+
+
+def _mean_over_layers(rows: pd.DataFrame, geometric: bool) -> pd.DataFrame:
+    values = np.log(rows.value) if geometric else rows.value
+    means = rows.assign(value=values).groupby(["arm", "seed", "step"], sort=False).value
+    means = means.agg(lambda v: np.mean(v.to_numpy())).reset_index()
+    return means.assign(value=np.exp(means.value)) if geometric else means
+
+
+def _readable_log(axis: Axes) -> None:
+    low, high = axis.get_ylim()
+    if high / max(low, 1e-300) < 300:  # few decades: label 1, 2 and 5
+        log_axis(axis.yaxis)

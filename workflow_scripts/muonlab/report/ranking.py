@@ -1,0 +1,168 @@
+"""Arms ranked by their loss, against one of them, as run and with steps of one size."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from muonlab.report.variants import Settings, alike, is_matched, reference, twins, varied
+from muonlab.statistics.contrasts import contrasts
+from muonlab.statistics.intervals import mean_interval
+
+LOSS, STEP = "final_loss", "step_time"
+COMPARED = ["difference", "low", "high", "p", "p_holm", "verdict"]
+WORDS = {"a lower": "lower", "a higher": "higher"}
+
+
+def ranked_runs(
+    runs: Sequence[dict], summaries: Sequence[dict], provenances: Sequence[dict]
+) -> pd.DataFrame:
+    """One row for each run: arm, seed, loss, accuracy, seconds and processor seconds.
+
+    `step_time` is the median time of an update after the first stretch: processor time on a CPU,
+    which a busy machine does not change, and wall time on a GPU, whose work no processor does.
+    """
+    rows = []
+    for run, summary, provenance in zip(runs, summaries, provenances, strict=True):
+        of_cpu = provenance["device_type"] == "cpu"
+        rows.append(
+            {"arm": run["arm"], "seed": run["seed"], LOSS: summary["final_loss"]}
+            | {"accuracy": summary["final_accuracy"], "diverged": summary["diverged"]}
+            | {"evaluated_on": summary["evaluated_on"], "seconds": provenance["seconds"]}
+            | {k: provenance[k] for k in ("step_seconds", "step_cpu_seconds")}
+            | {STEP: provenance["step_cpu_seconds" if of_cpu else "step_seconds"]}
+        )
+    return pd.DataFrame(rows)
+
+
+def ranking(
+    runs: pd.DataFrame,
+    study: dict,
+    settings: Settings,
+    variables: Mapping[str, Sequence[str]],
+    against: str,
+    plan: Mapping,
+) -> pd.DataFrame:
+    """One row for each arm, the lowest mean loss first; arms with a diverged run come last.
+
+    `variables` are those in which each arm differs from the arm `against`; more than one makes the
+    comparison compound. `plan` has alpha and smallest_difference. Losses are compared by seed, and
+    the family of Holm's correction is all arms against that one. The columns `matched_…` compare
+    the arm's twin with the twin of `against`: the same settings, and steps of one size.
+    """
+    arms = [arm["name"] for arm in study["arms"]]
+    table = pd.DataFrame([_arm_row(runs[runs.arm == arm], study, arm, plan) for arm in arms])
+    base = table.loc[table.arm == against, "loss"].iloc[0]
+    table["improvement_percent"] = 100 * (base - table.loss) / base
+    paired = bool(study["training"]["paired"])
+    compare = _Comparison(runs, plan, paired)
+    pairs = [(arm, against) for arm in arms if arm != against]
+    table = table.join(compare(pairs).drop(columns="n"), on="arm")
+    step = compare(pairs, STEP).drop(columns=["n", "p", "reason"])
+    table = table.join(step.add_prefix("step_change_"), on="arm")
+    table["compound"] = [len(variables[arm]) > 1 for arm in arms]
+    table["variables"] = [", ".join(variables[arm]) for arm in arms]
+    table = table.join(_matched(compare, settings, against), on="arm")
+    table["matched_step"] = [is_matched(settings[arm]) for arm in arms]
+    table = table.assign(against=against, data=study["data"], protocol=study["protocol"])
+    last = (table.diverged > 0) | table.loss.isna()
+    table = table.assign(last=last).sort_values(["last", "loss"], kind="stable", ignore_index=True)
+    table.insert(0, "rank", range(1, len(table) + 1))
+    return table.drop(columns="last")
+
+
+def field_effects(
+    runs: pd.DataFrame, study: dict, settings: Settings, against: str, plan: Mapping
+) -> pd.DataFrame:
+    """Every field that arms differ in alone: each of its values against the reference's.
+
+    One row for each arm of each group of arms that are alike but for that field. Seeds are paired,
+    and each group is one family of Holm's correction.
+    """
+    bases = {arm["name"]: arm["base"] for arm in study["arms"]}
+    compare = _Comparison(runs, plan, bool(study["training"]["paired"]))
+    means = runs.groupby("arm")[LOSS].agg(lambda v: np.mean(v.to_numpy(dtype=float)))
+    tables = []
+    for field in varied(settings):
+        for number, group in enumerate(alike(settings, [field])):
+            first = reference(group, against, bases)
+            others = sorted(
+                (arm for arm in group if arm != first), key=lambda arm: _order(settings[arm][field])
+            )
+            found = compare([(arm, first) for arm in others]).reset_index()
+            found.insert(0, "field", field)
+            found.insert(1, "group", number)
+            found.insert(2, "matched_step", is_matched(settings[first]))
+            found.insert(3, "reference", first)
+            found.insert(4, "reference_value", _text(settings[first][field]))
+            found.insert(5, "reference_loss", means[first])
+            found.insert(7, "value", [_text(settings[arm][field]) for arm in found.arm])
+            found.insert(8, "loss", [means[arm] for arm in found.arm])
+            tables.append(found)
+    columns = ["field", "group", "matched_step", "reference", "reference_value"]
+    columns += ["reference_loss", "arm", "value", "loss", "n", *COMPARED, "reason"]
+    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
+    return table[columns].assign(data=study["data"], protocol=study["protocol"])
+
+
+class _Comparison:
+    """Pairs of arms on one outcome, as a table by the first arm of each."""
+
+    def __init__(self, runs: pd.DataFrame, plan: Mapping, paired: bool):
+        self.runs, self.plan, self.paired = runs, plan, paired
+
+    def __call__(self, pairs: Sequence[tuple[str, str]], outcome: str = LOSS) -> pd.DataFrame:
+        values = self.runs.assign(outcome=outcome, value=self.runs[outcome].astype(float))
+        smallest = {k: v for k, v in self.plan["smallest_difference"].items() if k == outcome}
+        found = contrasts(
+            values[["arm", "seed", "outcome", "value"]],
+            pairs, [outcome], self.plan["alpha"], smallest, paired=self.paired,
+        )  # fmt: skip
+        found["verdict"] = found.verdict.replace(WORDS)
+        found["n"] = found[["n_a", "n_b"]].min(axis=1)
+        # A single pair of runs has a difference too, if no interval and no test.
+        means = values.groupby("arm").value.mean()
+        single = found.arm_a.map(means) - found.arm_b.map(means)
+        found["difference"] = found.difference.where(found.n != 1, single)
+        return found.rename(columns={"arm_a": "arm"}).set_index("arm")[["n", *COMPARED, "reason"]]
+
+
+def _arm_row(own: pd.DataFrame, study: dict, arm: str, plan: Mapping) -> dict:
+    """What one arm reached, with intervals over its seeds; a single seed has none."""
+    known = next(a for a in study["arms"] if a["name"] == arm)
+    row = {"arm": arm, "variant": known["label"], "seeds": len(own)}
+    row["diverged"] = int(own.diverged.sum())
+    values = {"loss": LOSS, "accuracy": "accuracy", "seconds": "seconds"}
+    values |= {k: k for k in (STEP, "step_seconds", "step_cpu_seconds")}
+    for name, column in values.items():
+        sample = own[column].to_numpy(dtype=float)
+        interval = mean_interval(sample, plan["alpha"])
+        row |= {name: float(np.mean(sample))}
+        if name in ("loss", "accuracy", STEP):
+            row |= {f"{name}_low": interval.low, f"{name}_high": interval.high}
+        if name == "loss":
+            row["perplexity"] = float(np.exp(row["loss"]))
+    row |= {"evaluated_on": own.evaluated_on.iloc[0], "lr": known["settings"].get("lr")}
+    return row | {"edge": ", ".join(f"{k}={v}" for k, v in known["edges"].items())}
+
+
+def _matched(compare: _Comparison, settings: Settings, against: str) -> pd.DataFrame:
+    """The comparison of each arm's twin with the twin of `against`, by arm."""
+    pairs = twins(settings)
+    base = pairs.get(against)
+    twin_of = {arm: twin for arm, twin in pairs.items() if base not in (None, twin)}
+    found = compare([(twin, base) for twin in dict.fromkeys(twin_of.values())])
+    found = found.reindex(list(twin_of.values())).drop(columns=["n", "reason"])
+    found = found.add_prefix("matched_").set_axis(list(twin_of), axis=0)
+    found.insert(0, "twin", list(twin_of.values()))
+    return found
+
+
+def _order(value: object) -> tuple:
+    """Numbers by size, and after them all else in the order of the config."""
+    number = isinstance(value, int | float)
+    return (not number, value if number else 0)
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

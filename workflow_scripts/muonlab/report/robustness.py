@@ -1,0 +1,122 @@
+"""What changing one chosen setting costs each arm, and what a smaller tuning budget would find."""
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from muonlab.statistics.basin import TOLERANCE, basin_contrast, basin_widths
+from muonlab.statistics.contrasts import verdict
+from muonlab.statistics.perturbation import basin_table, perturbation_table, sensitivity_curve
+from muonlab.statistics.run_table import matrix_by_seed, runs_by_arm
+from muonlab.tuning.budget import best_of_k_table
+from muonlab.tuning.selection import scored_trials
+
+LOSS = "final_loss"
+WORDS = {"a lower": "lower", "a higher": "higher"}
+
+
+def changed_runs(rows: Sequence[dict], summaries: Sequence[dict]) -> pd.DataFrame:
+    """arm, field, factor, seed, value (the final loss, NaN where the run diverged), outcome.
+
+    `rows` (arm, field, factor, seed) are the runs with one setting multiplied, and with factor 1
+    and the field "" the reporting runs themselves.
+    """
+    values = [np.nan if s["diverged"] or s[LOSS] is None else float(s[LOSS]) for s in summaries]
+    table = pd.DataFrame(rows, columns=["arm", "field", "factor", "seed"])
+    return table.assign(value=values, outcome=LOSS)
+
+
+def robustness_table(changed: pd.DataFrame, study: dict, alpha: float) -> pd.DataFrame:
+    """The paired change of the loss for every changed setting of every arm, with its interval and
+    p, corrected over the changes of one arm; `value` is what the setting became."""
+    tables = []
+    for arm in _arms(study, changed):
+        own = changed[changed.arm == arm["name"]]
+        named = own.assign(arm=[_name(*pair) for pair in zip(own.field, own.factor, strict=True)])
+        pairs = own.loc[own.field != "", ["field", "factor"]].drop_duplicates()
+        pairs = pairs.sort_values(["field", "factor"]).itertuples(index=False, name=None)
+        found = perturbation_table(
+            named, _name("", 1), {_name(*pair): pair for pair in pairs}, LOSS, alpha
+        )
+        verdicts = zip(found.change, found.p_holm, strict=True)
+        words = [verdict(change, p, np.nan, alpha) for change, p in verdicts]
+        found = found.drop(columns="arm")
+        found.insert(0, "arm", arm["name"])
+        found.insert(1, "variant", arm["label"])
+        tables.append(found.assign(verdict=[WORDS.get(word, word) for word in words]))
+    table = pd.concat(tables, ignore_index=True)
+    return table.assign(data=study["data"], protocol=study["protocol"])
+
+
+def lr_curves(changed: pd.DataFrame, study: dict, alpha: float) -> pd.DataFrame:
+    """Loss over the factors on the chosen learning rate: `sensitivity_curve` of each arm."""
+    tables = []
+    for arm, (named, factors) in _lr_runs(changed, study).items():
+        curve = sensitivity_curve(named, factors, LOSS, alpha).drop(columns="arm")
+        curve.insert(0, "arm", arm)
+        settings = next(a["settings"] for a in study["arms"] if a["name"] == arm)
+        tables.append(curve.assign(lr=curve.factor * settings.get("lr", np.nan)))
+    return pd.concat(tables, ignore_index=True).assign(data=study["data"])
+
+
+def basins(changed: pd.DataFrame, study: dict, alpha: float) -> pd.DataFrame:
+    """Width of each arm's learning-rate basin (rates at which the loss is within 1 % of its
+    lowest) in octaves, and of every pair of arms the paired difference and its verdict."""
+    curves = _lr_runs(changed, study)
+    rows, widths = [], {}
+    for arm, (named, factors) in curves.items():
+        row = basin_table(named, {arm: factors}, LOSS, TOLERANCE, alpha).iloc[0].to_dict()
+        rows.append({"arm": row.pop("curve"), "against": "", **row})
+        arms = sorted(factors, key=factors.__getitem__)
+        losses = matrix_by_seed(runs_by_arm(named, LOSS), arms)
+        widths[arm] = basin_widths([factors[a] for a in arms], losses)
+    for a, b in combinations(curves, 2):
+        found = basin_contrast(widths[a], widths[b], alpha)
+        said = {"a wider": "wider", "b wider": "narrower"}.get(found.verdict, found.verdict)
+        row = {"arm": a, "against": b, "n": len(widths[a].octaves)}
+        row |= {"octaves": found.test.difference, "low": found.test.low, "high": found.test.high}
+        row |= {"p": found.test.p, "verdict": said, "reason": found.reason}
+        rows.append(row)
+    columns = ["arm", "against", "n", "octaves", "low", "high", "at_least", "cut_low", "cut_high"]
+    columns += ["diverged", "p", "verdict", "reason"]
+    table = pd.DataFrame(rows, columns=columns)
+    return table.assign(tolerance=TOLERANCE, data=study["data"], protocol=study["protocol"])
+
+
+def budget_table(selection: Mapping, study: dict, alpha: float) -> pd.DataFrame:
+    """The score that k of an arm's tuning trials are expected to find, k from 1 to all of them.
+
+    `selection` is selection.json. A trial's score is that by which it was chosen, its mean over
+    tuning seeds; a diverged one has an infinite score.
+    """
+    scores = {}
+    for arm in [arm["name"] for arm in study["arms"] if arm["tuned"]]:
+        trials = [trial for trial in selection["trials"] if trial["arm"] == arm]
+        scored = scored_trials(trials, selection["score"])
+        scores[arm] = [trial["score"] for trial in scored]
+    table = best_of_k_table(scores, alpha=alpha)
+    facts = {"score": selection["score"], "tuning_seeds": len(selection["seeds"])}
+    return table.assign(**facts, data=study["data"], protocol=study["protocol"])
+
+
+def _arms(study: dict, changed: pd.DataFrame) -> list[dict]:
+    return [arm for arm in study["arms"] if arm["name"] in set(changed.arm)]
+
+
+def _lr_runs(
+    changed: pd.DataFrame, study: dict
+) -> dict[str, tuple[pd.DataFrame, dict[str, float]]]:
+    """Of each arm its runs at multiples of its learning rate, each multiple an arm of its own, and
+    the factors of these."""
+    found = {}
+    for arm in _arms(study, changed):
+        own = changed[(changed.arm == arm["name"]) & changed.field.isin(["lr", ""])]
+        named = own.assign(arm=[_name("lr", factor) for factor in own.factor])
+        found[arm["name"]] = named, {_name("lr", f): float(f) for f in own.factor.unique()}
+    return found
+
+
+def _name(field: str, factor: float) -> str:
+    return f"{field} × {factor:g}"

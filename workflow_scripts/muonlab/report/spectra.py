@@ -1,0 +1,116 @@
+"""Singular-value spectra of the arms, overlaid, by layer and point of the run."""
+
+import re
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from muonlab.report.bands import arm_legend
+from muonlab.report.crowd import MANY, PALE, legend_styles
+from muonlab.report.measured import over_experts
+from muonlab.report.style import (
+    ArmStyle,
+    finish,
+    study_notes,
+    use_style,
+)
+from muonlab.statistics.intervals import mean_interval
+
+# A tensor in a layer: the layer's number, and the part of it where layers have parts.
+LAYER = re.compile(r"layers\.(\d+)\.(\w+\.)?")
+MOST = 20  # tensors of which all are shown
+POINTS = {"start": "start", "matched": "matched loss", "end": "end"}
+
+
+def spectra_figure(spectra: pd.DataFrame, study: dict) -> Figure:
+    """A row for each matrix, a column for each point: singular values over their index.
+
+    `spectra`: arm, seed, point, reached, object, tensor, component, metric, index, value. Lines are
+    means over seeds, bands their intervals. Runs that did not come to the matched loss are left out
+    of that column, whose titles say how many are in it. Stacked experts are shown by the mean of
+    their ordered singular values.
+    """
+    use_style()
+    values = spectra[(spectra.metric == "singular_values") & (spectra.object == "weight")]
+    values = over_experts(values)
+    tensors = _shown(list(dict.fromkeys(values.tensor)))
+    styles = legend_styles(study["arms"])
+    figure, axes = plt.subplots(
+        len(tensors),
+        len(POINTS),
+        figsize=(8.4, 1.15 + 1.75 * len(tensors)),
+        squeeze=False,
+        sharex="row",
+        sharey="row",
+    )
+    for row, tensor in zip(axes, tensors, strict=True):
+        own = values[(values.tensor == tensor) & values.reached]
+        for axis, point in zip(row, POINTS, strict=True):
+            _spectra(axis, own[own.point == point], styles)
+        row[0].set_ylabel(f"{_name(own, tensor)}\nsingular value")
+        # By the means: the interval of two runs would hide every other line.
+        means = own.groupby(["arm", "point", "index"]).value.mean()
+        top = means[np.isfinite(means)].max() if np.isfinite(means).any() else 1.0
+        row[0].set_ylim(0, 1.12 * top)
+    for axis, (point, title) in zip(axes[0], POINTS.items(), strict=True):
+        counts = values[(values.point == point) & values.reached].groupby("arm").seed.nunique()
+        axis.set_title(f"{title} (n = {_numbers(counts, styles)})" if point == "matched" else title)
+    for axis in axes[-1]:
+        axis.set_xlabel("index")
+    arm_legend(figure, axes[0][0])
+    notes = study_notes(study)
+    notes.insert(1, "thin lines instead of a band: the single runs, where there are only two")
+    if len(tensors) < values.tensor.nunique():
+        notes.insert(2, "layers shown: the first, the middle one and the last")
+    finish(figure, f"{study['title']}: weight spectra", notes)
+    return figure
+
+
+def _spectra(axis: Axes, rows: pd.DataFrame, styles: dict[str, ArmStyle]) -> None:
+    for arm, style in styles.items():
+        own = rows[rows.arm == arm].pivot(index="index", columns="seed", values="value")
+        if own.empty:
+            axis.plot([], [], **(style | {"marker": None}))
+            continue
+        x = own.index.to_numpy(dtype=float) + 1
+        if style.colour == PALE:
+            axis.plot(x, own.mean(axis=1, skipna=False), **(style | {"marker": None}))
+            continue
+        if own.shape[1] == 2:
+            axis.plot(x, own.to_numpy(), color=style.colour, linewidth=0.6, alpha=0.6)
+        intervals = [mean_interval(v) for v in own.to_numpy() if own.shape[1] > 2]
+        axis.plot(x, own.mean(axis=1, skipna=False), **style, markersize=2.6, linewidth=1.3)
+        if intervals:
+            low, high = [i.low for i in intervals], [i.high for i in intervals]
+            axis.fill_between(x, low, high, color=style.colour, alpha=0.18, linewidth=0)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    axis.margins(x=0.03)
+
+
+def _numbers(counts: pd.Series, styles: dict[str, ArmStyle]) -> str:
+    """Runs of each arm that came to the matched loss, or of many arms the least and the most."""
+    numbers = [int(counts.get(arm, 0)) for arm in styles]
+    if len(numbers) <= MANY:
+        return ", ".join(map(str, numbers))
+    return f"{min(numbers)} to {max(numbers)}" if min(numbers) < max(numbers) else str(numbers[0])
+
+
+def _shown(tensors: list[str]) -> list[str]:
+    """All tensors of a small model; of a deep one those of the first, middle and last layer."""
+    layers = sorted({int(found[1]) for name in tensors if (found := LAYER.match(name))})
+    if len(tensors) <= MOST or len(layers) <= 3:
+        return tensors
+    kept = {layers[0], layers[len(layers) // 2], layers[-1]}
+    return [name for name in tensors if not (found := LAYER.match(name)) or int(found[1]) in kept]
+
+
+def _name(rows: pd.DataFrame, tensor: str) -> str:
+    component = rows.component.iloc[0] if len(rows) else ""
+    inside = LAYER.match(tensor)
+    if inside and inside[2]:
+        return f"layer {inside[1]}, {component.replace('_', ' ')}"
+    return f"{tensor.removesuffix('.weight')} ({component})"

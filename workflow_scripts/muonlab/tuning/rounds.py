@@ -1,0 +1,63 @@
+"""Rounds of tuning after the first: which trials follow from those that have been run."""
+
+from collections.abc import Mapping, Sequence
+
+from muonlab.tuning.space import Point, grid_points, key
+from muonlab.tuning.tpe import STARTUP, tpe_points
+from muonlab.tuning.widening import extended, further_points
+
+
+def propose(
+    arms: Mapping[str, dict], tuning: dict, scored: Mapping[str, Sequence[dict]], number: int
+) -> dict:
+    """Round `number` (2 or more): {spaces, points}, for each arm, from the trials before it.
+
+    `arms`: space, edges and limits (of each field of its optimizer) of each tuned arm; `scored`:
+    its trials so far, with settings and score. tpe proposes the next `batch` points of each arm
+    within its budget. For grid and sobol the points are those that widening adds: of all arms
+    alike, where the best trial of any lies on an edge; none where no trial does. Of a box, as many
+    new points as the first round had.
+    """
+    spaces = {name: arm["space"] for name, arm in arms.items()}
+    if tuning["method"] == "tpe":
+        left = tuning["trials"] - STARTUP - (number - 2) * tuning["batch"]
+        points = {
+            name: _tpe(name, space, scored[name], min(tuning["batch"], left), tuning)
+            for name, space in spaces.items()
+        }
+        return {"spaces": spaces, "points": points}
+    edges = {name: arm["edges"] for name, arm in arms.items()}
+    if not any(edges.values()):
+        return {"spaces": spaces, "points": {name: [] for name in spaces}}
+    limits = _limits(arms)
+    grown = extended(spaces, edges, limits)
+    points = {
+        name: _new_points(spaces[name], grown[name], scored[name], tuning, name) for name in spaces
+    }
+    return {"spaces": grown, "points": points}
+
+
+def _tpe(name: str, space: dict, scored: Sequence[dict], count: int, tuning: dict) -> list[Point]:
+    history = [(trial["settings"], trial["score"]) for trial in scored]
+    return tpe_points(space, history, count, tuning["search_seed"], f"arm {name}: box")
+
+
+def _new_points(
+    space: dict, grown: dict, scored: Sequence[dict], tuning: dict, name: str
+) -> list[Point]:
+    if tuning["method"] == "sobol":
+        known = [trial["settings"] for trial in scored]
+        place = f"arm {name}: box"
+        return further_points(space, grown, known, tuning["trials"], tuning["search_seed"], place)
+    known = {key(point.values()) for point in grid_points(space)}
+    return [point for point in grid_points(grown) if key(point.values()) not in known]
+
+
+def _limits(arms: Mapping[str, dict]) -> dict[str, tuple[float, float]]:
+    """What the arms' optimizers allow their fields, the narrowest where they differ."""
+    found: dict[str, tuple[float, float]] = {}
+    for arm in arms.values():
+        for field, (low, high) in arm["limits"].items():
+            before = found.get(field, (low, high))
+            found[field] = (max(before[0], low), min(before[1], high))
+    return found
