@@ -14,7 +14,7 @@ sys.path.append(str(SCRIPTS))
 from muonlab.data.sources import source_files
 from muonlab.io.errors import UserError
 from muonlab.plan.datasets import IMAGES, KINDS, TEXT
-from muonlab.plan.digest import code_digest
+from muonlab.digest import code_digest
 from muonlab.plan.models import MODELS, READS
 from muonlab.plan.naming import RUN_PATTERN
 from muonlab.plan.optimizers import OPTIMIZERS as REGISTERED

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from muonlab.plan import digest
+from muonlab import digest
 
 SCRIPTS = Path(digest.__file__).parents[2]
 

@@ -87,7 +87,7 @@ def test_every_job_names_an_environment_that_exists():
 
 def test_an_environment_holds_what_its_scripts_import():
     """Modules imported late, inside a function, count too."""
-    from muonlab.plan.digest import closure
+    from muonlab.digest import closure
 
     for path in rule_files():
         text = path.read_text()
