@@ -1,10 +1,11 @@
-"""What all files of rules use: the checked plan, digests of code, and names of outputs.
+"""What all files of rules use: the plan, what tuning has decided, and digests of code.
 
-Needs: the config. Gives: PLAN (studies, arms, runs), `job()`, wildcard constraints, one target per
-study. Nothing here imports torch: each job of a cluster reads these files again.
+Needs: the config. Gives: PLAN (studies and arms), OUTPUTS (what each study makes, and from what),
+`known()` and `chosen()` (what is known of a study before and after its tuning), and wildcard
+constraints. All of it is made by tested Python in `muonlab.plan`. Nothing here imports torch, since
+each job of a cluster reads these files again.
 """
 
-import json
 import sys
 from pathlib import Path
 
@@ -13,75 +14,57 @@ sys.path.append(str(SCRIPTS))
 
 from muonlab.data.sources import source_files
 from muonlab.io.errors import UserError
-from muonlab.plan.datasets import IMAGES, KINDS, TEXT
-from muonlab.digest import code_digest
-from muonlab.plan.models import MODELS, READS
-from muonlab.plan.naming import RUN_PATTERN
-from muonlab.plan.optimizers import OPTIMIZERS as REGISTERED
+from muonlab.plan.code import Code
+from muonlab.plan.datasets import IMAGES, TEXT
+from muonlab.plan.naming import REPORTING_PATTERN, RUN_PATTERN, TUNING_PATTERN
+from muonlab.plan.outputs import SPLITS, Outputs
 from muonlab.plan.runs import load_plan
+from muonlab.plan.written import Written
 
 try:
     # Snakemake lists the overlays first and the file of the `configfile:` directive last.
     *overlays, base = workflow.configfiles
     PLAN = load_plan([base, *overlays], command_line=workflow.config_settings.config)
-    for study in PLAN.studies.values():
-        # Rounds of tuning that were proposed before: a job on a cluster reads these files anew.
-        for proposal in sorted(Path("results", study.name, "tuning").glob("round-*.json")):
-            study.add_trials(json.loads(proposal.read_text())["points"])
-            PLAN.runs.update(study.runs)
+    OUTPUTS = Outputs(PLAN)
     SOURCE_FILES = {name: source_files(name, PLAN) for name in PLAN.data_used}
 except UserError as mistake:
     # Not a WorkflowError: it would add the place in this file, which is not where the mistake is.
     sys.exit(f"error: {mistake}")
 
+ROOT = OUTPUTS.root
+CODE = Code(SCRIPTS)
+WRITTEN = Written(PLAN, ROOT)
+
+
+def one_of(names):
+    """A constraint for a wildcard. (?!) matches nothing: an empty constraint would be none."""
+    return "|".join(names) or "(?!)"
+
 
 wildcard_constraints:
-    study="|".join(PLAN.studies),
-    dataset="|".join(PLAN.data),
-    # (?!) matches nothing: an empty constraint would be none.
-    images="|".join(PLAN.data_of_kind(IMAGES)) or "(?!)",
-    corpus="|".join(PLAN.data_of_kind(TEXT)) or "(?!)",
+    study=one_of(PLAN.studies),
+    images=one_of(PLAN.data_of_kind(IMAGES)),
+    corpus=one_of(PLAN.data_of_kind(TEXT)),
     arm=r"[a-z][a-z0-9_]*",
     run=RUN_PATTERN,
     seed=r"\d+",
     round=r"\d+",
 
 
-# Of these modules a run uses its own ones. AdamW trains what every other optimizer leaves: its code
-# counts for all runs.
-OPTIMIZERS = {name: f"muonlab.optim.{name}" for name in REGISTERED if name != "adamw"}
-MODEL_CODE = {name: f"muonlab.models.{name}" for name in MODELS}
-DATA_CODE = {IMAGES: "muonlab.training.images", TEXT: "muonlab.training.language"}
-ALTERNATIVES = frozenset([*OPTIMIZERS.values(), *MODEL_CODE.values(), *DATA_CODE.values()])
+def known(study, rounds=None):
+    """What is known of a study after the first `rounds` rounds of its tuning, by default all; waits
+    for those whose trials follow from earlier ones."""
+    last = rounds or PLAN.studies[study].rounds
+    files = [
+        str(checkpoints.propose.get(study=study, round=number).output.proposal)
+        for number in range(2, last + 1)
+    ]
+    return WRITTEN.known(study, files)
 
 
-def own_code(config):
-    """The modules among the alternatives that a run with these settings uses."""
-    model = config["model"]["name"]
-    own = [OPTIMIZERS.get(config["optimizer"]["name"]), MODEL_CODE[model], DATA_CODE[READS[model]]]
-    return frozenset(filter(None, own))
-
-
-def train_job(run):
-    """The param of a training run: of the optimizers', models' and kinds of data's code only its
-    own counts."""
-    config = PLAN.runs[run]
-    code = code_digest(SCRIPTS / "train.py", ALTERNATIVES, own_code(config))
-    return {"code": code, "config": config}
-
-
-def measuring_job(script, study, **settings):
-    """The param of a job that opens a study's runs: of the models' and kinds of data's code only
-    its own counts."""
-    arm = next(iter(PLAN.studies[study].arms.values()))
-    code = code_digest(SCRIPTS / script, ALTERNATIVES, own_code(arm.settings))
-    return {"code": code} | settings
-
-
-def job(script, **settings):
-    """A rule's one param: plain settings in a fixed order, and the digest of the code that it runs.
-
-    Snakemake compares params as a set of texts without names, so that two equal values swapped
-    would not be seen if they stood alone.
-    """
-    return {"code": code_digest(SCRIPTS / script)} | settings
+def chosen(study):
+    """What is known of a study once its tuning has been run, for which this waits."""
+    before = known(study)
+    selection = str(checkpoints.select.get(study=study).output.selection)
+    rounds = [f"{ROOT}/{study}/tuning/round-{n + 2}.json" for n in range(len(before.proposals))]
+    return WRITTEN.known(study, rounds, selection)

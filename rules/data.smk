@@ -1,9 +1,13 @@
 """Data sets: from their source to three disjoint splits.
 
 Needs: nothing (digits, the standard library's text), files, or the network (FashionMNIST, the hub).
-Gives: results/data/<dataset>/ with train, validation and test, of images as safetensors, of text as
-tokens with the offsets of its documents and the tokenizer, and digest.json.
+Gives: results/<name>/data/<dataset>/ with train, validation and test, of images as safetensors, of
+text as tokens with the offsets of its documents and the tokenizer, and digest.json.
 """
+
+
+def data_job(kind, dataset):
+    return {"code": CODE.of("prepare.py"), "kind": kind, "config": PLAN.data[dataset]}
 
 
 rule prepare_images:
@@ -11,41 +15,41 @@ rule prepare_images:
         # The IDX files that the data set is made from, so that a replaced file is noticed.
         lambda wildcards: SOURCE_FILES.get(wildcards.images, []),
     output:
-        train="results/data/{images}/train.safetensors",
-        validation="results/data/{images}/validation.safetensors",
-        test="results/data/{images}/test.safetensors",
-        digest="results/data/{images}/digest.json",
+        train=f"{ROOT}/data/{{images}}/train.safetensors",
+        validation=f"{ROOT}/data/{{images}}/validation.safetensors",
+        test=f"{ROOT}/data/{{images}}/test.safetensors",
+        digest=f"{ROOT}/data/{{images}}/digest.json",
     log:
-        "results/logs/prepare_images/{images}.log",
+        f"{ROOT}/logs/prepare_images/{{images}}.log",
     conda:
         "../envs/train.yaml"
     resources:
         mem_mb=2000,
     params:
-        job=lambda wildcards: job("prepare_images.py", config=PLAN.data[wildcards.images]),
+        job=lambda wildcards: data_job(IMAGES, wildcards.images),
     message:
-        "Preparing the data set {wildcards.images}"
+        "Preparing the images {wildcards.images}"
     script:
-        "../workflow_scripts/prepare_images.py"
+        "../workflow_scripts/prepare.py"
 
 
 rule prepare_text:
     input:
         lambda wildcards: SOURCE_FILES.get(wildcards.corpus, []),
     output:
-        tokens=[f"results/data/{{corpus}}/{split}.tokens" for split in SPLITS],
-        offsets=[f"results/data/{{corpus}}/{split}.offsets" for split in SPLITS],
-        tokenizer="results/data/{corpus}/tokenizer.json",
-        digest="results/data/{corpus}/digest.json",
+        tokens=[f"{ROOT}/data/{{corpus}}/{split}.tokens" for split in SPLITS],
+        offsets=[f"{ROOT}/data/{{corpus}}/{split}.offsets" for split in SPLITS],
+        tokenizer=f"{ROOT}/data/{{corpus}}/tokenizer.json",
+        digest=f"{ROOT}/data/{{corpus}}/digest.json",
     log:
-        "results/logs/prepare_text/{corpus}.log",
+        f"{ROOT}/logs/prepare_text/{{corpus}}.log",
     conda:
         "../envs/train.yaml"
     resources:
         mem_mb=2000,
     params:
-        job=lambda wildcards: job("prepare_text.py", config=PLAN.data[wildcards.corpus]),
+        job=lambda wildcards: data_job(TEXT, wildcards.corpus),
     message:
-        "Preparing the corpus {wildcards.corpus}"
+        "Preparing the text {wildcards.corpus}"
     script:
-        "../workflow_scripts/prepare_text.py"
+        "../workflow_scripts/prepare.py"

@@ -1,44 +1,62 @@
-"""Training: one rule for every run of every study, for tuning and for reporting.
+"""Training: the same job for every run of every study, for tuning and for reporting.
 
-Needs: a prepared data set. Gives: results/runs/<run>/ with the resolved config, metrics, routing
-manifest, snapshots, final weights, provenance and, written last, the summary. Reporting runs also
-follow the geometry of their weights (geometry.parquet) and their components (components.parquet)
-where the study asks for it, and keep the update that led to each snapshot (updates/); tuning runs
-leave these empty. An unfinished run lies in <run>.partial, which
-Snakemake does not know and therefore does not delete; the next attempt goes on from there.
+Needs: a prepared data set. Gives: results/<name>/runs/<settings>/<seed>/ with metrics.parquet,
+run.json (settings, routing and provenance) and, written last, summary.json. A reporting run also
+has the folder records/ with what it was watched by and the snapshots of its weights that something
+reads. An unfinished run lies in <seed>.partial, which Snakemake does not know and therefore does
+not delete; the next attempt goes on from there.
 """
 
+RUN = f"{ROOT}/runs/{{run}}"
 
-rule train:
+
+def run_data(wildcards):
+    return WRITTEN.config(wildcards.run)["data"]
+
+
+def train_job(wildcards):
+    config = WRITTEN.config(wildcards.run)
+    return {"code": CODE.training(config), "config": config}
+
+
+rule train_run:
     input:
-        # The digest says whether the data changed; the splits themselves are too large to hash for
-        # every run and only have to be there.
-        digest=lambda wildcards: f"{run_data(wildcards)}/digest.json",
-        splits=lambda wildcards: ancient(split_files(PLAN.runs[wildcards.run]["data"])),
+        # It says whether the data changed. The splits are too large to hash for every run, and as
+        # files of thousands of runs they would cost the plan seconds; targets ask for them.
+        digest=lambda wildcards: f"{ROOT}/data/{run_data(wildcards)}/digest.json",
     output:
-        config="results/runs/{run}/config.json",
-        metrics="results/runs/{run}/metrics.parquet",
-        routing="results/runs/{run}/routing.csv",
-        geometry="results/runs/{run}/geometry.parquet",
-        components="results/runs/{run}/components.parquet",
-        snapshots=directory("results/runs/{run}/snapshots"),
-        updates=directory("results/runs/{run}/updates"),
-        weights="results/runs/{run}/weights.safetensors",
-        provenance="results/runs/{run}/provenance.json",
-        summary="results/runs/{run}/summary.json",
+        metrics=f"{RUN}/metrics.parquet",
+        record=f"{RUN}/run.json",
+        records=directory(f"{RUN}/records"),
+        summary=f"{RUN}/summary.json",
     log:
-        "results/logs/train/{run}.log",
+        f"{ROOT}/logs/train/{{run}}.log",
+    wildcard_constraints:
+        run=REPORTING_PATTERN,
     conda:
         "../envs/train.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards: run_memory(wildcards.run),
+        mem_mb=lambda wildcards: OUTPUTS.memory(WRITTEN.config(wildcards.run)),
         gpu=0,
         checkpoint_seconds=30,
         log_to="",
+        # Not among the params: an edit of what only watches a run trains nothing anew.
+        observers=CODE.observers(),
     params:
-        job=lambda wildcards: train_job(wildcards.run),
+        job=train_job,
     message:
         "Training {wildcards.run}"
     script:
         "../workflow_scripts/train.py"
+
+
+use rule train_run as train_trial with:
+    output:
+        metrics=f"{RUN}/metrics.parquet",
+        record=f"{RUN}/run.json",
+        summary=f"{RUN}/summary.json",
+    wildcard_constraints:
+        run=TUNING_PATTERN,
+    message:
+        "Training {wildcards.run} for tuning"

@@ -11,28 +11,36 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = "muonlab"
+ROOT = Path(__file__).resolve().parents[1]  # the folder of the adapters
 
 
 @cache
 def code_digest(
-    script: Path,
+    entries: tuple[Path, ...],
     alternatives: frozenset[str] = frozenset(),
     chosen: frozenset[str] = frozenset(),
+    without: tuple[Path, ...] = (),
 ) -> str:
-    """Hex digest of `script` and its import closure inside the package beside it.
+    """Hex digest of the modules `entries` and their import closure, but for that of `without`.
 
     `alternatives` are modules of which a job uses only `chosen`, and what those import: a registry
     imports all optimizers, and a run trains with one of them.
     """
-    root = script.resolve().parent
-    unused = {_file(name, root) for name in alternatives - chosen}
+    unused = {_file(name, ROOT) for name in alternatives - chosen}
     for name in chosen:
-        unused -= closure(_file(name, root), root)
+        unused -= _closure(_file(name, ROOT))
+    found = frozenset().union(*(closure(e.resolve(), ROOT, frozenset(unused)) for e in entries))
+    for entry in without:
+        found -= _closure(entry.resolve())
     digest = hashlib.sha256()
-    for path in sorted(closure(script.resolve(), root, frozenset(unused))):
-        name = path.relative_to(root).as_posix()
-        digest.update(f"{name}\0{_tree(path)[0]}\0".encode())
+    for path in sorted(found):
+        digest.update(f"{path.relative_to(ROOT).as_posix()}\0{_tree(path)[0]}\0".encode())
     return digest.hexdigest()[:16]
+
+
+@cache
+def _closure(path: Path) -> frozenset[Path]:
+    return frozenset(closure(path, ROOT))
 
 
 def closure(script: Path, root: Path, without: frozenset[Path] = frozenset()) -> set[Path]:
@@ -63,7 +71,7 @@ def _local(path: Path, root: Path) -> list[Path]:
 
 @cache
 def _tree(path: Path) -> tuple[str, tuple[str, ...]]:
-    """The module's syntax tree as text, without docstrings, and the names that it imports."""
+    """A digest of the module's syntax tree without docstrings, and the names that it imports."""
     tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     names = []
     for node in ast.walk(tree):
@@ -73,7 +81,8 @@ def _tree(path: Path) -> tuple[str, tuple[str, ...]]:
             # `from package import name` may mean a module or something in one: try both.
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
     ours = tuple(sorted({n for n in names if n.split(".")[0] == PACKAGE}))
-    return ast.dump(_WithoutDocstrings().visit(tree)), ours
+    text = ast.dump(_WithoutDocstrings().visit(tree))
+    return hashlib.sha256(text.encode()).hexdigest(), ours
 
 
 class _WithoutDocstrings(ast.NodeTransformer):

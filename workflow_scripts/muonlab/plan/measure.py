@@ -131,6 +131,8 @@ class Measure(Section):
     """Contributions of two components, and their interaction, over four arms each."""
     ranking: Name | None = None
     """Arm against which all others are ranked; null makes no ranking."""
+    also: list[Name] = Field(default=[])
+    """Further measurements, by the names of their functions in `muonlab/probes/`."""
     overhead: Overhead | None = None
     """Profile of the optimizer's share of a step; null makes none."""
 

@@ -1,47 +1,59 @@
-"""Canonical names of runs: a function of the resolved settings alone, readable, safe as paths.
+"""Names of runs: short, telling part first, and the same for the same settings.
 
-A run's name is data/model/training/optimizer/seed-N, or …/tuning-seed-N where the run serves the
-choice of settings and must not read the test set. Each of the middle parts is the section's
-kind followed by the fields that differ from their defaults, sorted: `muon,lr=0.005,ns_steps=10`.
-Equal settings give equal names, so a run that two studies ask for is trained once.
+A run's name is <settings>/seed-N, or <settings>/tuning-seed-N for a run that serves the choice of
+settings and must not read the test set. <settings> starts with the optimizer, its learning rate and
+its other fields that differ from their defaults, as far as there is room, and ends in a digest of
+all settings. Equal settings give equal names, so that a run that two studies ask for is trained
+once. The table `run_index` of each study says which settings stand behind each name.
 """
 
 import hashlib
+import json
 import re
+from functools import cache
 
 from pydantic import BaseModel
 
-LONGEST = 180  # bytes of one path component; file systems allow 255 and a suffix may follow
-RUN_PATTERN = r"[^/]+/[^/]+/[^/]+/[^/]+/(tuning-)?seed-\d+"
+LONGEST = 80  # characters of a run's name, with its seed
+DIGEST = 10  # hexadecimal digits: two of a million settings share them once in two million plans
+_SETTINGS = r"[a-z0-9][A-Za-z0-9_.+-]*"
+REPORTING_PATTERN, TUNING_PATTERN = rf"{_SETTINGS}/seed-\d+", rf"{_SETTINGS}/tuning-seed-\d+"
+RUN_PATTERN = f"{REPORTING_PATTERN}|{TUNING_PATTERN}"
+_SEED = len("/tuning-seed-2147483647")
 
 
-def run_name(config: dict, defaults: dict[str, dict]) -> str:
-    """The name of the run with that resolved config; `defaults` holds each section's defaults."""
-    parts = [
-        config["data"],
-        section_name(config["model"]["name"], config["model"], defaults["model"]),
-        section_name("train", config["training"], defaults["training"]),
-        section_name(config["optimizer"]["name"], config["optimizer"], defaults["optimizer"]),
-        f"{'tuning-' if config['phase'] == 'tuning' else ''}seed-{config['seed']}",
+def settings_name(config: dict, defaults: dict) -> str:
+    """The name of a run's folder: `config` without seed and phase, `defaults` of its optimizer."""
+    shown = config["optimizer"]
+    changed = [
+        (field, value)
+        for field, value in flatten(shown).items()
+        if field not in ("name", "lr") and value != flatten(defaults).get(field, ...)
     ]
-    return "/".join(parts)
+    words = [shown["name"], f"lr{_text(shown['lr'])}"]
+    words += [f"{_short(field)}{_text(value)}" for field, value in changed]
+    words.append(config["data"])
+    name, room = words[0], LONGEST - _SEED - DIGEST - 1
+    for word in words[1:]:
+        if len(name) + 1 + len(word) > room:
+            break
+        name += f"-{word}"
+    return f"{name}-{settings_digest(config)}"
 
 
-def section_name(kind: str, section: dict, defaults: dict) -> str:
-    """`kind` and the fields of `section` that differ from `defaults`, as a path component."""
-    changed = {
-        field: value
-        for field, value in flatten(section).items()
-        if field != "name" and value != flatten(defaults).get(field, ...)
-    }
-    name = ",".join(
-        [kind, *(f"{field}={_text(value)}" for field, value in sorted(changed.items()))]
-    )
-    if len(name.encode()) <= LONGEST:
-        return name
-    return name[: LONGEST - 9] + "~" + hashlib.sha256(name.encode()).hexdigest()[:8]
+def settings_digest(config: dict) -> str:
+    """A digest of all settings of a run but its seed, its phase and what is kept of it."""
+    settings = {k: v for k, v in config.items() if k not in ("seed", "phase", "keep")}
+    text = json.dumps(settings, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:DIGEST]
 
 
+def seed_name(seed: int, phase: str) -> str:
+    """The last part of a run's name."""
+    return f"{'tuning-' if phase == 'tuning' else ''}seed-{seed}"
+
+
+@cache
 def defaults_of(model: type[BaseModel]) -> dict:
     """A section's defaults as plain values; fields without one are left out."""
     return {
@@ -63,9 +75,15 @@ def flatten(section: dict, prefix: str = "") -> dict:
     return flat
 
 
+def _short(field: str) -> str:
+    """`momentum`, but `adamw.betas` as `adamw_betas`."""
+    return field.replace(".", "_")
+
+
 def _text(value) -> str:
     if isinstance(value, bool) or value is None:
-        return str(value).lower()
+        return f"_{str(value).lower()}"
     if isinstance(value, list):
-        return "+".join(_text(v) for v in value) or "none"
-    return re.sub(r"[^A-Za-z0-9_.+-]", "_", str(value))
+        return "+".join(_text(v) for v in value) or "_none"
+    text = f"_{value}" if isinstance(value, str) else f"{value:g}"
+    return re.sub(r"[^A-Za-z0-9_.+-]", "_", text)

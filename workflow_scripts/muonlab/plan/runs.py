@@ -4,22 +4,42 @@ A run is a plain dictionary of plain values, the whole of what its training may 
 is a function of it (`naming`), so equal runs of two studies are one run.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from muonlab.plan.arms import ResolvedArm, Trial, Value, resolve_arms, scaled
+from muonlab.plan.arms import ResolvedArm, Value, resolve_arms, scaled
 from muonlab.plan.datasets import KINDS
-from muonlab.plan.models import MODELS, READS
-from muonlab.plan.naming import defaults_of, run_name
+from muonlab.plan.models import READS
+from muonlab.plan.naming import defaults_of, seed_name, settings_name
 from muonlab.plan.optimizers import OPTIMIZERS
 from muonlab.plan.schema import Config, Study
-from muonlab.plan.training import WATCHED, Training
+from muonlab.plan.training import WATCHED
 from muonlab.plan.validate import Sources, load_config, published, refuse
 from muonlab.tuning.tpe import STARTUP
 
+TUNING, REPORTING = "tuning", "reporting"
+KEEP_NOTHING = {"snapshots": "none", "updates": False}
 
-@dataclass
+
+@dataclass(frozen=True)
+class Run:
+    """One training run that a study asks for.
+
+    `config` is the whole of what its training may depend on, as plain values, and `name` a function
+    of it. `settings` are those that tuning varied, or that robustness changed.
+    """
+
+    name: str
+    study: str
+    arm: str
+    seed: int
+    phase: str
+    settings: dict[str, Value]
+    config: dict
+
+
+@dataclass(frozen=True)
 class StudyPlan:
     """A study under one protocol."""
 
@@ -27,17 +47,12 @@ class StudyPlan:
     title: str
     protocol: str
     data: str
+    kind: str
     seeds: list[int]
     tuning: dict
     measure: dict
     robustness: dict | None
     arms: dict[str, ResolvedArm]
-    runs: dict[str, dict] = field(default_factory=dict)
-
-    def __post_init__(self):
-        """Enters every run that can be asked for into `runs`, whichever trial will be chosen."""
-        self.first = {name: list(arm.trials) for name, arm in self.arms.items()}
-        self._enter_runs()
 
     @property
     def rounds(self) -> int:
@@ -47,58 +62,36 @@ class StudyPlan:
         later = max(0, self.tuning["trials"] - STARTUP)
         return 1 + -(-later // self.tuning["batch"])
 
-    def offers(self, selection: dict) -> bool:
-        """Whether a selection has every tuned arm, with settings of one of its trials."""
-        chosen = {name: arm["settings"] for name, arm in selection["arms"].items()}
-        return all(
-            chosen.get(name) in [trial.settings for trial in arm.trials]
-            for name, arm in self.arms.items()
-            if arm.trials
-        )
+    @property
+    def tuned_arms(self) -> dict[str, ResolvedArm]:
+        """The arms that are tuned, each with its first trials."""
+        return {name: arm for name, arm in self.arms.items() if arm.trials}
 
-    def add_trials(self, points: dict[str, list[dict[str, Value]]]) -> None:
-        """Adds the trials that a later round proposed for each arm; those known are left out."""
-        for arm, proposed in points.items():
-            known = {trial.point for trial in self.arms[arm].trials}
-            trials = [Trial(arm, tuple(point.items())) for point in proposed]
-            self.arms[arm].trials.extend(t for t in trials if t.point not in known)
-        self._enter_runs()
-
-    def _enter_runs(self) -> None:
-        for arm, resolved in self.arms.items():
-            self.tuning_runs(arm)
-            for trial in self.arms[resolved.tuned_by].trials:
-                self.reporting_runs(arm, trial.settings)
-                self.robustness_runs(arm, trial.settings)
-
-    def tuning_runs(
-        self, arm: str, trials: list[Trial] | None = None
-    ) -> list[tuple[Trial, int, str]]:
-        """(trial, seed, run) for every tuning run of `arm`, or of some of its trials; none where it
-        is not tuned."""
-        resolved = self.arms[arm]
+    def tuning_runs(self, trials: Mapping[str, Sequence[Mapping[str, Value]]]) -> list[Run]:
+        """Every tuning run, given each tuned arm's trials."""
         return [
-            (trial, seed, self._run(arm, resolved.optimizer(trial.settings), seed, "tuning"))
-            for trial in (resolved.trials if trials is None else trials)
-            for seed in self.tuning["seeds"]
+            run
+            for arm in self.tuned_arms
+            for settings in trials[arm]
+            for run in self._runs(arm, dict(settings), self.tuning["seeds"], TUNING)
         ]
 
-    def reporting_runs(self, arm: str, chosen: dict[str, Value]) -> list[tuple[int, str]]:
-        """(seed, run) for every reporting run of `arm`, where tuning chose `chosen`."""
-        optimizer = self.arms[arm].optimizer(chosen)
-        return [(seed, self._run(arm, optimizer, seed, "reporting")) for seed in self.seeds]
+    def reporting_runs(self, arm: str, chosen: Mapping[str, Value]) -> list[Run]:
+        """Every reporting run of `arm`, where tuning chose `chosen`."""
+        return self._runs(arm, dict(chosen), self.seeds, REPORTING)
 
     def robustness_runs(
-        self, arm: str, chosen: dict[str, Value]
-    ) -> list[tuple[str, float, int, str]]:
-        """(field, factor, seed, run) for every run of `arm` with one of its chosen settings
-        multiplied; such runs do not read the test set, as tuning runs do not."""
-        optimizer = self.arms[arm].optimizer(chosen)
+        self, arm: str, chosen: Mapping[str, Value]
+    ) -> list[tuple[str, float, Run]]:
+        """(field, factor, run) for every run of `arm` with one of its chosen settings multiplied;
+        such runs do not read the test set, as tuning runs do not."""
+        optimizer = self.arms[arm].optimizer(dict(chosen))
         found = []
         for name, factor in self._perturbations(arm, optimizer):
             changed = optimizer | {name: scaled(name, optimizer[name], factor)}
-            for seed in self.seeds[: self.robustness["seeds"]]:
-                found.append((name, factor, seed, self._run(arm, changed, seed, "tuning")))
+            seeds = self.seeds[: self.robustness["seeds"]]
+            runs = self._runs(arm, {name: changed[name]}, seeds, TUNING, changed)
+            found += [(name, factor, run) for run in runs]
         return found
 
     def _perturbations(self, arm: str, optimizer: dict) -> list[tuple[str, float]]:
@@ -111,32 +104,58 @@ class StudyPlan:
             (field, factor) for field in fields for factor in (1 - relative, 1 + relative)
         ]
 
-    def _run(self, arm: str, optimizer: dict, seed: int, phase: str) -> str:
-        """Enters a run and returns its name.
+    def _runs(
+        self,
+        arm: str,
+        settings: dict[str, Value],
+        seeds: Sequence[int],
+        phase: str,
+        optimizer: dict | None = None,
+    ) -> list[Run]:
+        """A run for each seed; by default the optimizer is the arm's with these settings.
 
         Only reporting runs read the test set, once, and are watched while they train.
         """
-        settings = self.arms[arm].settings
-        config = {
-            "data": settings["data"],
-            "model": settings["model"],
-            "training": _watched(settings["training"], phase),
-            "optimizer": optimizer,
-            "seed": seed,
-            "phase": phase,
+        resolved = self.arms[arm]
+        sections = {
+            "data": resolved.settings["data"],
+            "model": resolved.settings["model"],
+            "training": _watched(resolved.settings["training"], phase),
+            "optimizer": resolved.optimizer(settings) if optimizer is None else optimizer,
         }
-        name = run_name(config, _defaults(config))
-        self.runs[name] = config
-        return name
+        folder = settings_name(sections, defaults_of(OPTIMIZERS[sections["optimizer"]["name"]]))
+        keep = self._kept() if phase == REPORTING else KEEP_NOTHING
+        return [
+            Run(
+                name=f"{folder}/{seed_name(seed, phase)}",
+                study=self.name,
+                arm=arm,
+                seed=seed,
+                phase=phase,
+                settings=settings,
+                config=sections | {"seed": seed, "phase": phase, "keep": keep},
+            )
+            for seed in seeds
+        ]
+
+    def _kept(self) -> dict:
+        """What is kept of a reporting run's weights: snapshots where something is measured along
+        the run, the last one alone where only the end is read, nothing else."""
+        measure = self.measure
+        along = measure["spectra"] or measure["curvature"] or measure["quantization"]
+        updates = bool(measure["curvature"] or measure["ranking"])
+        if along:
+            return {"snapshots": "all", "updates": updates}
+        return {"snapshots": "end", "updates": True} if measure["ranking"] else KEEP_NOTHING
 
 
-@dataclass
+@dataclass(frozen=True)
 class Plan:
-    """Everything that the rules need to know."""
+    """Everything that the rules need to know before anything is run."""
 
+    name: str
     data: dict[str, dict]
     studies: dict[str, StudyPlan]
-    runs: dict[str, dict]
     sources: Sources
 
     @property
@@ -167,9 +186,9 @@ def load_plan(files: Iterable[str | Path], command_line: Mapping | None = None) 
                 refuse(sources, ("studies", name), f"two studies would be called {key}")
             studies[key] = _study_plan(key, name, protocol, config, sources)
     return Plan(
+        name=config.name,
         data={name: section.model_dump() for name, section in config.data.items()},
         studies=studies,
-        runs={name: run for plan in studies.values() for name, run in plan.runs.items()},
         sources=sources,
     )
 
@@ -190,6 +209,7 @@ def _study_plan(key: str, name: str, protocol: str, config: Config, sources: Sou
         title=study.title or name,
         protocol=protocol,
         data=study.data,
+        kind=kind,
         seeds=study.seeds,
         tuning=study.tuning.model_dump(),
         measure=study.measure.model_dump(),
@@ -216,17 +236,6 @@ def _check_arms_named(study: Study, place: tuple, sources: Sources) -> None:
 def _watched(training: dict, phase: str) -> dict:
     """The training section without what only reporting runs are watched by, so that a tuning run
     is not another one, to be trained anew, for how often they are."""
-    if phase == "reporting":
+    if phase == REPORTING:
         return training
     return {field: value for field, value in training.items() if field not in WATCHED}
-
-
-def _defaults(config: dict) -> dict[str, dict]:
-    """Defaults of the run's sections, for naming; the learning rate is always shown."""
-    optimizer = defaults_of(OPTIMIZERS[config["optimizer"]["name"]])
-    optimizer.pop("lr", None)
-    return {
-        "model": defaults_of(MODELS[config["model"]["name"]]),
-        "training": defaults_of(Training),
-        "optimizer": optimizer,
-    }

@@ -104,6 +104,9 @@ RESERVED = ("all", "tune", "runs", "tables", "figures", "data", "logs", "report"
 class Config(Section):
     """The whole configuration."""
 
+    name: Name = "mini"
+    """Name of this configuration, and of the folder in results/ that holds all it makes. Give
+    another one where sizes differ, so that results of both are kept side by side."""
     data: dict[Name, DataConfig] = Field(min_length=1)
     """Data sets, by the name that studies use."""
     studies: dict[Name, Study] = Field(min_length=1)

@@ -31,7 +31,7 @@ class Sources:
         return self.files[-1][0] if self.files else "the config"
 
 
-class _UniqueKeys(yaml.SafeLoader):
+class _UniqueKeys(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
     """Safe YAML in which a key may stand only once in a mapping."""
 
 

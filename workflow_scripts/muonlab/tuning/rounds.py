@@ -2,9 +2,25 @@
 
 from collections.abc import Mapping, Sequence
 
+from muonlab.tuning.selection import edges, scored_trials
 from muonlab.tuning.space import Point, grid_points, key
 from muonlab.tuning.tpe import STARTUP, tpe_points
 from muonlab.tuning.widening import extended, further_points
+
+
+def next_round(
+    trials: Sequence[dict], tuning: dict, spaces: Mapping[str, dict], limits: Mapping, number: int
+) -> dict:
+    """`propose` from the records of tuning runs: arm, settings and losses of each (see
+    `selection.select_trials`), each tuned arm's space, and what its optimizer allows its fields."""
+    scored, arms = {}, {}
+    for name, space in spaces.items():
+        own = [trial for trial in trials if trial["arm"] == name]
+        scored[name] = scored_trials(own, tuning["score"])
+        best = min(scored[name], key=lambda trial: trial["score"])
+        found = edges(best["settings"], space)
+        arms[name] = {"space": space, "edges": found, "limits": limits[name]}
+    return propose(arms, tuning, scored, number)
 
 
 def propose(

@@ -1,0 +1,112 @@
+"""Measurements of finished runs, one rule for each function declared in `muonlab.probes`.
+
+Needs: the reporting runs. Gives: results/<name>/<study>/<measurement>/<arm>/seed-<n>.parquet, or
+<arm>.parquet for a measurement of all runs of an arm; and results/<name>/<study>/overhead/, the
+profile of the steps of two arms (profile.json, and trace.json.gz for ui.perfetto.dev).
+"""
+
+
+def measured_runs(made, wildcards):
+    """The reporting runs that a measuring job opens."""
+    now = chosen(wildcards.study)
+    if made.of == "run":
+        return [now.reporting_run(wildcards.arm, wildcards.seed)]
+    return [run for run in now.reporting_runs if run.arm == wildcards.arm]
+
+
+def measuring_inputs(made):
+    def inputs(wildcards):
+        runs = [f"{ROOT}/runs/{run.name}" for run in measured_runs(made, wildcards)]
+        data = PLAN.studies[wildcards.study].data
+        return {
+            # The small files say whether a run changed; its tensors only have to be there.
+            "runs": [f"{run}/summary.json" for run in runs],
+            "metrics": [f"{run}/metrics.parquet" for run in runs],
+            "records": ancient([f"{run}/records" for run in runs]),
+            "data": f"{ROOT}/data/{data}/digest.json",
+            "splits": ancient(OUTPUTS.data_files(data, [made.split] if made.split else [])),
+        }
+
+    return inputs
+
+
+def measuring_job(made):
+    def job(wildcards):
+        now, runs = chosen(wildcards.study), measured_runs(made, wildcards)
+        code = CODE.of("measure.py", made.file, configs=[run.config for run in runs])
+        seeds = [run.seed for run in runs]
+        return {"code": code, "seeds": seeds} | OUTPUTS.measure_job(made, now)
+
+    return job
+
+
+for made in OUTPUTS.registry.measurements.values():
+
+    rule:
+        name:
+            f"measure_{made.name}"
+        input:
+            unpack(measuring_inputs(made)),
+        output:
+            f"{ROOT}/{{study}}/{made.name}/{OUTPUTS.place(made)}.parquet",
+        log:
+            f"{ROOT}/logs/measure_{made.name}/{{study}}/{OUTPUTS.place(made)}.log",
+        wildcard_constraints:
+            study=one_of(OUTPUTS.having(made)),
+        # Before more training: every job that waits costs the scheduler time.
+        priority: 10
+        conda:
+            "../envs/measure.yaml"
+        threads: 1
+        resources:
+            mem_mb=made.memory_mb,
+            gpu=0,
+        params:
+            job=measuring_job(made),
+        message:
+            f"Measuring the {made.name} of {{wildcards.study}}, {{wildcards.arm}}"
+        script:
+            "../workflow_scripts/measure.py"
+
+
+def overhead_job(wildcards):
+    study = PLAN.studies[wildcards.study]
+    configs = [study.arms[arm].settings for arm in study.measure["overhead"]["arms"]]
+    code = CODE.of("profile_overhead.py", configs=configs)
+    return {"code": code, "settings": study.measure["overhead"]}
+
+
+def all_cores():
+    """The cores of this invocation, so that a job has them for itself; 1 where jobs are sent to
+    other machines, whose cores it does not know."""
+    return workflow.resource_settings.cores or 1 if workflow.local_exec else 1
+
+
+rule profile_overhead:
+    """Reserves all cores of the invocation, so that no other job of it runs meanwhile.
+
+    It cannot keep away other programs or users: the two arms take turns step by step, medians are
+    reported, and the machine's load is written down. On a cluster ask for a node of its own
+    (`set-resources: profile_overhead:slurm_extra="'--exclusive'"`).
+    """
+    input:
+        runs=lambda wildcards: OUTPUTS.profiled_runs(chosen(wildcards.study)),
+        digest=lambda wildcards: f"{ROOT}/data/{PLAN.studies[wildcards.study].data}/digest.json",
+        splits=lambda wildcards: ancient(OUTPUTS.data_files(PLAN.studies[wildcards.study].data)),
+    output:
+        profile=f"{ROOT}/{{study}}/overhead/profile.json",
+        trace=f"{ROOT}/{{study}}/overhead/trace.json.gz",
+    log:
+        f"{ROOT}/logs/profile_overhead/{{study}}.log",
+    conda:
+        "../envs/train.yaml"
+    threads: lambda wildcards: all_cores()
+    resources:
+        mem_mb=2500,
+        gpu=0,
+    params:
+        job=overhead_job,
+    message:
+        "Profiling the steps of {wildcards.study}"
+    script:
+        "../workflow_scripts/profile_overhead.py"

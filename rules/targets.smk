@@ -1,0 +1,112 @@
+"""What a user can ask for by name: one stage of every study, or one study.
+
+Needs: nothing. Gives: the targets data, tune, train (or runs), spectra, curvature, quantize,
+statistics (or tables), figures, and one for each study.
+"""
+
+import difflib
+
+
+def runs_of(*studies):
+    """Every run of some studies, once their tuning has been run."""
+    return lambda wildcards: [
+        file for study in studies for file in OUTPUTS.summaries(chosen(study))
+    ]
+
+
+def measured_in(*studies, names=None):
+    return lambda wildcards: [
+        file for study in studies for file in OUTPUTS.measurements(chosen(study), names)
+    ]
+
+
+def of_each(files):
+    return [file for study in PLAN.studies for file in files(study)]
+
+
+rule data:
+    input:
+        [f"{ROOT}/data/{dataset}/digest.json" for dataset in PLAN.data_used],
+
+
+rule tune:
+    input:
+        of_each(OUTPUTS.selection),
+
+
+rule train:
+    input:
+        of_each(OUTPUTS.selection),
+        runs_of(*PLAN.studies),
+
+
+rule runs:
+    input:
+        rules.train.input,
+
+
+rule spectra:
+    input:
+        measured_in(*PLAN.studies, names=["spectra"]),
+
+
+rule curvature:
+    input:
+        measured_in(*PLAN.studies, names=["curvature"]),
+
+
+rule quantize:
+    input:
+        measured_in(*PLAN.studies, names=["quantization"]),
+
+
+rule statistics:
+    input:
+        of_each(OUTPUTS.tables),
+
+
+rule tables:
+    input:
+        of_each(OUTPUTS.tables),
+
+
+rule figures:
+    input:
+        of_each(OUTPUTS.figures),
+
+
+for study in PLAN.studies:
+
+    rule:
+        name:
+            study
+        input:
+            OUTPUTS.results(study),
+            runs_of(study),
+            measured_in(study),
+
+
+def unknown_target(wildcards):
+    """Ends the plan with a sentence that says which targets there are."""
+    names = [rule.name for rule in workflow.rules if not rule.has_wildcards()]
+    close = difflib.get_close_matches(wildcards.unknown, names, n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    sys.exit(
+        f"error: there is no target {wildcards.unknown!r}{hint} (there are {', '.join(names)})"
+    )
+
+
+# A single word that is no rule is taken for a file: this rule would make it, and says why not.
+rule unknown_target:
+    input:
+        unknown_target,
+    output:
+        "{unknown}",
+    log:
+        f"{ROOT}/logs/unknown_target/{{unknown}}.log",
+    wildcard_constraints:
+        unknown="[A-Za-z0-9_-]+",
+    conda:
+        "../envs/report.yaml"
+    shell:
+        "false"

@@ -1,0 +1,65 @@
+"""Captions of the report: the declarations' templates, filled in with what is known of a study."""
+
+from muonlab.io.errors import UserError
+from muonlab.plan.known import Known
+from muonlab.plan.registry import Output
+from muonlab.plan.values import percent
+
+# How arms are compared, and the size of an effect, with and without pairs.
+PAIRED = (
+    "paired t tests over seeds, Welch's test as the check",
+    "Cohen's d_z of the paired differences",
+)
+UNPAIRED = ("Welch's test, since runs are not paired", "Hedges' g")
+
+
+def caption_words(known: Known) -> dict[str, str | int | float]:
+    """The words that a caption's template may have in braces."""
+    study, arms = known.study, list(known.study.arms.values())
+    training = arms[0].settings["training"]
+    test, effect = PAIRED if training["paired"] else UNPAIRED
+    alpha = study.measure["contrasts"]["alpha"]
+    rates = [f"{arm.label} {known.reported_settings(arm).get('lr', '')}".strip() for arm in arms]
+    return {
+        "title": study.title,
+        "data": study.data,
+        "protocol": study.protocol,
+        "n": len(study.seeds),
+        "alpha": alpha,
+        "interval": percent(alpha),
+        "split": training["evaluate_on"],
+        "target_loss": f"{known.target_loss:.4g}",
+        "rates": ", ".join(rates),
+        "against": study.measure["ranking"] or "",
+        "test": test,
+        "effect": effect,
+    }
+
+
+def caption(output: Output, known: Known) -> str:
+    """The caption of an output, with a warning for each arm that rests on an edge.
+
+    Raises UserError for a template with a word that is not known.
+    """
+    words = caption_words(known)
+    try:
+        told = output.caption.format(**words)
+    except (KeyError, IndexError, ValueError) as failure:
+        raise UserError(
+            f"caption of {output.name}: {failure} is not one of the words that a caption may have "
+            f"in braces ({', '.join(words)})"
+        ) from failure
+    return "\n\n".join([told, *edge_warnings(known)])
+
+
+def edge_warnings(known: Known) -> list[str]:
+    """A sentence for each tuned arm whose chosen settings lie on an edge of its search space."""
+    found = []
+    for arm in known.study.tuned_arms.values():
+        edges = [f"{field} {side}" for field, side in sorted(known.edges(arm).items())]
+        if edges:
+            found.append(
+                f"**Warning:** the settings that tuning chose for {arm.label} lie on an edge of "
+                f"its search space ({', '.join(edges)}); better ones may lie outside."
+            )
+    return found

@@ -1,0 +1,53 @@
+"""Digests of the code that jobs run, which their params carry (`muonlab.digest`).
+
+Of the optimizers', models' and kinds of data's modules a job depends on its own ones alone: a
+registry imports all of them, and a run trains with one.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from muonlab.digest import code_digest
+from muonlab.plan.datasets import IMAGES, TEXT
+from muonlab.plan.models import MODELS, READS
+from muonlab.plan.optimizers import OPTIMIZERS
+
+# AdamW trains what every other optimizer leaves: its code counts for all runs.
+OPTIMIZER_CODE = {name: f"muonlab.optim.{name}" for name in OPTIMIZERS if name != "adamw"}
+MODEL_CODE = {name: f"muonlab.models.{name}" for name in MODELS}
+DATA_CODE = {IMAGES: "muonlab.training.images", TEXT: "muonlab.training.language"}
+ALTERNATIVES = frozenset([*OPTIMIZER_CODE.values(), *MODEL_CODE.values(), *DATA_CODE.values()])
+TRAINING = "muonlab/training/loop.py"
+
+
+def own_code(config: dict) -> frozenset[str]:
+    """The modules among the alternatives that a run with these settings uses."""
+    model = config["model"]["name"]
+    own = [
+        OPTIMIZER_CODE.get(config["optimizer"]["name"]),
+        MODEL_CODE[model],
+        DATA_CODE[READS[model]],
+    ]
+    return frozenset(filter(None, own))
+
+
+class Code:
+    """Digests of the code under `scripts`, the folder of the adapters and of the library."""
+
+    def __init__(self, scripts: Path):
+        self.scripts = scripts
+
+    def of(self, adapter: str, *modules: Path, configs: Iterable[dict] = ()) -> str:
+        """The digest of an adapter and of the modules that it loads by name. With `configs`, of the
+        alternatives those count that runs with these settings use; else all that are imported."""
+        own = frozenset().union(*map(own_code, configs))
+        alternatives = ALTERNATIVES if own else frozenset()
+        return code_digest((self.scripts / adapter, *modules), alternatives, own)
+
+    def training(self, config: dict) -> str:
+        """The digest of what moves a run's weights."""
+        return code_digest((self.scripts / TRAINING,), ALTERNATIVES, own_code(config))
+
+    def observers(self) -> str:
+        """The digest of what only watches runs while they train, or writes them down."""
+        return code_digest((self.scripts / "train.py",), without=(self.scripts / TRAINING,))

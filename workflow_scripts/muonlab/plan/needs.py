@@ -1,0 +1,181 @@
+"""Records and tables that outputs may ask for by name: their files, and which studies have them.
+
+Plain values are in `values`; a name that is neither there nor here is that of a table. How files
+are read is no business of the plan (`report.given`).
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
+
+from muonlab.io.errors import UserError
+from muonlab.plan.known import Known
+from muonlab.plan.registry import Declaration, Registry
+from muonlab.plan.runs import StudyPlan
+from muonlab.plan.values import VALUES
+
+TABLE = "_table"  # ends the name of a table that is also the name of something else
+RECORDS = "_records"  # ends the name of what a measurement recorded
+
+
+def watched(field: str) -> Callable[[StudyPlan], bool]:
+    """Whether all reporting runs of a study are watched by `field` (geometry_every, say)."""
+    return lambda study: all(arm.settings["training"][field] for arm in study.arms.values())
+
+
+def has_experts(study: StudyPlan) -> bool:
+    experts = all(arm.settings["model"].get("experts") for arm in study.arms.values())
+    return experts and watched("components_every")(study)
+
+
+class RunFiles(NamedTuple):
+    """One file of each of some runs: `of` is the value that lists them, `file` lies in a run's
+    folder. What a run's `records` folder holds is declared to Snakemake as that folder."""
+
+    of: str
+    file: str
+    has: Callable[[StudyPlan], Any] = lambda study: True
+
+
+RUN_FILES: dict[str, RunFiles] = {
+    "metrics": RunFiles("runs", "metrics.parquet"),
+    "summaries": RunFiles("runs", "summary.json"),
+    "provenances": RunFiles("runs", "run.json"),
+    "geometry_records": RunFiles("runs", "records/geometry.parquet", watched("geometry_every")),
+    "component_records": RunFiles(
+        "runs", "records/components.parquet", watched("components_every")
+    ),
+    "main_component_records": RunFiles(
+        "main_runs", "records/components.parquet", watched("components_every")
+    ),
+    "expert_records": RunFiles("runs", "records/components.parquet", has_experts),
+    "changed_summaries": RunFiles("changed", "summary.json", lambda study: study.robustness),
+    "overhead_metrics": RunFiles(
+        "overhead_runs", "metrics.parquet", lambda study: study.measure["overhead"]
+    ),
+    "overhead_provenances": RunFiles(
+        "overhead_runs", "run.json", lambda study: study.measure["overhead"]
+    ),
+}
+# Computed from other needs when they are read.
+DERIVED: dict[str, tuple[str, ...]] = {"matched": ("metrics", "summaries", "study")}
+STUDY_FILES: dict[str, RunFiles] = {
+    "selection": RunFiles("", "tuning/selection.json"),
+    "profile": RunFiles("", "overhead/profile.json", lambda study: study.measure["overhead"]),
+}
+DATA_FACTS = "data_facts"
+
+
+@dataclass
+class Given:
+    """What a job gets: `values` by value, and `files` by the names of needs; `ancient` files only
+    have to be there, since others say whether they changed. `of` names the value that lists the
+    runs whose files these are."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, list[str]] = field(default_factory=dict)
+    ancient: dict[str, list[str]] = field(default_factory=dict)
+    of: dict[str, str] = field(default_factory=dict)
+
+
+class Needs:
+    """Finds needs by name, for the results in the folder `root`."""
+
+    def __init__(self, root: str, registry: Registry):
+        self.root, self.registry = PurePosixPath(root), registry
+
+    def has(self, name: str, study: StudyPlan) -> bool:
+        """Whether a study has what `name` stands for. UserError for a name that nothing has."""
+        if name in VALUES:
+            return bool(VALUES[name].has(study))
+        if name in DERIVED:
+            return all(self.has(part, study) for part in DERIVED[name])
+        for files in (RUN_FILES, STUDY_FILES):
+            if name in files:
+                return bool(files[name].has(study))
+        if name == DATA_FACTS:
+            return True
+        if measured := self._measurement(name):
+            return is_measured(measured.name, study)
+        return self.has_all(self._table(name)[1], study)
+
+    def has_all(self, made: Declaration, study: StudyPlan) -> bool:
+        """Whether a study has everything that a declared function needs."""
+        return all(self.has(name, study) for name in made.needs)
+
+    def of(self, made: Declaration, study: StudyPlan) -> list[str]:
+        """The names of what a declared function is given in this study."""
+        return [*made.needs, *(name for name in made.optional if self.has(name, study))]
+
+    def give(self, names: list[str], known: Known) -> Given:
+        """Values and files behind these names, each once."""
+        given = Given()
+        for name in dict.fromkeys(self._parts(names)):
+            self._add(name, known, given)
+        return given
+
+    def _parts(self, names: list[str]) -> Iterator[str]:
+        for name in names:
+            yield from DERIVED.get(name, (name,))
+
+    def _add(self, name: str, known: Known, given: Given) -> None:
+        study = known.study
+        if name in VALUES:
+            given.values[name] = VALUES[name].of(known)
+        elif name in RUN_FILES:
+            self._add_run_files(name, known, given)
+        elif name in STUDY_FILES:
+            given.files[name] = [self.study_file(study.name, STUDY_FILES[name].file)]
+        elif name == DATA_FACTS:
+            given.files[name] = [f"{self.root}/data/{study.data}/digest.json"]
+        elif measured := self._measurement(name):
+            given.files[name] = self.measured_files(measured, known)
+            given.of[name] = "runs" if measured.of == "run" else "arms"
+            given.values.setdefault("runs", VALUES["runs"].of(known))
+        else:
+            given.files[name] = [self.study_file(study.name, f"tables/{self._table(name)[0]}.csv")]
+
+    def _add_run_files(self, name: str, known: Known, given: Given) -> None:
+        of, file, _ = RUN_FILES[name]
+        runs = given.values.setdefault(of, VALUES[of].of(known))
+        folders = [f"{self.root}/runs/{run['run']}" for run in runs]
+        given.of[name] = of
+        if file.startswith("records/"):
+            given.ancient[name] = [f"{folder}/records" for folder in folders]
+            given.files[f"{name}_state"] = [f"{folder}/summary.json" for folder in folders]
+        else:
+            given.files[name] = [f"{folder}/{file}" for folder in folders]
+
+    def measured_files(self, made: Declaration, known: Known) -> list[str]:
+        """The files of a measurement: one for each reporting run, or for each arm."""
+        if made.of == "arm":
+            places = list(known.study.arms)
+        else:
+            places = [f"{run.arm}/seed-{run.seed}" for run in known.reporting_runs]
+        return [self.study_file(known.study.name, f"{made.name}/{p}.parquet") for p in places]
+
+    def study_file(self, study: str, file: str) -> str:
+        return f"{self.root}/{study}/{file}"
+
+    def _measurement(self, name: str) -> Declaration | None:
+        measured = name.removesuffix(RECORDS)
+        return None if measured == name else self.registry.measurements.get(measured)
+
+    def _table(self, name: str) -> tuple[str, Declaration]:
+        for output in (name, name.removesuffix(TABLE)):
+            if made := self.registry.table_of(output):
+                return output, made
+        measured = [measurement + RECORDS for measurement in self.registry.measurements]
+        records = ", ".join([*RUN_FILES, *DERIVED, *STUDY_FILES, DATA_FACTS, *measured])
+        raise UserError(
+            f"{name!r} is nothing that a table, figure or text can ask for: neither a value "
+            f"({', '.join(VALUES)}), nor records ({records}), nor a table"
+        )
+
+
+def is_measured(name: str, study: StudyPlan) -> bool:
+    """Whether a measurement is made on the reporting runs of a study."""
+    if name == "direction":
+        return bool(study.measure["ranking"])
+    return bool(study.measure.get(name)) or name in study.measure["also"]

@@ -1,0 +1,168 @@
+"""What each study makes, from the registry: files, what they are made from, and params of jobs.
+
+The rules ask this module and know nothing of their own. `Outputs` needs no Snakemake: given what is
+known of a study, it returns plain lists and dictionaries.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from muonlab.plan.captions import caption
+from muonlab.plan.datasets import KINDS
+from muonlab.plan.known import Known
+from muonlab.plan.memory import train_megabytes
+from muonlab.plan.needs import Given, Needs, is_measured
+from muonlab.plan.registry import Declaration, Registry, read_registry
+from muonlab.plan.runs import Plan, StudyPlan
+
+SPLITS = ("train", "validation", "test")
+# Files of a prepared data set beside digest.json, for each split.
+SPLIT_FILES = {"images": ("{split}.safetensors",), "text": ("{split}.tokens", "{split}.offsets")}
+PICTURES = ("svg", "png")
+
+
+class Outputs:
+    """The outputs of a plan's studies, in results/<the plan's name>/."""
+
+    def __init__(self, plan: Plan, registry: Registry | None = None):
+        self.plan, self.registry = plan, registry or read_registry()
+        self.root = f"results/{plan.name}"
+        self.needs = Needs(self.root, self.registry)
+
+    # Which studies have what
+
+    def having(self, made: Declaration) -> list[str]:
+        """Names of the studies that have the output of a declared function."""
+        return [name for name, study in self.plan.studies.items() if self.has(made, study)]
+
+    def has(self, made: Declaration, study: StudyPlan) -> bool:
+        if made.kind == "measurement":
+            return is_measured(made.name, study)
+        return self.needs.has_all(made, study)
+
+    def _own(self, made: Mapping[str, Declaration], study: str) -> list[Declaration]:
+        return [one for one in made.values() if self.has(one, self.plan.studies[study])]
+
+    # Files
+
+    def tables(self, study: str) -> list[str]:
+        return [
+            f"{self.root}/{study}/tables/{output.name}.csv"
+            for made in self._own(self.registry.tables, study)
+            for output in made.outputs
+        ]
+
+    def figures(self, study: str) -> list[str]:
+        return [
+            f"{self.root}/{study}/figures/{made.name}.{suffix}"
+            for made in self._own(self.registry.figures, study)
+            for suffix in PICTURES
+        ]
+
+    def texts(self, study: str) -> list[str]:
+        own = self._own(self.registry.texts, study)
+        return [f"{self.root}/{study}/{made.name}.md" for made in own]
+
+    def selection(self, study: str) -> list[str]:
+        return [f"{self.root}/{study}/tuning/selection.json"]
+
+    def results(self, study: str) -> list[str]:
+        """All that a study tells its reader."""
+        return [
+            *self.selection(study),
+            *self.tables(study),
+            *self.figures(study),
+            *self.texts(study),
+        ]
+
+    def summaries(self, known: Known) -> list[str]:
+        """The last file of every run of a study.
+
+        Targets name the runs too: Snakemake does not miss a file from which all that is asked for
+        has been made already.
+        """
+        runs = known.tuning_runs + (known.later_runs if known.is_chosen else [])
+        return [f"{self.root}/runs/{run.name}/summary.json" for run in runs]
+
+    def trial_summaries(self, known: Known) -> list[str]:
+        return [f"{self.root}/runs/{run.name}/summary.json" for run in known.tuning_runs]
+
+    def measurements(self, known: Known, names: Iterable[str] | None = None) -> list[str]:
+        """The files of what is measured on a study's reporting runs, of all measurements or some;
+        the profile of its overhead is among all."""
+        study = known.study
+        found = [
+            file
+            for made in self._own(self.registry.measurements, study.name)
+            if names is None or made.name in names
+            for file in self.needs.measured_files(made, known)
+        ]
+        if names is None and study.measure["overhead"]:
+            found.append(f"{self.root}/{study.name}/overhead/profile.json")
+        return found
+
+    def data_files(self, dataset: str, splits: Iterable[str] = SPLITS) -> list[str]:
+        """The large files of a prepared data set."""
+        kind = KINDS[self.plan.data[dataset]["source"]]
+        return [
+            f"{self.root}/data/{dataset}/{file.format(split=split)}"
+            for split in splits
+            for file in SPLIT_FILES[kind]
+        ]
+
+    def profiled_runs(self, known: Known) -> list[str]:
+        """The records of the first seed's runs of the two arms whose steps are profiled."""
+        arms, seed = known.study.measure["overhead"]["arms"], str(known.study.seeds[0])
+        return [f"{self.root}/runs/{known.reporting_run(a, seed).name}/run.json" for a in arms]
+
+    @staticmethod
+    def place(made: Declaration) -> str:
+        """Where a measurement's file lies in its folder, as a pattern."""
+        return "{arm}" if made.of == "arm" else "{arm}/seed-{seed}"
+
+    # The report
+
+    def is_whole(self, study: str) -> bool:
+        """Whether everything that a study tells its reader has been made."""
+        return all(Path(file).exists() for file in self.results(study))
+
+    def is_newer(self, report: Path, studies: Iterable[str]) -> bool:
+        """Whether the report is newer than all that it shows of these studies."""
+        files = [Path(file) for study in studies for file in self.results(study)]
+        if not report.exists():
+            return False
+        return report.stat().st_mtime > max(file.stat().st_mtime for file in files)
+
+    # What a job gets
+
+    def given(self, made: Declaration, known: Known) -> Given:
+        """Values and files for one table, figure or text of a study."""
+        return self.needs.give(self.needs.of(made, known.study), known)
+
+    def job(self, made: Declaration, known: Known) -> dict[str, Any]:
+        """The param of that job, but for its code: plain values in a fixed order."""
+        given = self.given(made, known)
+        return {
+            "make": made.function,
+            "needs": self.needs.of(made, known.study),
+            "values": given.values,
+            "of": given.of,
+            "captions": {
+                output.name: caption(output, known) for output in made.outputs if output.caption
+            },
+        }
+
+    def measure_job(self, made: Declaration, known: Known) -> dict[str, Any]:
+        """The param of a measurement, but for its code and its seeds."""
+        settings = known.study.measure.get(made.name)
+        return {
+            "make": made.function,
+            "settings": settings if isinstance(settings, dict) else {},
+            "target": known.target_loss if made.of == "run" else None,
+            "split": made.split,
+        }
+
+    def memory(self, config: dict) -> int:
+        """Megabytes that the training of a run asks for."""
+        return train_megabytes(config, self.plan.data[config["data"]])

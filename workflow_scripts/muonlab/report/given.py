@@ -1,0 +1,70 @@
+"""From a job's param and input files to the arguments of the declared function that it calls.
+
+The plan says which values and files stand behind each parameter (`plan.needs`); here they are read:
+run records as one table of all runs, JSON as it is, tables of the study as they were written.
+"""
+
+import importlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from muonlab.report.records import matched_records, read_arms, read_curves, read_jsons
+
+# Files of a run's `records` folder, which is what the workflow knows of them.
+INSIDE = {
+    "geometry_records": "geometry.parquet",
+    "component_records": "components.parquet",
+    "main_component_records": "components.parquet",
+    "expert_records": "components.parquet",
+}
+SINGLE = ("selection", "profile", "data_facts")
+
+
+def function_of(make: str) -> Callable:
+    """The declared function behind `module:function`."""
+    module, name = make.split(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def arguments(job: Mapping[str, Any], inputs: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """What the job's function is called with.
+
+    `job` is the job's param as `plan.outputs.Outputs.job` makes it, `inputs` its files by name.
+    """
+    return {name: _argument(name, job, inputs) for name in job["needs"]}
+
+
+def _argument(name: str, job: Mapping, inputs: Mapping[str, Sequence[str]]) -> Any:
+    if name in job["values"]:
+        return job["values"][name]
+    if name == "matched":
+        metrics, summaries = (_argument(part, job, inputs) for part in ("metrics", "summaries"))
+        return matched_records(metrics, summaries, job["values"]["study"]["target_loss"])
+    files = _listed(inputs[name])
+    if name in SINGLE:
+        return json.loads(Path(files[0]).read_text())
+    if name.endswith("summaries"):
+        return read_jsons(files)
+    if name.endswith("provenances"):
+        return [record["provenance"] for record in read_jsons(files)]
+    if name in job["of"]:
+        return _records(name, job, files)
+    return pd.read_csv(files[0])
+
+
+def _records(name: str, job: Mapping, files: Sequence[str]) -> pd.DataFrame:
+    """Long-form records of all runs, with arm and seed before them."""
+    if job["of"][name] == "arms":
+        arms = dict.fromkeys(run["arm"] for run in job["values"]["runs"])
+        return read_arms(list(arms), files)
+    if name in INSIDE:
+        files = [Path(folder) / INSIDE[name] for folder in files]
+    return read_curves(job["values"][job["of"][name]], files)
+
+
+def _listed(files: str | Sequence[str]) -> Sequence[str]:
+    return [files] if isinstance(files, str) else list(files)

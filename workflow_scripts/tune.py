@@ -1,0 +1,21 @@
+"""Chooses each arm's settings from its tuning runs, or proposes the trials of the next round."""
+
+from muonlab.jobs.warm import TABLES, hand_over
+
+hand_over(snakemake, TABLES)
+
+from muonlab.io.atomic import write_json
+from muonlab.io.logs import logged
+from muonlab.report.records import read_jsons
+from muonlab.tuning.rounds import next_round
+from muonlab.tuning.selection import select_trials
+
+with logged(snakemake.log[0]):
+    job = snakemake.params.job
+    summaries = read_jsons(snakemake.input.summaries)
+    trials = [trial | run for trial, run in zip(job["trials"], summaries, strict=True)]
+    if "round" in job:
+        found = next_round(trials, job["tuning"], job["spaces"], job["limits"], job["round"])
+    else:
+        found = select_trials(trials, job["tuning"], job["spaces"])
+    write_json(snakemake.output[0], found)
