@@ -9,7 +9,7 @@ import yaml
 
 from muonlab.io.errors import UserError
 from muonlab.plan.arms import differences, scaled, variables
-from muonlab.plan.naming import LONGEST, RUN_PATTERN, section_name
+from muonlab.plan.naming import LONGEST, RUN_PATTERN
 from muonlab.plan.runs import load_plan
 from muonlab.plan.schema import json_schema
 
@@ -46,20 +46,39 @@ def toy(**sections):
     return {"studies": {"toy": sections}}
 
 
+def possible_runs(found):
+    """Every run that can be asked for, whichever trial is chosen, by its name."""
+    runs = {}
+    for study in found.studies.values():
+        trials = {name: [t.settings for t in arm.trials] for name, arm in study.arms.items()}
+        several = study.tuning_runs(trials)
+        for name, arm in study.arms.items():
+            for settings in trials[arm.tuned_by]:
+                several += study.reporting_runs(name, settings)
+        runs |= {run.name: run for run in several}
+    return runs
+
+
 def test_every_run_is_named_by_its_settings_and_names_are_safe_paths(tmp_path):
-    runs = plan(tmp_path).runs
+    runs = possible_runs(plan(tmp_path))
     assert len(runs) == 2 * 2 * (1 + 2)
-    for name, config in runs.items():
+    for name, run in runs.items():
         assert re.fullmatch(RUN_PATTERN, name)
-        assert re.fullmatch(r"[A-Za-z0-9_.,=+/-]+", name)
-        assert f"lr={config['optimizer']['lr']}" in name
-        assert name.endswith(f"seed-{config['seed']}")
-        assert ("tuning-seed" in name) == (config["phase"] == "tuning")
+        assert re.fullmatch(r"[A-Za-z0-9_.+/-]+", name) and len(name) <= LONGEST
+        assert name.startswith(f"{run.config['optimizer']['name']}-lr{run.settings['lr']}")
+        assert name.endswith(f"seed-{run.seed}") and run.seed == run.config["seed"]
+        assert ("tuning-seed" in name) == (run.phase == run.config["phase"] == "tuning")
+
+
+def test_tuning_runs_have_the_tuning_seeds_and_reporting_runs_the_others(tmp_path):
+    runs = possible_runs(plan(tmp_path)).values()
+    assert {run.seed for run in runs if run.phase == "tuning"} == {7}
+    assert {run.seed for run in runs if run.phase == "reporting"} == {1, 2}
 
 
 def test_two_studies_share_equal_runs(tmp_path):
     twin = {"studies": {"twin": SMALL["studies"]["toy"]}}
-    assert set(plan(tmp_path, twin).runs) == set(plan(tmp_path).runs)
+    assert set(possible_runs(plan(tmp_path, twin))) == set(possible_runs(plan(tmp_path)))
 
 
 def test_names_do_not_depend_on_the_order_of_keys(tmp_path):
@@ -70,21 +89,7 @@ def test_names_do_not_depend_on_the_order_of_keys(tmp_path):
 def load_runs(tmp_path, content):
     file = tmp_path / "one.yaml"
     file.write_text(yaml.safe_dump(content, sort_keys=False))
-    return load_plan([file]).runs
-
-
-def test_swapped_settings_of_one_type_are_another_run():
-    defaults = {"width": 15, "depth": 3}
-    assert section_name("mlp", {"width": 8, "depth": 4}, defaults) != section_name(
-        "mlp", {"width": 4, "depth": 8}, defaults
-    )
-
-
-def test_long_names_are_cut_and_stay_different():
-    first = section_name("muon", {"x": ["a" * 100, "b" * 200]}, {})
-    second = section_name("muon", {"x": ["a" * 100, "b" * 199 + "c"]}, {})
-    assert first != second
-    assert len(first) <= LONGEST
+    return possible_runs(load_plan([file]))
 
 
 def test_run_settings_are_plain_values(tmp_path):
@@ -99,8 +104,8 @@ def test_run_settings_are_plain_values(tmp_path):
         else:
             assert type(value) in (str, int, float, bool, type(None))
 
-    for config in plan(tmp_path).runs.values():
-        check(config)
+    for run in possible_runs(plan(tmp_path)).values():
+        check(run.config)
 
 
 def test_an_overlay_replaces_values_and_null_removes_a_named_thing(tmp_path):
@@ -170,7 +175,7 @@ def test_the_schema_file_is_in_step_with_the_models():
 @pytest.mark.parametrize("overlay", [None, *sorted((ROOT / "studies").glob("*.yaml"))], ids=str)
 def test_every_shipped_config_is_valid(overlay):
     files = [ROOT / "config.yaml", *([overlay] if overlay else [])]
-    assert load_plan(files).runs
+    assert possible_runs(load_plan(files))
 
 
 def test_the_published_protocol_of_the_fashion_study_switches_the_sources_faults_on(tmp_path):
@@ -223,7 +228,7 @@ def test_an_arm_that_is_not_tuned_takes_its_bases_choice_but_for_what_it_sets(tm
         "quarter": {"base": "half", "tune": False, "multiply": {"optimizer.lr": 0.5}},
     }
     toy_plan = plan(tmp_path, toy(arms=arms)).studies["toy"]
-    assert [len(toy_plan.tuning_runs(name)) for name in ("muon", *arms)] == [2, 0, 0, 0, 0]
+    assert [len(toy_plan.arms[name].trials) for name in ("muon", *arms)] == [2, 0, 0, 0, 0]
     assert {toy_plan.arms[name].tuned_by for name in arms} == {"muon"}
     reported = {n: toy_plan.arms[n].optimizer({"lr": 0.01}) for n in arms}
     assert [reported[n]["lr"] for n in arms] == [0.01, 0.5, 0.005, 0.0025]
@@ -277,7 +282,7 @@ def test_robustness_runs_change_one_chosen_setting_and_read_no_test_set(tmp_path
     study = plan(tmp_path, toy(robustness=section)).studies["toy"]
     chosen = study.arms["muon"].optimizer({"lr": 0.01})
     rows = study.robustness_runs("muon", {"lr": 0.01})
-    assert [(field, factor) for field, factor, *_ in rows] == [
+    assert [(field, factor) for field, factor, _ in rows] == [
         ("lr", 0.5),
         ("lr", 2.0),
         ("momentum", 0.8),
@@ -285,10 +290,9 @@ def test_robustness_runs_change_one_chosen_setting_and_read_no_test_set(tmp_path
         ("weight_decay", 0.8),
         ("weight_decay", 1.2),
     ]
-    for field, _, seed, run in rows:
-        config = study.runs[run]
-        changed = {key for key in chosen if chosen[key] != config["optimizer"][key]}
-        assert (changed, seed, config["phase"]) == ({field}, 1, "tuning")
+    for field, _, run in rows:
+        changed = {key for key in chosen if chosen[key] != run.config["optimizer"][key]}
+        assert (changed, run.seed, run.config["phase"]) == ({field}, 1, "tuning")
     assert study.robustness_runs("adamw", {"lr": 0.01}) == []
     with pytest.raises(UserError, match="robustness.arms.*'other' is not an arm"):
         plan(tmp_path, toy(robustness={"arms": ["other"]}))
@@ -355,7 +359,7 @@ def test_muonclip_is_refused_for_models_without_logits_that_it_could_clip(tmp_pa
     language = {"data": "python", "model": {"name": "transformer", "qk_norm": True}}
     with pytest.raises(UserError, match="toy.arms.clip: .* transformer normalises its logits"):
         plan(tmp_path, clip, text, toy(**language))
-    assert plan(tmp_path, clip, text, toy(**language), toy(model={"qk_norm": False})).runs
+    assert plan(tmp_path, clip, text, toy(**language), toy(model={"qk_norm": False})).studies
 
 
 def test_a_swapped_optimizer_takes_of_the_choice_what_it_has(tmp_path):
