@@ -335,6 +335,25 @@ def test_a_figure_is_drawn_without_a_warning(name, case):
     plt.close(figure)
 
 
+def band_heights(figure):
+    paths = [c.get_paths()[0] for axis in figure.axes for c in axis.collections]
+    return np.array([np.ptp(path.vertices[:, 1]) for path in paths])
+
+
+@pytest.mark.parametrize("name", ["geometry", "spectra", "sharpness", "quantization", "effects"])
+def test_intervals_have_the_level_of_the_study_and_say_so(name):
+    made, other = MadeUp(seeds=(1, 2, 3, 4)), MadeUp(seeds=(1, 2, 3, 4))
+    other.study |= {"alpha": 0.5, "interval": "50 %"}
+    wide, narrow = figure_of(made, name), figure_of(other, name)
+    text = " ".join(t.get_text() for t in narrow.texts)
+    assert "50 %" in text and "95 %" not in text
+    if name != "effects":  # whose intervals are those of the table
+        wide_bands, narrow_bands = band_heights(wide), band_heights(narrow)
+        assert len(wide_bands) and (narrow_bands < wide_bands).all()
+    plt.close(wide)
+    plt.close(narrow)
+
+
 def test_the_same_figure_gives_the_same_bytes(tmp_path):
     for name in ("a", "b"):
         figure = figure_of(MadeUp(), "geometry")

@@ -35,10 +35,10 @@ def sharpness(curvature_records: pd.DataFrame, study: dict) -> Figure:
     """
     use_style()
     figure, axes = plt.subplots(2, 2, figsize=(8.4, 6.0))
-    curvature = curvature_records
     styles = arm_styles(study["arms"])
     for axis, (metric, title) in zip(axes.flat[:3], PANELS, strict=True):
-        rows = curvature[(curvature.metric == metric) & (curvature["index"] == 0)]
+        rows = curvature_records[curvature_records.metric == metric]
+        rows = rows[rows["index"] == 0]
         for arm, style in styles.items():
             own = rows[(rows.arm == arm) & (rows.point == "trajectory")]
             band(axis, own, style, own.step, study["alpha"])
@@ -58,7 +58,8 @@ def sharpness(curvature_records: pd.DataFrame, study: dict) -> Figure:
         axis.set_xlabel("step")
         axis.sharex(axes.flat[0])
         axis.margins(x=0.02)
-    _density(axes.flat[3], curvature[curvature.point == "end"], styles)
+    ends = curvature_records[curvature_records.point == "end"]
+    _density(axes.flat[3], ends, styles)
     arm_legend(figure, axes.flat[0])
     notes = study_notes(study)
     notes.insert(1, "diamonds: runs at matched loss · one fixed training batch, evaluation mode")

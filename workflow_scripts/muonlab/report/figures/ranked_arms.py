@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from muonlab.declare import figure
+from muonlab.report.crowd import PALE
 from muonlab.report.style import (
     BLACK,
     BLUE,
@@ -23,8 +24,6 @@ from muonlab.report.style import (
     use_style,
 )
 from muonlab.statistics.intervals import mean_interval
-
-PALE = "#a7afb8"
 
 
 @figure(
@@ -41,15 +40,14 @@ def performance(ranking: pd.DataFrame, study: dict) -> Figure:
     """Loss, perplexity, accuracy and the time of an update of every arm, in the order of the
     ranking, with intervals over seeds."""
     use_style()
-    table = ranking
-    figure, axes = plt.subplots(1, 4, figsize=(11.0, 1.5 + 0.2 * len(table)), sharey=True)
-    y = np.arange(len(table))
-    colours = arm_colours(table)
-    loss = table[["loss", "loss_low", "loss_high"]].to_numpy(dtype=float)
-    accuracy = table[["accuracy", "accuracy_low", "accuracy_high"]].to_numpy(dtype=float)
-    step = 1e3 * table[["step_time", "step_time_low", "step_time_high"]].to_numpy(dtype=float)
-    of_cpu = table.step_time.equals(table.step_cpu_seconds)
-    split = table.evaluated_on.iloc[0]
+    figure, axes = plt.subplots(1, 4, figsize=(11.0, 1.5 + 0.2 * len(ranking)), sharey=True)
+    y = np.arange(len(ranking))
+    colours = arm_colours(ranking)
+    loss = ranking[["loss", "loss_low", "loss_high"]].to_numpy(dtype=float)
+    accuracy = ranking[["accuracy", "accuracy_low", "accuracy_high"]].to_numpy(dtype=float)
+    step = 1e3 * ranking[["step_time", "step_time_low", "step_time_high"]].to_numpy(dtype=float)
+    of_cpu = ranking.step_time.equals(ranking.step_cpu_seconds)
+    split = ranking.evaluated_on.iloc[0]
     panels = [
         (f"{split} loss", "nats", loss),
         ("perplexity", "exp of the loss", np.exp(loss)),
@@ -58,22 +56,22 @@ def performance(ranking: pd.DataFrame, study: dict) -> Figure:
     ]
     for axis, (title, unit, values) in zip(axes, panels, strict=True):
         limits = bulk(values)
-        _dots(axis, y, values, table, colours, limits)
+        _dots(axis, y, values, ranking, colours, limits)
         axis.set_title(title)
         axis.set_xlabel(unit)
         axis.set_xlim(limits)
         axis.xaxis.set_major_locator(MaxNLocator(nbins=4))
     names = [
         f"{row.variant}  {row.rank}" + (f" ({row.diverged} diverged)" if row.diverged else "")
-        for row in table.itertuples()
+        for row in ranking.itertuples()
     ]
     axes[0].set_yticks(y, names)
-    axes[0].set_ylim(len(table) - 0.5, -0.5)
+    axes[0].set_ylim(len(ranking) - 0.5, -0.5)
     for tick, colour in zip(axes[0].get_yticklabels(), colours, strict=True):
         tick.set_color(BLACK if colour == PALE else colour)
         tick.set_fontsize(7.2)
     notes = study_notes(study, "bars: {} t interval")
-    notes.insert(1, _legend(table) + " · number: rank by loss · × not estimable or diverged")
+    notes.insert(1, _legend(ranking) + " · number: rank by loss · × not estimable or diverged")
     notes.insert(2, "at an arrow: an arm beyond the axis, which is that of most arms")
     finish(figure, f"{study['title']}: all arms, by loss", notes)
     return figure
