@@ -6,7 +6,7 @@ import pytest
 
 from muonlab import digest
 
-SCRIPTS = Path(digest.__file__).parents[2]
+SCRIPTS = Path(digest.__file__).parents[1]
 
 
 @pytest.fixture
@@ -107,6 +107,6 @@ def test_measurements_do_not_depend_on_optimizers(script):
 
 
 def test_figures_depend_on_presentation_and_not_on_training():
-    modules = names("plot_learning_curves.py")
+    modules = names("muonlab/report/figures/training_curves.py")
     assert "muonlab/report/style.py" in modules
     assert not [m for m in modules if "/training/" in m or "/optim/" in m or "/plan/" in m]

@@ -28,6 +28,7 @@ from muonlab.plan.training import Training
 from muonlab.probes.overhead import memory, profile_overhead, shape_records
 from muonlab.probes.stopwatch import Stopwatch, TimedUpdate
 from muonlab.report import overhead
+from muonlab.report.figures import step_costs
 from muonlab.statistics.cost_benefit import cost_benefit, share
 from muonlab.training.build import build_model
 from muonlab.training.language import Text
@@ -342,6 +343,8 @@ STUDY = {
     "seeds": [1, 2, 3, 4],
     "training": {"evaluate_on": "validation"},
     "target_loss": 2.0,
+    "alpha": 0.05,
+    "interval": "95 %",
     "arms": [
         {"name": "adamw", "label": "AdamW", "edges": {}, "tuned": True},
         {"name": "muon", "label": "Muon", "edges": {}, "tuned": True},
@@ -420,7 +423,7 @@ def test_the_sentence_follows_the_numbers(step):
     table = overhead.overhead_table(made_up(muon_step=step), PROVENANCES, data, STUDY, 0.05)
     words = {"saves time": "it saves time", "costs time": "it costs time"}
     verdict = value(table, "muon", "seconds_saved").verdict
-    found = overhead.sentence(overhead.judged(made_up(muon_step=step), data, STUDY, 0.05))
+    found = step_costs.sentence(overhead.judged(made_up(muon_step=step), data, STUDY, 0.05))
     assert words.get(verdict, verdict) in found and f"{step / 0.1:.2f} ×" in found
 
 
@@ -431,7 +434,7 @@ def test_the_figure_stacks_the_whole_step(case):
         reached[("adamw", 2)] = math.inf
     if case == "one seed":
         reached = {key: step for key, step in reached.items() if key[1] == 1}
-    figure = overhead.overhead_figure(made_up(), curves(reached), STUDY, 0.05)
+    figure = step_costs.overhead(made_up(), curves(reached), STUDY)
     bars = [patch for patch in figure.axes[0].patches if patch.get_height()]
     heights = [sum(p.get_height() for p in bars if p.get_x() < 0.5), 0]
     heights[1] = sum(p.get_height() for p in bars) - heights[0]

@@ -3,7 +3,6 @@
 import json
 import math
 import warnings
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,8 +10,13 @@ import pandas as pd
 import pytest
 
 from muonlab.plan.measure import Measure, outcomes
-from muonlab.report import curvature, effects, geometry, measured, quantization, spectra
+from muonlab.report import measured
 from muonlab.report import outcomes as present_outcomes
+from muonlab.report.figures import hidden_geometry
+from muonlab.report.figures.effect_forest import effects
+from muonlab.report.figures.fewer_bits import quantization, quantization_error
+from muonlab.report.figures.loss_curvature import sharpness
+from muonlab.report.figures.weight_spectra import spectra
 from muonlab.report.records import read_curves
 from muonlab.report.style import save
 from muonlab.report.tables import write_csv
@@ -43,6 +47,8 @@ class MadeUp:
             "seeds": list(seeds),
             "training": {"paired": True, "geometry_every": 10, "evaluate_on": "validation"},
             "target_loss": 0.2,
+            "alpha": 0.05,
+            "interval": "95 %",
             "arms": [
                 {"name": a, "label": LABELS[a], "settings": {"lr": 0.1}, "edges": {}} for a in arms
             ],
@@ -113,7 +119,7 @@ class MadeUp:
         rows = []
         for run in self.runs:
             for step in range(0, 30, 10):
-                for kind, metric, *_ in geometry.PANELS:
+                for kind, metric, *_ in hidden_geometry.PANELS:
                     for tensor, component in TENSORS.items():
                         row = {"step": step, "tensor": tensor, "component": component}
                         row |= {"object": kind, "metric": metric, "value": self.number(run)}
@@ -279,7 +285,7 @@ def test_an_arm_alone_gives_tables_without_rows_that_can_be_read_back(tmp_path):
     write_csv(made.contrasts(), tmp_path / "contrasts.csv")
     back = pd.read_csv(tmp_path / "contrasts.csv")
     assert len(back) == 0 and {"arm_a", "d_z", "verdict", "left_out"} <= set(back)
-    plt.close(effects.effects_figure(back, OUTCOMES, made.study, alpha=0.05))
+    plt.close(effects(back, OUTCOMES, made.study))
 
 
 def test_all_arms_at_once():
@@ -303,16 +309,16 @@ CASES = {
 
 def figure_of(made, name):
     if name == "geometry":
-        return geometry.geometry_figure(made.geometry(), made.study)
+        return hidden_geometry.geometry(made.geometry(), made.study)
     if name == "spectra":
-        return spectra.spectra_figure(made.spectra(), made.study)
+        return spectra(made.spectra(), made.study)
     if name == "sharpness":
-        return curvature.sharpness_figure(made.curvature(), made.study)
+        return sharpness(made.curvature(), made.study)
     if name == "quantization":
-        return quantization.quantization_figure(made.quantized(), made.study)
+        return quantization(made.quantized(), made.study)
     if name == "quantization_error":
-        return quantization.error_figure(made.quantized(), made.study)
-    return effects.effects_figure(made.contrasts(), OUTCOMES, made.study, alpha=0.05)
+        return quantization_error(made.quantized(), made.study)
+    return effects(made.contrasts(), OUTCOMES, made.study)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -327,6 +333,25 @@ def test_a_figure_is_drawn_without_a_warning(name, case):
     text = " ".join(t.get_text() for t in figure.texts)
     assert "Made up" in text and "data: digits" in text and "protocol: fair" in text
     plt.close(figure)
+
+
+def band_heights(figure):
+    paths = [c.get_paths()[0] for axis in figure.axes for c in axis.collections]
+    return np.array([np.ptp(path.vertices[:, 1]) for path in paths])
+
+
+@pytest.mark.parametrize("name", ["geometry", "spectra", "sharpness", "quantization", "effects"])
+def test_intervals_have_the_level_of_the_study_and_say_so(name):
+    made, other = MadeUp(seeds=(1, 2, 3, 4)), MadeUp(seeds=(1, 2, 3, 4))
+    other.study |= {"alpha": 0.5, "interval": "50 %"}
+    wide, narrow = figure_of(made, name), figure_of(other, name)
+    text = " ".join(t.get_text() for t in narrow.texts)
+    assert "50 %" in text and "95 %" not in text
+    if name != "effects":  # whose intervals are those of the table
+        wide_bands, narrow_bands = band_heights(wide), band_heights(narrow)
+        assert len(wide_bands) and (narrow_bands < wide_bands).all()
+    plt.close(wide)
+    plt.close(narrow)
 
 
 def test_the_same_figure_gives_the_same_bytes(tmp_path):
@@ -376,11 +401,3 @@ def test_outcomes_have_names_of_their_own_and_are_plain_values():
 def test_a_wrong_measurement_is_refused(section, complaint):
     with pytest.raises(ValueError, match=complaint):
         Measure.model_validate(section)
-
-
-def test_every_shown_file_of_rules_has_its_caption():
-    rules = Path(__file__).parents[2] / "rules"
-    for file in rules.glob("*.smk"):
-        for line in file.read_text().splitlines():
-            if "caption=" in line:
-                assert (rules / line.split('"')[1]).is_file(), line

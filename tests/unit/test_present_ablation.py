@@ -21,14 +21,14 @@ from muonlab.probes import direction
 from muonlab.report import (
     dose,
     insights,
-    performance,
     ranking,
-    ranking_maps,
     robustness,
     variants,
 )
-from muonlab.report.dose_figure import dose_figure
-from muonlab.report.sensitivity import budget_figure, sensitivity_figure
+from muonlab.report.figures import ranked_arms, setting_maps
+from muonlab.report.figures.polar_dose import dose_response
+from muonlab.report.figures.rate_sensitivity import lr_sensitivity
+from muonlab.report.figures.tuning_budget import best_of_k
 from muonlab.report.tables import write_csv
 
 MUON = {
@@ -68,6 +68,8 @@ def study(arms=SETTINGS, seeds=(1, 2, 3, 4), edges=None):
         "protocol": "fair",
         "seeds": list(seeds),
         "target_loss": 3.0,
+        "alpha": 0.05,
+        "interval": "95 %",
         "training": {"paired": True, "evaluate_on": "validation"},
         "arms": [
             {
@@ -268,7 +270,7 @@ def test_the_loss_over_its_dose(sign):
     assert own.dose_low.alpha < own.dose.alpha < own.dose_high.alpha
     said = insights.dose_sentences(found)
     assert any(("rises" if sign > 0 else "falls") in sentence for _, sentence in said)
-    plt.close(dose_figure(points, found, study(IN_A_ROW)))
+    plt.close(dose_response(points, found, study(IN_A_ROW)))
 
 
 def test_two_arms_make_no_dose_response(tmp_path):
@@ -279,7 +281,7 @@ def test_two_arms_make_no_dose_response(tmp_path):
     assert points.empty and found.empty
     write_csv(points, tmp_path / "points.csv")
     points = pd.read_csv(tmp_path / "points.csv")
-    plt.close(dose_figure(points, found, study(few)))
+    plt.close(dose_response(points, found, study(few)))
 
 
 def test_the_mean_over_matrices_is_one_value_for_each_run():
@@ -330,7 +332,7 @@ def test_a_basin_that_the_rates_cut_off_is_at_least_so_wide():
     curves = robustness.lr_curves(changed, study(), 0.05)
     assert sorted(set(curves.factor)) == [0.25, 0.5, 1, 2, 4]
     assert curves.lr[curves.factor == 4].eq(0.04).all()
-    plt.close(sensitivity_figure(curves, table, study()))
+    plt.close(lr_sensitivity(curves, table, study()))
 
 
 def test_a_diverged_change_is_not_estimable_and_still_drawn():
@@ -342,7 +344,7 @@ def test_a_diverged_change_is_not_estimable_and_still_drawn():
     row = table[(table.arm == "adamw") & (table.factor == 4)].iloc[0]
     assert row.diverged == 3 and row.verdict == "not estimable"
     curves = robustness.lr_curves(changed, study(), 0.05)
-    plt.close(sensitivity_figure(curves, robustness.basins(changed, study(), 0.05), study()))
+    plt.close(lr_sensitivity(curves, robustness.basins(changed, study(), 0.05), study()))
 
 
 def selection(scores):
@@ -365,14 +367,14 @@ def test_more_trials_never_find_worse():
     assert own.expected.to_list() == pytest.approx([4.0, 10 / 3, 3.0])
     other = table[table.arm == "adamw"].expected.to_numpy()
     assert math.isinf(other[0]) and other[-1] == 3.5
-    plt.close(budget_figure(table, study()))
+    plt.close(best_of_k(table, study()))
 
 
 def test_figures_of_a_ranking(tmp_path):
     runs = made_up_runs(broken={("charlie", 2)})
     write_csv(rank(runs), tmp_path / "ranking.csv")
     table = pd.read_csv(tmp_path / "ranking.csv")
-    figure = performance.performance_figure(table, study())
+    figure = ranked_arms.performance(table, study())
     names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert names[0].startswith("BRAVO") and "(1 diverged)" in names[-1]
     curves = pd.DataFrame(
@@ -383,13 +385,13 @@ def test_figures_of_a_ranking(tmp_path):
     )
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
-        second = performance.ranking_curves(curves, table, study())
+        second = ranked_arms.ranking_curves(curves, table, study())
     shown = [text.get_text() for text in second.axes[0].get_legend().get_texts()]
     assert {"ALPHA (base)", "BRAVO (best)", "DELTA"} & set(shown) >= {
         "ALPHA (base)",
         "BRAVO (best)",
     }
-    third = ranking_maps.ranking_heatmap(table, study(), SETTINGS)
+    third = setting_maps.ranking_heatmap(table, study(), SETTINGS)
     for drawn in (figure, second, third):
         plt.close(drawn)
 
@@ -401,8 +403,8 @@ def test_a_map_takes_the_largest_group_that_spans_both_settings():
         for n in (5, 10)
     }
     pair = ("optimizer.ns_steps", "optimizer.momentum")
-    assert ranking_maps.largest_group(SETTINGS | grid, pair) == ["alpha", "bravo", *grid]
-    assert ranking_maps.largest_group(SETTINGS, pair) == []
+    assert setting_maps.largest_group(SETTINGS | grid, pair) == ["alpha", "bravo", *grid]
+    assert setting_maps.largest_group(SETTINGS, pair) == []
 
 
 finite = st.floats(-3, 3).filter(lambda x: abs(x) > 1e-3)

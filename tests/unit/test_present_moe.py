@@ -14,8 +14,14 @@ from scipy import stats
 
 from muonlab.plan.runs import load_plan
 from muonlab.plan.sweeps import arm_sweeps, varied_numbers, varies_settings
-from muonlab.report import components, curves, effects, experts, factorials, sweeps
+from muonlab.report import factorials, sweeps
 from muonlab.report.crowd import MANY, apart, line_styles
+from muonlab.report.figures import expert_load, tuning_grids
+from muonlab.report.figures.component_curves import components
+from muonlab.report.figures.component_worth import contributions
+from muonlab.report.figures.effect_forest import effects
+from muonlab.report.figures.single_settings import one_at_a_time
+from muonlab.report.figures.training_curves import learning_curves
 from muonlab.report.findings import findings
 from muonlab.report.measured import over_experts, spectra_table
 from muonlab.report.sentences import factorial_sentences, interval, sweep_sentences
@@ -40,6 +46,8 @@ def study(arms=("adamw", *ROLES, "ns_3"), seeds=(1, 2, 3, 4, 5), title="Made up"
         "seeds": list(seeds),
         "training": {"paired": True, "evaluate_on": "validation"},
         "target_loss": 4.0,
+        "alpha": 0.05,
+        "interval": "95 %",
         "arms": [
             {
                 "name": arm,
@@ -181,12 +189,15 @@ def selection(rng=None, diverged=(), third=None):
     return {"score": "final", "seeds": [1001, 1002], "trials": trials}
 
 
-def points_of(chosen, context=None):
-    context = context or study()
+def sweep_inputs(chosen, context):
     runs = run_list(context)
     rng = np.random.default_rng(2)
     summaries = [{"final_loss": 3 + 0.1 * rng.normal(), "diverged": False} for _ in runs]
-    return sweeps.sweep_points(chosen, SWEEPS, runs, summaries, context)
+    return chosen, SWEEPS, runs, summaries, context
+
+
+def points_of(chosen, context=None):
+    return sweeps.sweep_points(*sweep_inputs(chosen, context or study()))
 
 
 def test_a_sweep_varies_one_number_beside_the_choice():
@@ -256,13 +267,13 @@ def test_a_map_holds_the_means_of_two_varied_numbers_alone():
     chosen = selection(third=5)
     arms = {arm["name"]: arm | {"settings": arm["settings"] | {"ns_steps": 5}}
             for arm in study()["arms"]}  # fmt: skip
-    assert sweeps._grid(chosen, arms["adamw"]) is None
-    grid = sweeps._grid(chosen, arms["muon"])
+    assert tuning_grids._grid(chosen, arms["adamw"]) is None
+    grid = tuning_grids._grid(chosen, arms["muon"])
     assert grid.shape == (len(MOMENTA), len(LRS))
     own = [t["final_loss"] for t in chosen["trials"] if t["arm"] == "muon"
            and t["settings"] == {"lr": 0.1, "momentum": 0.95, "ns_steps": 5}]  # fmt: skip
     assert grid.loc[0.95, 0.1] == pytest.approx(np.mean(own))
-    lost = sweeps._grid(selection(diverged=[("muon", 0.1)]), study()["arms"][1])
+    lost = tuning_grids._grid(selection(diverged=[("muon", 0.1)]), study()["arms"][1])
     assert lost[0.1].isna().all() and lost[0.01].notna().all()
 
 
@@ -298,7 +309,7 @@ def records(context, layers=2, count=4, broken=(), seed=0):
             )  # fmt: skip
             for layer in range(layers):
                 forward = base | {"step": step, "component": "forward", "layer": layer}
-                for metric in ("activation_rms", "attention_logit_max", *experts.ENTROPIES):
+                for metric in ("activation_rms", "attention_logit_max", *expert_load.ENTROPIES):
                     rows.append(forward | {"index": None, "metric": metric, "value": number(0.6)})
                 load = rng.dirichlet(np.ones(count))
                 rows += [
@@ -316,7 +327,7 @@ def test_experts_are_ranked_before_they_are_averaged():
         for step, own in ((0, (0.5, 0.5)), (100, load))
         for i, value in enumerate(own)
     ]  # fmt: skip
-    ranked = experts.ranked_load(pd.DataFrame(rows))
+    ranked = expert_load.ranked_load(pd.DataFrame(rows))
     assert list(ranked.sort_values("rank").value) == pytest.approx([0.9, 0.1])
 
 
@@ -448,24 +459,24 @@ def figure_of(name, seeds=(1, 2, 3, 4, 5), broken=(), arms=("adamw", *ROLES, "ns
         lost = [(arm, seed) in broken for arm, seed in zip(losses.arm, losses.seed, strict=True)]
         losses["value"] = losses.value.mask(lost)
         table = factorials.factorials_table(losses, [FACTORIAL], context, 0.05)
-        return factorials.contributions_figure(table, [FACTORIAL], context, 0.05)
+        return contributions(table, [FACTORIAL], context)
     if name == "one_at_a_time":
         lost = [(arm, lr) for arm in ("adamw", "muon") for lr in LRS] if broken else []
         chosen = selection(diverged=lost)
-        return sweeps.one_at_a_time_figure(points_of(chosen, context), chosen, context)
+        return one_at_a_time(*sweep_inputs(chosen, context))
     if name == "tuning_heatmap":
         lost = [("muon", lr) for lr in (LRS if len(broken) > 1 else LRS[:1])] if broken else []
-        return sweeps.tuning_heatmap(selection(diverged=lost), context)
+        return tuning_grids.tuning_heatmap(selection(diverged=lost), context, tuned_pairs=None)
     if name == "components":
         shown = records(study(("adamw", "muon"), seeds), broken=broken)
-        return components.components_figure(shown, context)
+        return components(shown, context)
     if name == "experts":
-        return experts.experts_figure(records(context, broken=broken), context)
+        return expert_load.experts(records(context, broken=broken), context)
     if name == "learning_curves":
-        return curves.learning_curves(curve_records(context, broken), context, {})
+        return learning_curves(curve_records(context, broken), context, {})
     table, _ = compared(context, {})
     outcomes = [{"name": n, "quantity": n, "point": "", "label": n} for n in table.outcome.unique()]
-    return effects.effects_figure(table, outcomes, context, alpha=0.05)
+    return effects(table, outcomes, context)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -12,18 +12,24 @@ from muonlab.statistics.intervals import mean_interval
 
 
 def band(
-    axis: Axes, rows: pd.DataFrame, style: ArmStyle, x: pd.Series, shaded: bool = True
+    axis: Axes,
+    rows: pd.DataFrame,
+    style: ArmStyle,
+    x: pd.Series,
+    alpha: float,
+    shaded: bool = True,
 ) -> None:
-    """Mean over seeds at each x as a line, its 95 % t interval as a band (n ≥ 2) if `shaded`."""
-    _draw(axis, rows.value, style, x, np.asarray, shaded)
+    """Mean over seeds at each x as a line, its t interval of level 1 − α as a band (n ≥ 2) if
+    `shaded`."""
+    _draw(axis, rows.value, style, x, alpha, np.asarray, shaded)
 
 
-def log_band(axis: Axes, rows: pd.DataFrame, style: ArmStyle, x: pd.Series) -> None:
+def log_band(axis: Axes, rows: pd.DataFrame, style: ArmStyle, x: pd.Series, alpha: float) -> None:
     """`band` of the logarithm, hence of the geometric mean, on a logarithmic axis: the interval of
     a mean of positive numbers over decades would reach below zero."""
     with np.errstate(divide="ignore", invalid="ignore"):
         logs = np.log(rows.value)
-    _draw(axis, logs, style, x, np.exp)
+    _draw(axis, logs, style, x, alpha, np.exp)
     axis.set_yscale("log")
 
 
@@ -32,6 +38,7 @@ def _draw(
     values: pd.Series,
     style: ArmStyle,
     x: pd.Series,
+    alpha: float,
     back: Callable,
     shaded: bool = True,
 ) -> None:
@@ -42,7 +49,7 @@ def _draw(
     axis.plot(means.index, back(means.to_numpy()), **line)
     if not shaded:
         return
-    intervals = [mean_interval(own.to_numpy()) for _, own in grouped]
+    intervals = [mean_interval(own.to_numpy(), alpha) for _, own in grouped]
     low, high = ([getattr(interval, end) for interval in intervals] for end in ("low", "high"))
     axis.fill_between(means.index, back(low), back(high), color=style.colour, alpha=0.18, lw=0)
 

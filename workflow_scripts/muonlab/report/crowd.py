@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from scipy.optimize import isotonic_regression
 
 from muonlab.report.style import MUTED, ArmStyle, arm_styles
 
@@ -87,18 +88,12 @@ def apart(wanted: np.ndarray, gap: float) -> np.ndarray:
     """Places in [0, 1], `gap` apart, of least squared distance from the ascending `wanted`; closer
     together where they do not fit.
 
-    Without the gaps this is an isotonic regression, solved by pooling adjacent violators.
+    Without the gaps this is an isotonic regression.
     """
-    n = len(wanted)
-    gap = min(gap, 1 / max(n - 1, 1))
-    blocks: list[list[float]] = []  # mean, size
-    for value in wanted - gap * np.arange(n):
-        blocks.append([value, 1])
-        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
-            (a, m), (b, k) = blocks[-2:]
-            blocks[-2:] = [[(a * m + b * k) / (m + k), m + k]]
-    level = np.repeat([mean for mean, _ in blocks], [size for _, size in blocks])
-    return np.clip(level, 0, 1 - gap * (n - 1)) + gap * np.arange(n)
+    gap = min(gap, 1 / max(len(wanted) - 1, 1))
+    gaps = gap * np.arange(len(wanted))
+    level = isotonic_regression(wanted - gaps).x
+    return np.clip(level, 0, 1 - gaps[-1]) + gaps
 
 
 def _end(line) -> tuple[float, float] | None:

@@ -109,15 +109,16 @@ def log_axis(axis: Axis) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def study_notes(
-    study: dict, interval: str | None = "band: 95 % t interval of the mean"
-) -> list[str]:
-    """The footnotes of every figure of a study, with a warning of choices on a grid's edge."""
+def study_notes(study: dict, marks: str | None = "band: {} t interval of the mean") -> list[str]:
+    """The footnotes of every figure of a study, with a warning of choices on a grid's edge.
+
+    `marks` says what shows the spread over seeds; {} in it becomes the interval ("95 %").
+    """
     seeds = len(study["seeds"])
     facts = [
         f"data: {study['data']}",
         f"n = {seeds} seed{'s' if seeds != 1 else ''} per arm",
-        interval if seeds > 1 and interval else None,
+        marks.format(study["interval"]) if seeds > 1 and marks else None,
         f"protocol: {study['protocol']}",
     ]
     notes = [" · ".join(fact for fact in facts if fact)]

@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from muonlab.declare import figure
 from muonlab.report.bands import band
 from muonlab.report.crowd import PALE, end_labels, height, is_crowd, line_styles
 from muonlab.report.style import finish, study_notes, use_style
@@ -17,35 +18,45 @@ ENTROPIES = {
 }
 
 
-def experts_figure(records: pd.DataFrame, study: dict) -> Figure:
+@figure(
+    title="load of the experts",
+    section="components",
+    caption="Above: fraction of the routed slots that each expert got, by layer, over the last "
+    "fifth of training on *{data}*. Experts are ranked in each run and layer, from the most to "
+    "the least used, and then averaged over n = {n} seeds per arm: which expert is used most "
+    "differs from seed to seed. Below: entropy of the load and of the router's probabilities, "
+    "over the logarithm of the number of experts (1 is even), means over layers, lines over "
+    "seeds, bands {interval} t intervals. Measured on training batches. Protocol: {protocol}.",
+)
+def experts(expert_records: pd.DataFrame, study: dict) -> Figure:
     """Above: each tuned arm's load at the end, by layer, from the most to the least used expert.
     Below: entropy of the load and of the router over steps, means over layers, of all arms.
 
-    `records`: arm, seed, step, layer, index, metric, value. The load is the fraction of routed
-    slots. Which expert is used most differs from seed to seed: experts are ranked in each run and
-    layer before anything is averaged, or an uneven load would look even.
+    `expert_records`: arm, seed, step, layer, index, metric, value. The load is the fraction of
+    routed slots. Which expert is used most differs from seed to seed: experts are ranked in each
+    run and layer before anything is averaged, or an uneven load would look even.
     """
     use_style()
-    ranked = ranked_load(records)
+    ranked = ranked_load(expert_records)
     tuned = [arm for arm in study["arms"] if arm["tuned"]][:4]
-    layers, experts = sorted(set(ranked.layer)), int(ranked["rank"].max())
+    layers, count = sorted(set(ranked.layer)), int(ranked["rank"].max())
     tall = 0.9 + 0.3 * len(layers)
     low = height(study["arms"], 2.8)
     figure = plt.figure(figsize=(11.0, 1.1 + tall + low))
     # One flat grid: a layout of nested ones would not make room for the names between panels.
     grid = figure.add_gridspec(2, 2 * len(tuned), height_ratios=(tall, low))
-    top = max(ranked.value.max(), 1.5 / experts)
+    top = max(ranked.value.max(), 1.5 / count)
     for i, arm in enumerate(tuned):
         axis = figure.add_subplot(grid[0, 2 * i : 2 * i + 2])
         _load(axis, ranked[ranked.arm == arm["name"]], top, arm["label"])
     for i, (metric, title) in enumerate(ENTROPIES.items()):
         axis = figure.add_subplot(grid[1, i * len(tuned) : (i + 1) * len(tuned)])
-        _entropy(axis, records[records.metric == metric], study, title)
+        _entropy(axis, expert_records[expert_records.metric == metric], study, title)
     notes = study_notes(study)
     notes.insert(
         1,
         f"load: share of routed slots in the batches of the last {END:.0%} of the steps, ranked in "
-        f"each run and layer; {1 / experts:.2g} is even",
+        f"each run and layer; {1 / count:.2g} is even",
     )
     finish(figure, f"{study['title']}: load of the experts", notes)
     return figure
@@ -83,7 +94,7 @@ def _entropy(axis: Axes, rows: pd.DataFrame, study: dict, title: str) -> None:
     styles = line_styles(study["arms"])
     for arm, style in styles.items():
         own = means[means.arm == arm]
-        band(axis, own, style, x=own.step, shaded=style.colour != PALE)
+        band(axis, own, style, own.step, study["alpha"], shaded=style.colour != PALE)
     axis.set_title(title)
     axis.set_xlabel("step")
     axis.margins(x=0.01)

@@ -9,6 +9,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from muonlab.declare import figure
 from muonlab.report.bands import arm_legend
 from muonlab.report.measured import FULL
 from muonlab.report.style import ArmStyle, arm_styles, finish, study_notes, use_style
@@ -17,15 +18,27 @@ from muonlab.statistics.intervals import mean_interval
 POINTS = {"matched": "matched loss", "end": "end"}
 
 
-def quantization_figure(quantized: pd.DataFrame, study: dict) -> Figure:
+@figure(
+    title="accuracy over bits",
+    section="quantization",
+    caption="Test accuracy on *{data}* with the weight matrices in fewer bits, by scheme, at "
+    "matched loss and at the end; *fp* is full precision. Means over n = {n} seeds per arm, bars "
+    "{interval} t intervals; runs that did not come to the matched loss are left out of its row, "
+    "whose label counts the others. Activations stay in full precision. *tensor, quantile* is the "
+    "source's scheme, whose scale clips a thousandth of the weights; *mse* takes the scale of "
+    "least squared error. Rows of at most 128 weights are quantized alike by channel and by "
+    "group. Protocol: {protocol}.",
+)
+def quantization(quantization_records: pd.DataFrame, study: dict) -> Figure:
     """Test accuracy over bits, a column for each scheme, a row for each point of the run.
 
-    `quantized`: arm, seed, point, reached, scheme, bits, tensor, metric, value. Full precision is
-    the leftmost place of each panel. Bars are intervals over seeds; runs that did not come to the
-    matched loss are left out of its row.
+    `quantization_records`: arm, seed, point, reached, scheme, bits, tensor, metric, value. Full
+    precision is the leftmost place of each panel. Bars are intervals over seeds; runs that did not
+    come to the matched loss are left out of its row.
     """
     use_style()
-    rows = quantized[(quantized.tensor == "all") & (quantized.metric == "accuracy")]
+    rows = quantization_records[quantization_records.tensor == "all"]
+    rows = rows[rows.metric == "accuracy"]
     schemes = [s for s in dict.fromkeys(rows.scheme) if s != FULL]
     bits = sorted(set(rows.bits), reverse=True)
     styles = arm_styles(study["arms"])
@@ -40,7 +53,7 @@ def quantization_figure(quantized: pd.DataFrame, study: dict) -> Figure:
     for line, (point, title) in zip(axes, POINTS.items(), strict=True):
         own = rows[(rows.point == point) & rows.reached]
         for axis, scheme in zip(line, schemes, strict=True):
-            _accuracy(axis, own[own.scheme.isin([scheme, FULL])], bits, styles)
+            _accuracy(axis, own[own.scheme.isin([scheme, FULL])], bits, styles, study["alpha"])
         counts = own[own.scheme == FULL].groupby("arm").seed.nunique()
         some = ", ".join(str(int(counts.get(arm, 0))) for arm in styles)
         line[0].set_ylabel(f"{title} (n = {some})\ntest accuracy")
@@ -49,17 +62,25 @@ def quantization_figure(quantized: pd.DataFrame, study: dict) -> Figure:
     for axis in axes[-1]:
         axis.set_xlabel("bits")
     arm_legend(figure, axes[0][0])
-    notes = study_notes(study, "bars: 95 % t interval of the mean")
+    notes = study_notes(study, "bars: {} t interval of the mean")
     notes.insert(1, "weights only; activations in full precision · fp: full precision")
     finish(figure, f"{study['title']}: accuracy in fewer bits", notes)
     return figure
 
 
-def error_figure(quantized: pd.DataFrame, study: dict) -> Figure:
+@figure(
+    title="quantization error by layer",
+    section="quantization",
+    caption="Relative error ‖W − Ŵ‖ / ‖W‖ that quantization makes in each weight matrix at the "
+    "end of training on *{data}*, by arm, scheme and bits: means over n = {n} seeds per arm. "
+    "Intervals are in the table *quantization*. Protocol: {protocol}.",
+)
+def quantization_error(quantization_records: pd.DataFrame, study: dict) -> Figure:
     """Expected relative error ‖W − Ŵ‖/‖W‖ at the end, a map of layer × bits for each arm (across)
     and scheme (down); means over seeds."""
     use_style()
-    rows = quantized[(quantized.metric == "relative_error") & (quantized.point == "end")]
+    rows = quantization_records[quantization_records.metric == "relative_error"]
+    rows = rows[rows.point == "end"]
     schemes, tensors = list(dict.fromkeys(rows.scheme)), list(dict.fromkeys(rows.tensor))
     arms, bits = study["arms"], sorted(set(rows.bits), reverse=True)
     figure, axes = plt.subplots(
@@ -84,12 +105,16 @@ def error_figure(quantized: pd.DataFrame, study: dict) -> Figure:
 
 
 def _accuracy(
-    axis: Axes, rows: pd.DataFrame, bits: Sequence[int], styles: dict[str, ArmStyle]
+    axis: Axes,
+    rows: pd.DataFrame,
+    bits: Sequence[int],
+    styles: dict[str, ArmStyle],
+    alpha: float,
 ) -> None:
     count = len(styles)
     for i, (arm, style) in enumerate(styles.items()):
         own = rows[rows.arm == arm]
-        intervals = [mean_interval(own[own.bits == b].value.to_numpy()) for b in bits]
+        intervals = [mean_interval(own[own.bits == b].value.to_numpy(), alpha) for b in bits]
         means = [own[own.bits == b].value.mean() for b in bits]
         reach = [[m - i.low for m, i in zip(means, intervals, strict=True)]]
         reach += [[i.high - m for m, i in zip(means, intervals, strict=True)]]

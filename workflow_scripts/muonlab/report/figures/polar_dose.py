@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from muonlab.declare import figure
 from muonlab.report.bands import nothing
 from muonlab.report.style import (
     BLUE,
@@ -28,10 +29,21 @@ PANELS = (
 COLOURS = (VERMILION, BLUE, PURPLE, ORANGE)
 
 
-def dose_figure(points: pd.DataFrame, responses: pd.DataFrame, study: dict) -> Figure:
+@figure(
+    title="dose and response",
+    section="ranking",
+    caption="Loss of arms that differ in the Newton–Schulz iteration alone, over how far their "
+    "updates are from the polar factor, on *{data}*: as run, with updates of one size, and over "
+    "the size itself. Bars are {interval} t intervals over n = {n} seeds per arm, of the loss and "
+    "of the dose. If orthogonality were why the loss differs, the trend of the first panel would "
+    "be that of the second; if the size of the step is why, the third has it. Protocol: "
+    "{protocol}.",
+)
+def dose_response(dose_points: pd.DataFrame, dose_response: pd.DataFrame, study: dict) -> Figure:
     """Mean loss with its interval over each arm's dose, a colour for each family of arms that
-    differ in the Newton–Schulz iteration alone, and what `responses` says of its trend."""
+    differ in the Newton–Schulz iteration alone, and what `dose_response` says of its trend."""
     use_style()
+    points, responses = dose_points, dose_response
     figure, axes = plt.subplots(1, 3, figsize=(11.4, 4.6), sharey=True)
     families = list(dict.fromkeys(points.common))
     for axis, (metric, matched, title, label) in zip(axes, PANELS, strict=True):
@@ -59,7 +71,7 @@ def dose_figure(points: pd.DataFrame, responses: pd.DataFrame, study: dict) -> F
     axes[0].set_ylabel(f"{study['training']['evaluate_on']} loss (nats)")
     low, high = axes[0].get_ylim()
     axes[0].set_ylim(low, high + 0.35 * (high - low))
-    notes = study_notes(study, "bars: 95 % t interval")
+    notes = study_notes(study, "bars: {} t interval")
     notes.insert(
         1,
         "error of the direction: least distance of the update, at any scale, from its polar "
@@ -67,8 +79,8 @@ def dose_figure(points: pd.DataFrame, responses: pd.DataFrame, study: dict) -> F
     )
     notes.insert(
         2,
-        "slope and Spearman's ρ: means over seeds with 95 % t intervals · names where points "
-        "stand apart, all of them in dose_points.csv",
+        f"slope and Spearman's ρ: means over seeds with {study['interval']} t intervals · names "
+        "where points stand apart, all of them in dose_points.csv",
     )
     for axis, (metric, matched, *_) in zip(axes, PANELS, strict=True):
         own = points[(points.metric == metric) & (points.matched_step == matched)]

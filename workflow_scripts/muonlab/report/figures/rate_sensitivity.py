@@ -1,28 +1,37 @@
-"""Figures of robustness: loss about the chosen learning rate, and over the tuning budget."""
+"""What a learning rate beside the chosen one costs, and how wide the range of good ones is."""
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
-from muonlab.report.bands import arm_legend, nothing
+from muonlab.declare import figure
+from muonlab.report.bands import arm_legend
 from muonlab.report.style import (
     MUTED,
     ArmStyle,
     arm_styles,
     finish,
-    log_axis,
     study_notes,
     use_style,
 )
 
 
-def sensitivity_figure(curves: pd.DataFrame, basins: pd.DataFrame, study: dict) -> Figure:
+@figure(
+    title="sensitivity to the learning rate",
+    section="tuning",
+    caption="Loss at multiples of each arm's chosen learning rate on *{data}*, its change "
+    "relative to the chosen rate on the same seeds, and the width of the range of rates whose "
+    "loss is within 1 % of the lowest: bands and bars are {interval} t intervals over seeds. An "
+    "arrow says that the range goes on beyond the rates that were tried. Protocol: {protocol}.",
+)
+def lr_sensitivity(lr_sensitivity: pd.DataFrame, basins: pd.DataFrame, study: dict) -> Figure:
     """Loss over multiples of the chosen learning rate with bands over seeds, the change against the
     chosen rate, and the width of each arm's basin."""
     use_style()
+    curves = lr_sensitivity
     figure, axes = plt.subplots(1, 3, figsize=(10.6, 3.9), width_ratios=(1.15, 1.15, 1))
     styles = arm_styles([arm for arm in study["arms"] if arm["name"] in set(curves.arm)])
     for arm, style in styles.items():
@@ -41,51 +50,13 @@ def sensitivity_figure(curves: pd.DataFrame, basins: pd.DataFrame, study: dict) 
     seeds = int(curves.n.max())
     fewer = f"n = {seeds} of the study's {len(study['seeds'])} seeds"
     notes = [
-        f"data: {study['data']} · {fewer} · bands and bars: 95 % t interval over seeds · "
-        f"protocol: {study['protocol']}",
+        f"data: {study['data']} · {fewer} · bands and bars: {study['interval']} t interval over "
+        f"seeds · protocol: {study['protocol']}",
         *study_notes(study)[1:],
     ]
     notes.insert(1, "× diverged · an arrow: the basin goes on beyond the rates tried")
     finish(figure, f"{study['title']}: sensitivity to the learning rate", notes)
     return figure
-
-
-def budget_figure(table: pd.DataFrame, study: dict) -> Figure:
-    """The loss that the best of k tuning trials is expected to have, by arm, with its band."""
-    use_style()
-    figure, axis = plt.subplots(figsize=(6.4, 4.0))
-    arms = [arm for arm in study["arms"] if arm["name"] in set(table.arm)]
-    lost = 0
-    for arm, style in arm_styles(arms).items():
-        own = table[table.arm == arm]
-        sound = own[np.isfinite(own.expected)]
-        lost += len(own) - len(sound)
-        axis.plot(sound.k, sound.expected, **style, markersize=4)
-        high = sound.high.where(np.isfinite(sound.high))
-        axis.fill_between(sound.k, sound.low, high, color=style.colour, alpha=0.15, lw=0)
-    if table.empty:
-        nothing(axis, "No arm was tuned.")
-    else:
-        axis.set_yscale("log")
-        log_axis(axis.yaxis)
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axis.set_xlabel("tuning trials")
-        score = table.score.iloc[0]
-        axis.set_ylabel(f"expected best {score} {study['training']['evaluate_on']} loss (nats)")
-        axis.legend(loc="best")
-    notes = [
-        f"data: {study['data']} · scores: means over {_tuning_seeds(table)} tuning seed(s) · band: "
-        f"95 % bootstrap over trials · protocol: {study['protocol']}",
-        "over all subsets of k trials; the band is too narrow near all of them"
-        + (f" · not shown: {lost} budgets whose trials may all diverge" if lost else ""),
-        *study_notes(study)[1:],
-    ]
-    finish(figure, f"{study['title']}: what k tuning trials find", notes)
-    return figure
-
-
-def _tuning_seeds(table: pd.DataFrame) -> int:
-    return 0 if table.empty else int(table.tuning_seeds.iloc[0])
 
 
 def _curve(axis: Axes, own: pd.DataFrame, column: str, style: ArmStyle | dict) -> None:

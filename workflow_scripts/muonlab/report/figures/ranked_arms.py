@@ -9,6 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from muonlab.declare import figure
+from muonlab.report.crowd import PALE
 from muonlab.report.style import (
     BLACK,
     BLUE,
@@ -23,21 +25,29 @@ from muonlab.report.style import (
 )
 from muonlab.statistics.intervals import mean_interval
 
-PALE = "#a7afb8"
 
-
-def performance_figure(table: pd.DataFrame, study: dict) -> Figure:
+@figure(
+    title="all arms by loss",
+    section="ranking",
+    caption="Every arm of **{title}** on *{data}*, in the order of its loss at the end of "
+    "training: loss, perplexity, accuracy and the time of an update, means over n = {n} seeds per "
+    "arm with {interval} t intervals. Open green dots are arms whose updates all have one size; "
+    "the dotted line is the arm that the others are ranked against. Times are medians over "
+    "updates after warm-up. Intervals here are of single arms: whether two differ, by seed, is in "
+    "the table *ranking*. Protocol: {protocol}.",
+)
+def performance(ranking: pd.DataFrame, study: dict) -> Figure:
     """Loss, perplexity, accuracy and the time of an update of every arm, in the order of the
-    ranking, with intervals over seeds. `table` is ranking.csv."""
+    ranking, with intervals over seeds."""
     use_style()
-    figure, axes = plt.subplots(1, 4, figsize=(11.0, 1.5 + 0.2 * len(table)), sharey=True)
-    y = np.arange(len(table))
-    colours = arm_colours(table)
-    loss = table[["loss", "loss_low", "loss_high"]].to_numpy(dtype=float)
-    accuracy = table[["accuracy", "accuracy_low", "accuracy_high"]].to_numpy(dtype=float)
-    step = 1e3 * table[["step_time", "step_time_low", "step_time_high"]].to_numpy(dtype=float)
-    of_cpu = table.step_time.equals(table.step_cpu_seconds)
-    split = table.evaluated_on.iloc[0]
+    figure, axes = plt.subplots(1, 4, figsize=(11.0, 1.5 + 0.2 * len(ranking)), sharey=True)
+    y = np.arange(len(ranking))
+    colours = arm_colours(ranking)
+    loss = ranking[["loss", "loss_low", "loss_high"]].to_numpy(dtype=float)
+    accuracy = ranking[["accuracy", "accuracy_low", "accuracy_high"]].to_numpy(dtype=float)
+    step = 1e3 * ranking[["step_time", "step_time_low", "step_time_high"]].to_numpy(dtype=float)
+    of_cpu = ranking.step_time.equals(ranking.step_cpu_seconds)
+    split = ranking.evaluated_on.iloc[0]
     panels = [
         (f"{split} loss", "nats", loss),
         ("perplexity", "exp of the loss", np.exp(loss)),
@@ -46,22 +56,22 @@ def performance_figure(table: pd.DataFrame, study: dict) -> Figure:
     ]
     for axis, (title, unit, values) in zip(axes, panels, strict=True):
         limits = bulk(values)
-        _dots(axis, y, values, table, colours, limits)
+        _dots(axis, y, values, ranking, colours, limits)
         axis.set_title(title)
         axis.set_xlabel(unit)
         axis.set_xlim(limits)
         axis.xaxis.set_major_locator(MaxNLocator(nbins=4))
     names = [
         f"{row.variant}  {row.rank}" + (f" ({row.diverged} diverged)" if row.diverged else "")
-        for row in table.itertuples()
+        for row in ranking.itertuples()
     ]
     axes[0].set_yticks(y, names)
-    axes[0].set_ylim(len(table) - 0.5, -0.5)
+    axes[0].set_ylim(len(ranking) - 0.5, -0.5)
     for tick, colour in zip(axes[0].get_yticklabels(), colours, strict=True):
         tick.set_color(BLACK if colour == PALE else colour)
         tick.set_fontsize(7.2)
-    notes = study_notes(study, "bars: 95 % t interval")
-    notes.insert(1, _legend(table) + " · number: rank by loss · × not estimable or diverged")
+    notes = study_notes(study, "bars: {} t interval")
+    notes.insert(1, _legend(ranking) + " · number: rank by loss · × not estimable or diverged")
     notes.insert(2, "at an arrow: an arm beyond the axis, which is that of most arms")
     finish(figure, f"{study['title']}: all arms, by loss", notes)
     return figure
@@ -87,20 +97,28 @@ def arm_colours(table: pd.DataFrame) -> list[str]:
     return [known.get(row.arm, GREEN if row.matched_step else PALE) for row in table.itertuples()]
 
 
-def ranking_curves(curves: pd.DataFrame, table: pd.DataFrame, study: dict) -> Figure:
+@figure(
+    title="training curves of all arms",
+    section="ranking",
+    caption="Loss of every arm of **{title}** over training on *{data}*, and its difference from "
+    "the arm that the others are ranked against, on the same seeds: means over n = {n} seeds per "
+    "arm, bands {interval} t intervals of the paired difference. The axis of the differences is "
+    "that of the second half of training. Protocol: {protocol}.",
+)
+def ranking_curves(metrics: pd.DataFrame, ranking: pd.DataFrame, study: dict) -> Figure:
     """Loss of every arm over training, and its difference from the arm ranked against on the same
     seeds; that arm, AdamW, the best and the worst arm in colour.
 
-    `curves`: arm, seed, step, split, metric, value; `table` is ranking.csv.
+    `metrics`: arm, seed, step, split, metric, value.
     """
     use_style()
-    against, split = table.against.iloc[0], study["training"]["evaluate_on"]
-    losses = curves[(curves.split == split) & (curves.metric == "loss")]
+    against, split = ranking.against.iloc[0], study["training"]["evaluate_on"]
+    losses = metrics[(metrics.split == split) & (metrics.metric == "loss")]
     means = losses.pivot_table(
         index="step", columns="arm", values="value", aggfunc=lambda v: v.mean(skipna=False)
     )
     figure, axes = plt.subplots(1, 2, figsize=(9.6, 4.0))
-    shown = highlights(table, [arm["name"] for arm in study["arms"]])
+    shown = highlights(ranking, [arm["name"] for arm in study["arms"]])
     for arm in sorted(means, key=lambda arm: arm in shown):
         look = {"color": PALE, "linewidth": 0.8, "zorder": 2} | shown.get(arm, {})
         axes[0].plot(means.index, means[arm], **look)
@@ -108,7 +126,7 @@ def ranking_curves(curves: pd.DataFrame, table: pd.DataFrame, study: dict) -> Fi
             look = {key: value for key, value in look.items() if key != "label"}
             axes[1].plot(means.index, means[arm] - means[against], **look)
             if arm in shown:
-                _difference_band(axes[1], losses, arm, against, look["color"])
+                _difference_band(axes[1], losses, arm, against, look["color"], study["alpha"])
     axes[1].axhline(0, color=VERMILION, linewidth=1.6)
     axes[0].set_yscale("log")
     log_axis(axes[0].yaxis)
@@ -120,7 +138,7 @@ def ranking_curves(curves: pd.DataFrame, table: pd.DataFrame, study: dict) -> Fi
         axis.set_xlabel("updates")
         axis.margins(x=0.01)
     axes[0].legend(loc="upper right", fontsize=7.5)
-    notes = study_notes(study, "bands: 95 % t interval of the paired difference")
+    notes = study_notes(study, "bands: {} t interval of the paired difference")
     notes.insert(1, f"base: {_label(study, against)} · grey: all other arms, without a band")
     finish(figure, f"{study['title']}: training curves", notes)
     return figure
@@ -193,12 +211,14 @@ def _legend(table: pd.DataFrame) -> str:
     return " · ".join(parts)
 
 
-def _difference_band(axis: Axes, losses: pd.DataFrame, arm: str, against: str, colour: str) -> None:
+def _difference_band(
+    axis: Axes, losses: pd.DataFrame, arm: str, against: str, colour: str, alpha: float
+) -> None:
     wide = losses[losses.arm.isin([arm, against])].pivot(
         index=["step", "seed"], columns="arm", values="value"
     )
     difference = (wide[arm] - wide[against]).groupby("step")
-    intervals = [mean_interval(own.to_numpy()) for _, own in difference]
+    intervals = [mean_interval(own.to_numpy(), alpha) for _, own in difference]
     steps = list(difference.groups)
     low, high = ([getattr(i, end) for i in intervals] for end in ("low", "high"))
     axis.fill_between(steps, low, high, color=colour, alpha=0.16, lw=0)

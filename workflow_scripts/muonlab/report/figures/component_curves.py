@@ -1,11 +1,14 @@
 """What each component of a model holds, receives and does over training."""
 
+from collections.abc import Callable
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from muonlab.declare import figure
 from muonlab.report.bands import arm_legend, band, log_band
 from muonlab.report.style import ArmStyle, arm_styles, finish, log_axis, study_notes, use_style
 
@@ -23,33 +26,45 @@ PASS = (
 )
 
 
-def components_figure(records: pd.DataFrame, study: dict) -> Figure:
+@figure(
+    title="components over training",
+    section="components",
+    caption="What each component of the model receives (norm of the gradient before clipping), "
+    "holds (norm of the weights) and does (relative update) over training on *{data}*, and in the "
+    "last row the forward pass: root mean square of the residual stream after the last layer, "
+    "largest attention logit of any layer and head, gradient norm of the first layer over that of "
+    "the last. The first two tuned arms, means over n = {n} seeds per arm (of norms and ratios, "
+    "geometric ones), bands {interval} t intervals. Every layer, and what is not shown, stands in "
+    "each run's ``records/components.parquet``. Protocol: {protocol}.",
+)
+def components(main_component_records: pd.DataFrame, study: dict) -> Figure:
     """A row for each component, over steps: norms of gradient and weights, and relative update; a
     last row for the forward pass. Means and bands over seeds.
 
-    `records`: arm, seed, step, component, layer, metric, value, of the arms that are shown. Norms
-    are of all of a component's tensors as one vector, and their means geometric.
+    `main_component_records`: arm, seed, step, component, layer, metric, value, of the arms that are
+    shown. Norms are of all of a component's tensors as one vector, and their means geometric.
     """
     use_style()
+    records, alpha = main_component_records, study["alpha"]
     shown = [arm for arm in study["arms"] if arm["name"] in set(records.arm)]
     styles = arm_styles(shown)
     whole = records[records.layer.isna()]
     named = whole[~whole.component.isin([FORWARD])].component
-    components = sorted(dict.fromkeys(named), key=lambda name: name == ALL)
-    rows = len(components) + 1
+    names = sorted(dict.fromkeys(named), key=lambda name: name == ALL)
+    rows = len(names) + 1
     figure, axes = plt.subplots(
         rows, len(SIZES), figsize=(9.4, 1.2 + 1.32 * rows), squeeze=False, sharex=True
     )
-    for line, component in zip(axes, components, strict=False):
+    for line, component in zip(axes, names, strict=False):
         own = whole[whole.component == component]
         for axis, metric in zip(line, SIZES, strict=True):
-            _follow(axis, own[own.metric == metric], styles, log_band)
+            _follow(axis, own[own.metric == metric], styles, alpha, log_band)
         line[0].set_ylabel("all tensors" if component == ALL else component.replace("_", " "))
     for axis, title in zip(axes[0], SIZES.values(), strict=True):
         axis.set_title(title)
     for axis, (metric, title, layers, logarithmic) in zip(axes[-1], PASS, strict=True):
         own = _over_layers(records[records.metric == metric], layers)
-        _follow(axis, own, styles, log_band if logarithmic else band)
+        _follow(axis, own, styles, alpha, log_band if logarithmic else band)
         axis.set_title(title)
         axis.set_xlabel("step")
     axes[-1][0].set_ylabel("whole model")
@@ -60,11 +75,11 @@ def components_figure(records: pd.DataFrame, study: dict) -> Figure:
     return figure
 
 
-def _follow(axis: Axes, rows: pd.DataFrame, styles: dict, draw) -> None:
+def _follow(axis: Axes, rows: pd.DataFrame, styles: dict, alpha: float, draw: Callable) -> None:
     for arm, style in styles.items():
         own = rows[rows.arm == arm]
         if len(own):
-            draw(axis, own, ArmStyle(style | {"linewidth": 1.3}), own.step)
+            draw(axis, own, ArmStyle(style | {"linewidth": 1.3}), own.step, alpha)
     if axis.get_yscale() == "log":
         _label(axis)
     axis.margins(x=0.01)

@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from muonlab.declare import figure
 from muonlab.report.bands import arm_legend, band, log_band
 from muonlab.report.style import (
     MUTED,
@@ -27,23 +28,34 @@ PANELS = (
 )
 
 
-def geometry_figure(geometry: pd.DataFrame, study: dict) -> Figure:
+@figure(
+    title="geometry over training",
+    section="geometry",
+    caption="Geometry of the hidden layers' weight matrices, and of single optimizer steps, over "
+    "training on *{data}*: means over the hidden layers of a run, lines over n = {n} seeds per "
+    "arm, bands {interval} t intervals; condition number and relative update as geometric means. "
+    "The cosine is between a step and the gradient of the very batch that it was made from. Every "
+    "other metric, matrix and object stands in each run's ``records/geometry.parquet``. Protocol: "
+    "{protocol}.",
+)
+def geometry(geometry_records: pd.DataFrame, study: dict) -> Figure:
     """Means over the hidden layers' matrices of each run, with bands over seeds.
 
-    `geometry`: arm, seed, step, tensor, component, object, metric, value.
+    `geometry_records`: arm, seed, step, tensor, component, object, metric, value.
     """
     use_style()
     figure, axes = plt.subplots(2, 3, figsize=(9.0, 5.2), sharex=True)
     styles = arm_styles(study["arms"])
-    hidden = geometry[geometry.component == "hidden"]
+    hidden = geometry_records[geometry_records.component == "hidden"]
     if hidden.empty:
-        hidden = geometry[geometry.component != "all"]
+        hidden = geometry_records[geometry_records.component != "all"]
     for axis, (kind, metric, title, logarithmic) in zip(axes.flat, PANELS, strict=True):
         rows = hidden[(hidden.object == kind) & (hidden.metric == metric)]
         rows = _mean_over_layers(rows, logarithmic)
         for arm, style in styles.items():
             own = rows[rows.arm == arm]
-            (log_band if logarithmic else band)(axis, own, style, x=own.step)
+            draw = log_band if logarithmic else band
+            draw(axis, own, style, own.step, study["alpha"])
         axis.set_title(title)
         axis.margins(x=0.01)
         if logarithmic:

@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from muonlab.declare import figure
 from muonlab.report.bands import arm_legend, band, nothing
 from muonlab.report.style import MUTED, ArmStyle, arm_styles, finish, study_notes, use_style
 
@@ -16,20 +17,31 @@ PANELS = (
 )
 
 
-def sharpness_figure(curvature: pd.DataFrame, study: dict) -> Figure:
+@figure(
+    title="sharpness over training",
+    section="curvature",
+    caption="Curvature of the training loss on one fixed batch of *{data}*, in evaluation mode: "
+    "top Hessian eigenvalue, trace (Hutchinson), curvature along the run's own last update, and "
+    "at the end the density of all eigenvalues (Lanczos quadrature over all seeds, smoothed by 1 "
+    "% of the range). Lines are means over n = {n} seeds per arm, bands {interval} t intervals; "
+    "diamonds are single runs at matched loss, of those that came there. There is no last update "
+    "at the start. Protocol: {protocol}.",
+)
+def sharpness(curvature_records: pd.DataFrame, study: dict) -> Figure:
     """Curvature along the trajectory, mean and band over seeds; diamonds mark matched loss.
 
-    `curvature`: arm, seed, point, step, reached, metric, index, value. The last panel is the
-    density of the Hessian's eigenvalues at the end, of all seeds together.
+    `curvature_records`: arm, seed, point, step, reached, metric, index, value. The last panel is
+    the density of the Hessian's eigenvalues at the end, of all seeds together.
     """
     use_style()
     figure, axes = plt.subplots(2, 2, figsize=(8.4, 6.0))
     styles = arm_styles(study["arms"])
     for axis, (metric, title) in zip(axes.flat[:3], PANELS, strict=True):
-        rows = curvature[(curvature.metric == metric) & (curvature["index"] == 0)]
+        rows = curvature_records[curvature_records.metric == metric]
+        rows = rows[rows["index"] == 0]
         for arm, style in styles.items():
             own = rows[(rows.arm == arm) & (rows.point == "trajectory")]
-            band(axis, own, style, x=own.step)
+            band(axis, own, style, own.step, study["alpha"])
             matched = rows[(rows.arm == arm) & (rows.point == "matched") & rows.reached]
             axis.plot(
                 matched.step,
@@ -46,7 +58,8 @@ def sharpness_figure(curvature: pd.DataFrame, study: dict) -> Figure:
         axis.set_xlabel("step")
         axis.sharex(axes.flat[0])
         axis.margins(x=0.02)
-    _density(axes.flat[3], curvature[curvature.point == "end"], styles)
+    ends = curvature_records[curvature_records.point == "end"]
+    _density(axes.flat[3], ends, styles)
     arm_legend(figure, axes.flat[0])
     notes = study_notes(study)
     notes.insert(1, "diamonds: runs at matched loss · one fixed training batch, evaluation mode")

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from muonlab.declare import figure
 from muonlab.report.bands import arm_legend
 from muonlab.report.crowd import MANY, PALE, legend_styles
 from muonlab.report.measured import over_experts
@@ -26,17 +27,27 @@ MOST = 20  # tensors of which all are shown
 POINTS = {"start": "start", "matched": "matched loss", "end": "end"}
 
 
-def spectra_figure(spectra: pd.DataFrame, study: dict) -> Figure:
+@figure(
+    title="singular values",
+    section="geometry",
+    caption="Singular values of each weight matrix on *{data}*, at the start, at matched loss "
+    "({target_loss}) and at the end: means over n = {n} seeds per arm, bands {interval} t "
+    "intervals, and thin lines the single runs where there are only two. Runs that did not come "
+    "to the matched loss are left out of that column, whose title counts the others. Arms start "
+    "from equal weights on each seed where runs are paired, and in distribution only where they "
+    "are not. Protocol: {protocol}.",
+)
+def spectra(spectra_records: pd.DataFrame, study: dict) -> Figure:
     """A row for each matrix, a column for each point: singular values over their index.
 
-    `spectra`: arm, seed, point, reached, object, tensor, component, metric, index, value. Lines are
-    means over seeds, bands their intervals. Runs that did not come to the matched loss are left out
-    of that column, whose titles say how many are in it. Stacked experts are shown by the mean of
-    their ordered singular values.
+    `spectra_records`: arm, seed, point, reached, object, tensor, component, metric, index, value.
+    Lines are means over seeds, bands their intervals. Runs that did not come to the matched loss
+    are left out of that column, whose titles say how many are in it. Stacked experts are shown by
+    the mean of their ordered singular values.
     """
     use_style()
-    values = spectra[(spectra.metric == "singular_values") & (spectra.object == "weight")]
-    values = over_experts(values)
+    values = spectra_records[spectra_records.metric == "singular_values"]
+    values = over_experts(values[values.object == "weight"])
     tensors = _shown(list(dict.fromkeys(values.tensor)))
     styles = legend_styles(study["arms"])
     figure, axes = plt.subplots(
@@ -50,7 +61,7 @@ def spectra_figure(spectra: pd.DataFrame, study: dict) -> Figure:
     for row, tensor in zip(axes, tensors, strict=True):
         own = values[(values.tensor == tensor) & values.reached]
         for axis, point in zip(row, POINTS, strict=True):
-            _spectra(axis, own[own.point == point], styles)
+            _overlay(axis, own[own.point == point], styles, study["alpha"])
         row[0].set_ylabel(f"{_name(own, tensor)}\nsingular value")
         # By the means: the interval of two runs would hide every other line.
         means = own.groupby(["arm", "point", "index"]).value.mean()
@@ -70,7 +81,7 @@ def spectra_figure(spectra: pd.DataFrame, study: dict) -> Figure:
     return figure
 
 
-def _spectra(axis: Axes, rows: pd.DataFrame, styles: dict[str, ArmStyle]) -> None:
+def _overlay(axis: Axes, rows: pd.DataFrame, styles: dict[str, ArmStyle], alpha: float) -> None:
     for arm, style in styles.items():
         own = rows[rows.arm == arm].pivot(index="index", columns="seed", values="value")
         if own.empty:
@@ -82,7 +93,7 @@ def _spectra(axis: Axes, rows: pd.DataFrame, styles: dict[str, ArmStyle]) -> Non
             continue
         if own.shape[1] == 2:
             axis.plot(x, own.to_numpy(), color=style.colour, linewidth=0.6, alpha=0.6)
-        intervals = [mean_interval(v) for v in own.to_numpy() if own.shape[1] > 2]
+        intervals = [mean_interval(v, alpha) for v in own.to_numpy() if own.shape[1] > 2]
         axis.plot(x, own.mean(axis=1, skipna=False), **style, markersize=2.6, linewidth=1.3)
         if intervals:
             low, high = [i.low for i in intervals], [i.high for i in intervals]

@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from muonlab.declare import figure
 from muonlab.report.bands import arm_legend, nothing
 from muonlab.report.style import BLUE, MARKERS, MUTED, OTHERS, finish, study_notes, use_style
 
@@ -18,23 +19,32 @@ ACROSS = 4  # panels in a row
 MANY = 4  # pairs that marks and colours of one row still tell apart
 
 
-def effects_figure(
-    table: pd.DataFrame, outcomes: Sequence[dict], study: dict, alpha: float
-) -> Figure:
+@figure(
+    title="effect sizes",
+    section="statistics",
+    caption="Standardised differences between arms on *{data}* ({effect}), over n = {n} seeds "
+    "per arm, with exact {interval} intervals on an axis that is linear within ±1. Filled marks: "
+    "p < {alpha} after Holm's correction over the pairs of one outcome. Crosses at zero are not "
+    "estimable; contrasts.csv says why. Spectral outcomes are means over the hidden layers; of "
+    "several quantization schemes only the first is shown. At matched loss a pair rests on the "
+    "seeds on which both arms came there. Protocol: {protocol}.",
+)
+def effects(contrasts: pd.DataFrame, outcomes: Sequence[dict], study: dict) -> Figure:
     """Standardised differences with intervals, one row for each outcome and one mark for each pair;
     of many pairs, one panel for each outcome and one row for each pair.
 
-    `table` is contrasts.csv. Paired studies show Cohen's d_z, unpaired ones Hedges' g; filled marks
+    Paired studies show Cohen's d_z, unpaired ones Hedges' g; filled marks
     have a corrected p under α. Of quantization only the first scheme is shown.
     """
     use_style()
     paired = bool(study["training"]["paired"])
     effect = "d_z" if paired else "hedges_g"
     rows = _rows(outcomes)
-    pairs = list(dict.fromkeys(zip(table.get("arm_a", []), table.get("arm_b", []), strict=True)))
+    arms = contrasts.get("arm_a", []), contrasts.get("arm_b", [])
+    pairs = list(dict.fromkeys(zip(*arms, strict=True)))
     draw = _by_outcome if len(pairs) > MANY else _by_pair
-    figure = draw(table, rows, pairs, effect, study, alpha)
-    notes = study_notes(study, "bars: exact 95 % interval")
+    figure = draw(contrasts, rows, pairs, effect, study)
+    notes = study_notes(study, "bars: exact {} interval")
     spectra = any(outcome["quantity"] in SPECTRAL for outcome in outcomes)
     notes.insert(
         1,
@@ -52,7 +62,6 @@ def _by_pair(
     pairs: Sequence[tuple[str, str]],
     effect: str,
     study: dict,
-    alpha: float,
 ) -> Figure:
     """Two panels, at the end and at matched loss: a row for each outcome, with all pairs in it."""
     figure, axes = plt.subplots(1, 2, figsize=(9.0, 1.5 + 0.36 * len(rows)), sharey=True)
@@ -61,7 +70,7 @@ def _by_pair(
             nothing(axis, "One arm alone: nothing to compare.")
             continue
         names = [row[point] for row in rows.values()]
-        _forest(axis, table, names, pairs, effect, study, alpha)
+        _forest(axis, table, names, pairs, effect, study)
         axis.set_title(title + (_counts(table, pairs) if point == "matched" else ""))
         axis.set_xlabel(NAMES[effect])
         axis.set_yticks(range(len(rows)), list(rows))
@@ -77,7 +86,6 @@ def _by_outcome(
     pairs: Sequence[tuple[str, str]],
     effect: str,
     study: dict,
-    alpha: float,
 ) -> Figure:
     """A panel for each outcome, a row for each pair, in the order of the config."""
     labels = {arm["name"]: arm["label"] for arm in study["arms"]}
@@ -100,7 +108,7 @@ def _by_outcome(
     reach = _reach(table, [name for name, _ in panels], effect)
     for axis, (name, title) in zip(axes.flat, panels, strict=False):
         own = table[table.outcome == name].set_index(["arm_a", "arm_b"]).reindex(pairs)
-        _marks(axis, own, np.arange(len(pairs)), effect, look, alpha)
+        _marks(axis, own, np.arange(len(pairs)), effect, look, study["alpha"])
         _ground(axis, len(pairs), reach)
         axis.set_title(title, fontsize=8.5)
         axis.tick_params(labelbottom=True)
@@ -143,7 +151,6 @@ def _forest(
     pairs: Sequence[tuple[str, str]],
     effect: str,
     study: dict,
-    alpha: float,
 ) -> None:
     """One line and mark for each name and pair; rows whose name is None stay empty."""
     labels = {arm["name"]: arm["label"] for arm in study["arms"]}
@@ -152,7 +159,7 @@ def _forest(
         own = own.reindex([name for name in names if name])
         y = np.flatnonzero([bool(name) for name in names]) + 0.26 * (i - (len(pairs) - 1) / 2)
         look = {"color": OTHERS[i % len(OTHERS)], "marker": MARKERS[i % len(MARKERS)]}
-        _marks(axis, own, y, effect, look, alpha)
+        _marks(axis, own, y, effect, look, study["alpha"])
         axis.plot([], [], linestyle="", label=f"{labels[a]} − {labels[b]}", **look)
     _ground(axis, len(names), _reach(table, [name for name in names if name], effect))
 

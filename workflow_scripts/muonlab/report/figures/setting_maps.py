@@ -10,6 +10,7 @@ from matplotlib.colors import CenteredNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from muonlab.declare import figure
 from muonlab.report.bands import nothing
 from muonlab.report.style import (
     BLACK,
@@ -30,19 +31,28 @@ NAMES = {
 }
 
 
-def ranking_heatmap(table: pd.DataFrame, study: dict, settings: Settings) -> Figure:
+@figure(
+    title="loss over two settings",
+    section="ranking",
+    caption="Loss of **{title}** over two settings at a time on *{data}*: the largest group of "
+    "arms that differ in these two settings and in nothing else, means over n = {n} seeds. "
+    "Colours are differences from the arm that the others are ranked against (ringed where it is "
+    "in the map); a dot marks differences that stand after Holm's correction. Combinations that "
+    "no arm has are empty. Protocol: {protocol}.",
+)
+def ranking_heatmap(ranking: pd.DataFrame, study: dict, arm_settings: Settings) -> Figure:
     """Loss over pairs of settings: in each map the largest group of arms that differ in these two
     settings alone. Combinations that no arm has stay empty."""
     use_style()
     figure, axes = plt.subplots(1, len(MAPS), figsize=(9.6, 3.9))
-    base = table.loc[table.arm == table.against.iloc[0], "loss"].iloc[0]
-    known = table.set_index("arm")
-    groups = [largest_group(settings, pair) for pair in MAPS]
+    base = ranking.loc[ranking.arm == ranking.against.iloc[0], "loss"].iloc[0]
+    known = ranking.set_index("arm")
+    groups = [largest_group(arm_settings, pair) for pair in MAPS]
     changes = [known.loc[arm, "loss"] - base for group in groups for arm in group]
     reach = np.nanmax(np.abs(changes), initial=1e-9) if changes else 1.0
     for axis, pair, group in zip(axes, MAPS, groups, strict=True):
         if group:
-            _map(axis, known, group, settings, pair, base, reach)
+            _map(axis, known, group, arm_settings, pair, base, reach)
         else:
             nothing(axis, f"No arms span {' and '.join(NAMES[field] for field in pair)}.")
     notes = study_notes(study, None)

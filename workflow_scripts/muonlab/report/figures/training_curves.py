@@ -1,0 +1,100 @@
+"""Loss and accuracy of the arms over training."""
+
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from muonlab.declare import figure
+from muonlab.report.bands import band
+from muonlab.report.crowd import PALE, end_labels, height, is_crowd, line_styles
+from muonlab.report.style import (
+    MUTED,
+    finish,
+    log_axis,
+    study_notes,
+    use_style,
+)
+
+
+@figure(
+    title="learning curves",
+    section="training",
+    caption="Loss and accuracy on the {split} split of *{data}* over training. Lines are means "
+    "over n = {n} seeds per arm, bands their {interval} t intervals; each arm runs at the "
+    "learning rate that tuning chose for it ({rates}). The dotted line is the matched loss. "
+    "Protocol: {protocol}.",
+)
+def learning_curves(metrics: pd.DataFrame, study: dict, data_facts: dict) -> Figure:
+    """Loss and accuracy of every arm over epochs (of text, over steps), mean and band over seeds.
+
+    `metrics`: arm, seed, step, split, metric, value. `data_facts`: the digest of the prepared data,
+    of which the sizes of the splits are read.
+    """
+    use_style()
+    training = study["training"]
+    per_unit, unit = _time_unit(study, data_facts)
+    crowd = is_crowd(study["arms"])
+    size = (11.0, 0.9 + height(study["arms"], 2.8)) if crowd else (8.4, 3.7)
+    figure, axes = plt.subplots(1, 2, figsize=size)
+    styles = line_styles(study["arms"])
+    followed = metrics[metrics.split == training["evaluate_on"]]
+    for axis, metric in zip(axes, ("loss", "accuracy"), strict=True):
+        for arm, style in styles.items():
+            rows = followed[(followed.arm == arm) & (followed.metric == metric)]
+            x, shaded = rows.step / per_unit, style.colour != PALE
+            band(axis, rows, style, x, study["alpha"], shaded)
+        axis.set_xlabel(unit)
+        axis.set_title(f"{training['evaluate_on']} {metric}")
+        axis.margins(x=0.01)
+    axes[0].set_yscale("log")
+    axes[0].set_ylabel("cross-entropy (nats)")
+    log_axis(axes[0].yaxis)
+    axes[1].set_ylabel("accuracy")
+    _zoom_accuracy(axes[1], followed[followed.metric == "accuracy"].value)
+    _target_line(axes[0], study["target_loss"])
+    notes = study_notes(study)
+    if crowd:
+        notes.insert(1, "in colour: tuned arms, with bands; grey: arms that go by their tuning")
+        for axis in axes:
+            end_labels(axis, styles)
+    else:
+        axes[1].legend(loc="lower right")
+    finish(figure, f"{study['title']}: learning curves", notes)
+    return figure
+
+
+def _time_unit(study: dict, data_facts: dict) -> tuple[float, str]:
+    """Steps in a unit of the time axis, and what the unit is called."""
+    training = study["training"]
+    if study["kind"] == "text":
+        return 1, "updates"
+    examples = sum(data_facts["splits"][split]["examples"] for split in training["train_on"])
+    batches = math.ceil(examples / training["batch_size"])
+    return math.ceil(batches / training["accumulation"]), "epoch"
+
+
+def _target_line(axis: Axes, target: float) -> None:
+    axis.axhline(target, color=MUTED, linewidth=0.9, linestyle=":")
+    axis.annotate(
+        f"matched loss {target:.3f}",
+        (0, target),
+        xycoords=("axes fraction", "data"),
+        xytext=(3, -3),
+        textcoords="offset points",
+        va="top",
+        fontsize=7.5,
+        color=MUTED,
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.6},
+    )
+
+
+def _zoom_accuracy(axis: Axes, values: pd.Series) -> None:
+    """Leaves out the steep start, where all arms are alike."""
+    finite = values[np.isfinite(values)]
+    if len(finite):
+        low = max(0.0, finite.quantile(0.08) - 0.02)
+        axis.set_ylim(low, min(1.0, finite.max() + 0.02))

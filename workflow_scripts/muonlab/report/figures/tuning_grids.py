@@ -1,0 +1,193 @@
+"""The losses that tuning saw: over the learning rate, and over grids of two settings."""
+
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from muonlab.declare import figure
+from muonlab.report.style import (
+    BLACK,
+    MUTED,
+    ArmStyle,
+    arm_styles,
+    finish,
+    log_axis,
+    study_notes,
+    use_style,
+)
+from muonlab.report.sweeps import beside, loss_of, score_column, varied_fields
+
+
+@figure(
+    title="learning-rate sweep",
+    section="tuning",
+    caption="Loss of every tuning trial on *{data}* over the learning rate: dots are tuning "
+    "seeds, lines their means, rings the chosen rates. A ring marked *edge* is at the end of its "
+    "grid: a better rate may lie outside. Crosses at the top are trials in which a seed diverged. "
+    "Protocol: {protocol}.",
+)
+def lr_sweep(selection: dict, study: dict) -> Figure:
+    """Each tuned arm's score over the learning rate: seeds as dots, means as lines, the choice
+    ringed; where other fields were tuned too, at the chosen values of these.
+
+    A choice on an edge of the grid is marked by an open triangle that points out of the box;
+    diverged trials stand above a line at the top of the figure.
+    """
+    use_style()
+    figure, axis = plt.subplots(figsize=(6.4, 4.0))
+    styles = arm_styles(study["arms"])
+    score, tuning_seeds = selection["score"], len(selection["seeds"])
+    column = score_column(selection)
+    arms = [arm for arm in study["arms"] if arm["tuned"] and "lr" in arm["settings"]]
+    table = pd.DataFrame(
+        [
+            {
+                "arm": trial["arm"],
+                "lr": trial["settings"]["lr"],
+                "value": loss_of(trial, column),
+            }
+            for arm in arms
+            for trial in selection["trials"]
+            if trial["arm"] == arm["name"] and beside(trial["settings"], arm["settings"], {"lr"})
+        ]
+    )
+    for arm in arms:
+        rows = table[table.arm == arm["name"]]
+        _sweep_line(axis, rows, styles[arm["name"]])
+        _mark_choice(axis, rows, arm, styles[arm["name"]])
+    axis.set_xscale("log")
+    axis.set_yscale("log")
+    log_axis(axis.xaxis)
+    log_axis(axis.yaxis)
+    axis.set_xlabel("learning rate")
+    axis.set_ylabel(f"{score} {study['training']['evaluate_on']} loss (nats)")
+    _diverged(axis, table, styles)
+    axis.legend(loc="best")
+    notes = [
+        f"data: {study['data']} · dots: {tuning_seeds} tuning seed(s), lines: their mean · "
+        f"ring: chosen · protocol: {study['protocol']}",
+        *study_notes(study)[1:],
+    ]
+    finish(figure, f"{study['title']}: learning-rate sweep", notes)
+    return figure
+
+
+def _sweep_line(axis: Axes, rows: pd.DataFrame, style: ArmStyle) -> None:
+    means = rows.groupby("lr").value.apply(lambda v: v.mean() if v.notna().all() else math.nan)
+    axis.plot(means.index, means.to_numpy(), markersize=0, **style)
+    axis.plot(rows.lr, rows.value, style["marker"], color=style.colour, alpha=0.45, markersize=3.5)
+
+
+def _mark_choice(axis: Axes, rows: pd.DataFrame, arm: dict, style: ArmStyle) -> None:
+    lr = arm["settings"]["lr"]
+    y = rows[rows.lr == lr].value.mean()
+    axis.plot(
+        [lr], [y], "o", markersize=11, fillstyle="none", color=style.colour, markeredgewidth=1.6
+    )
+    side = arm["edges"].get("lr")
+    if side:
+        axis.annotate(
+            "▸ edge" if side == "high" else "edge ◂",
+            (lr, y),
+            xytext=(9 if side == "high" else -9, 0),
+            textcoords="offset points",
+            ha="left" if side == "high" else "right",
+            va="center",
+            fontsize=8,
+            color=style.colour,
+        )
+
+
+def _diverged(axis: Axes, table: pd.DataFrame, styles: dict[str, ArmStyle]) -> None:
+    lost = table[table.value.isna()]
+    if lost.empty:
+        return
+    for arm, style in styles.items():
+        for lr in sorted(set(lost[lost.arm == arm].lr)):
+            axis.plot([lr], [0.97], "x", transform=axis.get_xaxis_transform(), color=style.colour)
+    axis.text(
+        0.01, 0.97, "diverged ×", transform=axis.transAxes, fontsize=7.5, color=MUTED, va="center"
+    )
+
+
+@figure(
+    title="tuning grids",
+    section="tuning",
+    caption="Mean loss of every cell of the tuning grids of two settings on *{data}*, over the "
+    "tuning seeds; the frame is the choice, hatched cells had a seed that diverged. One scale of "
+    "colours for all panels. Protocol: {protocol}.",
+)
+def tuning_heatmap(selection: dict, study: dict, tuned_pairs: object) -> Figure:
+    """The grid of each tuned arm that varies exactly two numbers: mean loss over tuning seeds.
+
+    One scale of colours for all arms; the chosen cell is framed, and a cell of which a seed
+    diverged is hatched. `tuned_pairs` says by its presence that there is such an arm.
+    """
+    use_style()
+    grids = {arm["name"]: _grid(selection, arm) for arm in study["arms"] if arm["tuned"]}
+    grids = {name: grid for name, grid in grids.items() if grid is not None}
+    height = 1.5 + 0.42 * max((len(grid) for grid in grids.values()), default=2)
+    figure, axes = plt.subplots(
+        1, len(grids), figsize=(1.0 + 3.7 * len(grids), height), squeeze=False
+    )
+    losses = np.concatenate([grid.to_numpy(dtype=float).ravel() for grid in grids.values()])
+    losses = losses[np.isfinite(losses)]
+    norm = LogNorm(losses.min(), losses.max() * (1 + 1e-9)) if len(losses) else None
+    arms = {arm["name"]: arm for arm in study["arms"]}
+    for axis, (name, grid) in zip(axes.flat, grids.items(), strict=True):
+        _map(axis, grid, arms[name], norm)
+    loss = f"{selection['score']} {study['training']['evaluate_on']} loss"
+    notes = [
+        f"data: {study['data']} · cells: mean {loss} (nats) over "
+        f"{len(selection['seeds'])} tuning seed(s) · frame: chosen · protocol: {study['protocol']}",
+        "one scale of colours for all panels, bright is low · hatched: a seed diverged",
+        *study_notes(study)[1:],
+    ]
+    finish(figure, f"{study['title']}: tuning grids", notes)
+    return figure
+
+
+def _grid(selection: dict, arm: dict) -> pd.DataFrame | None:
+    """Mean losses with the second field down and the first across; NaN where a seed diverged."""
+    trials = [trial for trial in selection["trials"] if trial["arm"] == arm["name"]]
+    fields = varied_fields(trials)
+    if len(fields) != 2:
+        return None
+    column = score_column(selection)
+    rows = [
+        {field: trial["settings"][field] for field in fields} | {"loss": loss_of(trial, column)}
+        for trial in trials
+        if beside(trial["settings"], arm["settings"], set(fields))
+    ]
+    means = pd.DataFrame(rows).groupby(fields).loss.agg(lambda v: v.mean(skipna=False))
+    return means.unstack(fields[0])
+
+
+def _map(axis: Axes, grid: pd.DataFrame, arm: dict, norm: LogNorm | None) -> None:
+    values = grid.to_numpy(dtype=float)
+    colours = plt.get_cmap("cividis_r")
+    for y, row in enumerate(values):
+        for x, value in enumerate(row):
+            lost = not np.isfinite(value)
+            face = "#f1f3f5" if lost else colours(norm(value))
+            look = {"hatch": "////", "edgecolor": MUTED} if lost else {"edgecolor": "white"}
+            axis.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=face, **look))
+            if not lost:
+                ink = "white" if np.dot(face[:3], (0.3, 0.59, 0.11)) < 0.5 else BLACK
+                axis.text(x, y, f"{value:#.3g}", ha="center", va="center", fontsize=8, color=ink)
+    across, down = grid.columns.name, grid.index.name
+    x = list(grid.columns).index(arm["settings"][across])
+    y = list(grid.index).index(arm["settings"][down])
+    axis.add_patch(Rectangle((x - 0.47, y - 0.47), 0.94, 0.94, fill=False, lw=2.4, ec="#D55E00"))
+    axis.set_xlim(-0.5, len(grid.columns) - 0.5)
+    axis.set_ylim(-0.5, len(grid) - 0.5)
+    axis.set_xticks(range(len(grid.columns)), [f"{v:g}" for v in grid.columns])
+    axis.set_yticks(range(len(grid)), [f"{v:g}" for v in grid.index])
+    axis.set(xlabel=across, ylabel=down, title=arm["label"])
+    axis.grid(visible=False)
