@@ -85,7 +85,7 @@ def test_runs_are_found_by_name_in_what_tuning_wrote(plan, tmp_path):
     first = Known(study).tuning_runs[0]
     assert written.config(first.name) == first.config
     later = Known(study, [PROPOSAL], chosen(adamw=0.01, muon=0.1)).later_runs
-    with pytest.raises(UserError, match="has a run named muon-lr0.05"):
+    with pytest.raises(UserError, match="has a run named muon-lr0.1"):
         written.config(later[-2].name)
     write(tuning / "round-2.json", PROPOSAL, 1)
     write(tuning / "selection.json", chosen(adamw=0.01, muon=0.1), 1)
