@@ -16,6 +16,7 @@ from muonlab.io.locks import exclusive
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("Snakefile", "config.yaml", "rules", "workflow_scripts", "envs", "profiles", "studies")
+TRAINING = ("train_trial", "train_run")
 TINY = """\
 studies:
   moe: null
@@ -46,6 +47,11 @@ class Outcome:
     def finished(self) -> Counter:
         """How often each rule was really run."""
         return Counter(re.findall(r"Finished jobid: \d+ \(Rule: (\w+)\)", self.out + self.err))
+
+    @property
+    def trained(self) -> int:
+        """How many runs were trained, for tuning and for reporting."""
+        return sum(self.finished[rule] for rule in TRAINING)
 
     @property
     def nothing_to_do(self) -> bool:

@@ -292,4 +292,4 @@ def test_a_broken_data_file_fails_its_job_with_one_sentence(damage, tmp_path):
     assert outcome.err.count("error: ") == 1
     assert re.search(rf"error: raw/t10k-images-idx3-ubyte: .*{damage}", outcome.err)
     assert "Traceback" not in outcome.err
-    assert not list((project.folder / "results/data").rglob("*.safetensors"))
+    assert not list((project.folder / "results/mini/data").rglob("*.safetensors"))

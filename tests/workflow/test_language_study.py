@@ -37,9 +37,9 @@ def test_the_study_runs_on_a_file_with_empty_lines_nuls_and_bytes_that_are_no_te
     (project.folder / "tiny.yaml").write_text(data + SMALL + OTHERS)
     outcome = project.snakemake("moe")
     assert outcome.code == 0, outcome.err
-    digest = json.loads((project.folder / "results/data/mine/digest.json").read_text())
+    digest = json.loads((project.folder / "results/mini/data/mine/digest.json").read_text())
     assert digest["policy"]["nuls_removed"] > 0 and digest["policy"]["invalid_utf8_replaced"] > 0
-    assert (project.folder / "results/moe/figures/learning_curves.svg").exists()
+    assert (project.folder / "results/mini/moe/figures/learning_curves.svg").exists()
     assert project.snakemake("moe").nothing_to_do
 
 
@@ -48,7 +48,7 @@ def test_the_study_runs_on_wikitext(project):
     file = Path(os.environ["MUONLAB_DATA"]) / "wikitext-2" / "valid.txt"
     line = f"  mine: {{source: local, files: ['{file}'], document_start: '^ = [^=]'}}"
     (project.folder / "tiny.yaml").write_text(f"data:\n{line}\nstudies:\n" + SMALL + OTHERS)
-    outcome = project.snakemake("results/moe/tuning/selection.json")
+    outcome = project.snakemake("results/mini/moe/tuning/selection.json")
     assert outcome.code == 0, outcome.err
 
 

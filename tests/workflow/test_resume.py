@@ -23,7 +23,7 @@ studies:
 
 
 def command(run):
-    options = ["--set-resources", "train:checkpoint_seconds=0", "--configfile", "tiny.yaml"]
+    options = ["--set-resources", "train_run:checkpoint_seconds=0", "--configfile", "tiny.yaml"]
     snakemake = [sys.executable, "-m", "snakemake", "--cores", "1", *options]
     return [*snakemake, "--", f"{run}/summary.json"]
 
@@ -33,8 +33,8 @@ def long_project(folder):
     project = checkout(folder)
     (project.folder / "tiny.yaml").write_text(LONG)
     plan = load_plan([project.folder / "config.yaml", project.folder / "tiny.yaml"])
-    ((_, run),) = plan.studies["fashion"].reporting_runs("muon", {"lr": 0.01})
-    return project.folder, f"results/runs/{run}"
+    (run,) = plan.studies["fashion"].reporting_runs("muon", {"lr": 0.01})
+    return project.folder, f"results/mini/runs/{run.name}"
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def contents(folder):
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in ("provenance.json", ".snakemake_timestamp")
+        if path.is_file() and path.name not in ("run.json", ".snakemake_timestamp")
     }
 
 
@@ -67,7 +67,7 @@ def test_a_killed_job_resumes_to_the_same_bytes(number, tmp_path, uninterrupted)
 
     again = subprocess.run(command(run), cwd=folder, **pipes)
     assert again.returncode == 0, again.stderr
-    (log,) = (folder / "results/logs/train").rglob("seed-1.log")
+    (log,) = (folder / "results/mini/logs/train").rglob("seed-1.log")
     assert re.search(r"resumes at step [1-9]", log.read_text())
     assert contents(folder / run) == uninterrupted
     assert not partial.exists()

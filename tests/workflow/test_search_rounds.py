@@ -21,7 +21,7 @@ def overlay(project, tuning, arms=ARMS):
 
 
 def trials(project):
-    text = (project.folder / "results/fashion/tuning/selection.json").read_text()
+    text = (project.folder / "results/mini/fashion/tuning/selection.json").read_text()
     return [trial["settings"]["lr"] for trial in json.loads(text)["trials"]]
 
 
@@ -31,13 +31,13 @@ def test_a_grid_is_widened_on_both_sides_of_the_comparison(project):
     overlay(project, "grid: {lr: [0.000001, 0.00001]}, extensions: 1", arms)
     outcome = project.snakemake("tune")
     assert outcome.code == 0, outcome.err
-    assert outcome.finished["train"] == 6 and outcome.finished["propose"] == 1
+    assert outcome.trained == 6 and outcome.finished["propose"] == 1
     assert sorted(trials(project)) == [1e-6, 1e-6, 1e-5, 1e-5, 1e-4, 1e-4]
     assert project.snakemake("tune").nothing_to_do
     # Without the wider round the choice is another, and no training is lost or repeated.
     overlay(project, "grid: {lr: [0.000001, 0.00001]}", arms)
     again = project.snakemake("tune")
-    assert again.finished["train"] == 0 and again.finished["select"] == 1
+    assert again.trained == 0 and again.finished["select"] == 1
 
 
 def test_adding_a_sobol_trial_trains_only_it(project):
@@ -46,8 +46,8 @@ def test_adding_a_sobol_trial_trains_only_it(project):
     outcome = project.snakemake("tune")
     assert outcome.code == 0, outcome.err
     first = trials(project)
-    assert outcome.finished["train"] == len(first) == 3
+    assert outcome.trained == len(first) == 3
     overlay(project, box % 4)
     again = project.snakemake("tune")
-    assert again.finished["train"] == 1
+    assert again.trained == 1
     assert trials(project)[:3] == first and len(trials(project)) == 4

@@ -3,12 +3,13 @@
 import shutil
 from collections import Counter
 
+import pytest
 from conftest import checkout
 
 TUNING_RUNS, REPORTING_RUNS = 4, 4
 ALL_RUNS = TUNING_RUNS + REPORTING_RUNS
 AFTER_TUNING = {"select": 1, "tabulate_tuning": 1, "plot_lr_sweep": 1}
-AFTER_TUNING |= {"tabulate_best_of_k": 1, "plot_best_of_k": 1}
+AFTER_TUNING |= {"tabulate_best_of_k": 1, "plot_best_of_k": 1, "tabulate_run_index": 1}
 
 
 def test_an_edit_of_an_optimizer_trains_its_runs_again(finished):
@@ -17,7 +18,7 @@ def test_an_edit_of_an_optimizer_trains_its_runs_again(finished):
     )
     outcome = finished.snakemake()
     assert outcome.code == 0, outcome.err
-    assert outcome.finished["train"] == ALL_RUNS / 2, "the runs with Muon"
+    assert outcome.trained == ALL_RUNS / 2, "the runs with Muon"
     assert outcome.finished["prepare_images"] == 0
     assert outcome.finished["tabulate_runs"] == 1
 
@@ -26,7 +27,9 @@ def test_an_edit_of_the_training_loop_trains_everything_again(finished):
     finished.edit(
         "workflow_scripts/muonlab/training/loop.py", "MOVEMENT_UPDATES = 5", "MOVEMENT_UPDATES = 6"
     )
-    assert planned(finished)["train"] == TUNING_RUNS, "after which the reporting runs are known"
+    assert planned(finished)["train_trial"] == TUNING_RUNS, (
+        "after which the reporting runs are known"
+    )
 
 
 def test_an_edit_of_an_optimizer_that_no_arm_has_makes_nothing(finished):
@@ -44,12 +47,37 @@ def test_an_edit_of_a_model_or_of_data_that_no_study_has_makes_nothing(finished)
     assert finished.snakemake("-n").nothing_to_do
 
 
-def test_an_edit_of_a_figure_draws_only_that_figure(finished):
-    finished.edit("workflow_scripts/muonlab/report/curves.py", '"learning rate"', '"rate"')
-    assert planned(finished) == {"plot_learning_curves": 1, "plot_lr_sweep": 1, "all": 1}
-    shared = finished.folder / "workflow_scripts/plot_lr_sweep.py"
-    shared.write_text(shared.read_text() + "\nassert True\n")
-    assert planned(finished) == {"plot_learning_curves": 1, "plot_lr_sweep": 1, "all": 1}
+def test_an_edit_of_a_figure_draws_the_figures_of_its_module(finished):
+    figure = "workflow_scripts/muonlab/report/figures/tuning_grids.py"
+    finished.edit(figure, '"learning rate"', '"rate"')
+    assert planned(finished) == {"plot_lr_sweep": 1, "all": 1}
+
+
+ROOM = "workflow_scripts/muonlab"
+# An edit of each, and the rules whose jobs then run again.
+OBSERVERS = {
+    "observers/geometry.py": {},
+    "observers/components.py": {},
+    "observers/progress.py": {},
+    "observers/events.py": {},
+    "training/run.py": {},
+    "jobs/warm.py": {},
+    "measure/stability.py": {"tabulate_stability"},
+    "measure/singular_values.py": {"measure_spectra", "measure_curvature"},
+}
+
+
+@pytest.mark.parametrize("module", OBSERVERS)
+def test_an_edit_of_what_watches_runs_trains_nothing(module, finished):
+    file = finished.folder / ROOM / module
+    file.write_text(file.read_text() + "\nEDITED = True\n")
+    plan = finished.snakemake("-n")
+    assert plan.code == 0, plan.err
+    assert not plan.jobs["train_trial"] + plan.jobs["train_run"]
+    if OBSERVERS[module]:
+        assert OBSERVERS[module] <= set(plan.jobs)
+    else:
+        assert plan.nothing_to_do
 
 
 def test_a_comment_and_a_docstring_make_nothing(finished):
@@ -64,7 +92,7 @@ def test_a_comment_and_a_docstring_make_nothing(finished):
 def test_swapped_settings_of_one_type_are_trained(finished):
     finished.edit("config.yaml", "width: 15, depth: 3", "width: 3, depth: 15")
     outcome = finished.snakemake("-n")
-    assert outcome.jobs["train"] == TUNING_RUNS
+    assert outcome.jobs["train_trial"] == TUNING_RUNS
     assert outcome.jobs["prepare_images"] == 0
     finished.edit("config.yaml", "width: 3, depth: 15", "width: 15, depth: 3")
     assert finished.snakemake("-n").nothing_to_do
@@ -75,7 +103,7 @@ def test_swapped_params_of_one_rule_are_seen(finished):
     finished.edit("config.yaml", "validation: 300, test: 360", "validation: 360, test: 300")
     outcome = finished.snakemake("-n")
     assert outcome.jobs["prepare_images"] == 1
-    assert outcome.jobs["train"] == TUNING_RUNS
+    assert outcome.jobs["train_trial"] == TUNING_RUNS
 
 
 def test_touching_every_file_makes_nothing(finished):
@@ -97,14 +125,14 @@ def test_a_losing_rate_trains_only_itself(finished):
     outcome = finished.snakemake()
     assert outcome.code == 0, outcome.err
     # One run for each arm; the chosen rates are the highest before and after.
-    assert outcome.finished == Counter(AFTER_TUNING | {"train": 2, "all": 1})
+    assert outcome.finished == Counter(AFTER_TUNING | {"train_trial": 2, "all": 1})
 
 
 def test_a_new_seed_trains_only_that_seed(finished):
     finished.edit("tiny.yaml", "seeds: [1, 2]", "seeds: [1, 2, 3]")
     plan = planned(finished)
-    assert plan["train"] == 2
-    assert plan["match_loss"] == 2
+    assert plan["train_run"] == 2
+    assert plan["measure_spectra"] == 2
     assert "select" not in plan
 
 
@@ -114,25 +142,25 @@ def test_a_choice_that_is_no_more_is_made_anew(finished):
     finished.edit("tiny.yaml", "arms: {muon_hybrid: null}", "arms: {}")
     outcome = finished.snakemake("-n")
     assert outcome.code == 0, outcome.err
-    assert outcome.jobs["train"] == 6 and outcome.jobs["select"] == 1
+    assert outcome.jobs["train_trial"] == 6 and outcome.jobs["select"] == 1
 
 
 def test_a_removed_run_is_trained_and_what_depends_on_it_made(finished):
-    run = next((finished.folder / "results/runs").rglob("adamw*/seed-1"))
+    run = next((finished.folder / "results/mini/runs").glob("adamw*/seed-1"))
     shutil.rmtree(run)
     plan = planned(finished)
-    assert plan["train"] == 1
-    assert plan["match_loss"] == 1
+    assert plan["train_run"] == 1
+    assert plan["measure_spectra"] == 1
     assert "select" not in plan
 
 
 def test_a_removed_figure_is_drawn_alone(finished):
-    (finished.folder / "results/fashion/figures/lr_sweep.svg").unlink()
+    (finished.folder / "results/mini/fashion/figures/lr_sweep.svg").unlink()
     assert planned(finished) == {"plot_lr_sweep": 1, "all": 1}
 
 
 def test_a_removed_table_is_written_alone(finished):
-    (finished.folder / "results/fashion/tables/tuning.csv").unlink()
+    (finished.folder / "results/mini/fashion/tables/tuning.csv").unlink()
     assert planned(finished) == {"tabulate_tuning": 1, "all": 1}
 
 

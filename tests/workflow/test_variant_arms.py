@@ -20,7 +20,7 @@ studies:
 
 def test_six_variants_run_as_arms(project):
     (project.folder / "tiny.yaml").write_text(OVERLAY)
-    table = "results/fashion/tables/runs.csv"
+    table = "results/mini/fashion/tables/runs.csv"
     outcome = project.snakemake(table)
     assert outcome.code == 0, outcome.err
     runs = pd.read_csv(project.folder / table)
@@ -28,5 +28,5 @@ def test_six_variants_run_as_arms(project):
     assert not runs.diverged.any()
     assert runs.final_loss.nunique() == len(runs), "each arm trains in its own way"
     for run in runs.itertuples():
-        routing = pd.read_csv(project.folder / "results/runs" / run.run / "routing.csv")
+        routing = pd.read_csv(project.folder / "results/mini/runs" / run.run / "routing.csv")
         assert set(routing.optimizer) == {run.arm}

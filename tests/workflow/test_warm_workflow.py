@@ -17,13 +17,13 @@ def contents(folder):
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in ("provenance.json", ".snakemake_timestamp")
+        if path.is_file() and path.name not in ("run.json", ".snakemake_timestamp")
     }
 
 
 def tuning_run(finished):
     """The folder of one tuning run, as a target would name it."""
-    summaries = (finished.folder / "results/runs").rglob("tuning-seed-*/summary.json")
+    summaries = (finished.folder / "results/mini/runs").rglob("tuning-seed-*/summary.json")
     return min(summaries).parent.relative_to(finished.folder)
 
 
@@ -33,7 +33,7 @@ def test_jobs_by_themselves_make_the_same_bytes(finished_once, project, monkeypa
     outcome = project.snakemake(f"{run}/summary.json")
     assert outcome.code == 0, outcome.err
     assert contents(project.folder / run) == contents(finished_once.folder / run)
-    logs = [f.folder / "results/logs/train" for f in (finished_once, project)]
+    logs = [f.folder / "results/mini/logs/train" for f in (finished_once, project)]
     assert {len({p.read_text() for p in folder.rglob("*.log")}) for folder in logs} == {1}
 
 
@@ -48,7 +48,7 @@ def test_the_training_jobs_of_one_call_have_one_worker(finished_once, project):
     targets = [f"{rate.sub(f'lr={lr}', run)}/summary.json" for lr in ("0.003", "0.01")]
     outcome = project.snakemake(*targets)
     assert outcome.code == 0, outcome.err
-    logs = [p.read_text() for p in (project.folder / "results/logs/train").rglob("*.log")]
+    logs = [p.read_text() for p in (project.folder / "results/mini/logs/train").rglob("*.log")]
     assert len(logs) == 2
     assert not any("no warm worker" in log for log in logs)
     (worker,) = {int(re.search(r"worker (\d+)", log)[1]) for log in logs}
@@ -67,7 +67,7 @@ def test_ctrl_c_leaves_no_process(project):
         stderr=subprocess.STDOUT,
     )
     until = time.monotonic() + 60
-    while len(locks := [*(project.folder / "results/runs").rglob("*.lock")]) < 2:
+    while len(locks := [*(project.folder / "results/mini/runs").rglob("*.lock")]) < 2:
         assert time.monotonic() < until, "training never began"
         time.sleep(0.1)
     time.sleep(0.2)

@@ -11,10 +11,14 @@ import pytest
 ARMS, RATES, TUNING_SEEDS, SEEDS = 2, 2, 1, 2
 
 
+TARGETS = ["all", "data", "tune", "train", "runs", "spectra", "curvature", "quantize"]
+TARGETS += ["statistics", "tables", "figures", "fashion"]
+
+
 def test_a_dry_run_plans_the_tuning_runs(project):
     outcome = project.snakemake("-n")
     assert outcome.code == 0, outcome.err
-    assert outcome.jobs["train"] == ARMS * RATES * TUNING_SEEDS
+    assert outcome.jobs["train_trial"] == ARMS * RATES * TUNING_SEEDS
     assert outcome.jobs["prepare_images"] == 1
     assert outcome.jobs["select"] == 1
     assert not (project.folder / "results").exists()
@@ -22,8 +26,9 @@ def test_a_dry_run_plans_the_tuning_runs(project):
 
 def test_the_first_run_trains_each_run_once(finished_once):
     finished = finished_once.first.finished
-    assert finished["train"] == ARMS * RATES * TUNING_SEEDS + ARMS * SEEDS
-    assert finished["match_loss"] == ARMS * SEEDS
+    assert finished["train_trial"] == ARMS * RATES * TUNING_SEEDS
+    assert finished["train_run"] == ARMS * SEEDS
+    assert finished["measure_spectra"] == ARMS * SEEDS
     assert finished["select"] == 1
 
 
@@ -33,7 +38,7 @@ def test_a_second_run_has_nothing_to_do(finished):
     assert outcome.nothing_to_do
 
 
-@pytest.mark.parametrize("target", ["all", "tune", "runs", "tables", "figures", "fashion"])
+@pytest.mark.parametrize("target", TARGETS)
 def test_every_target_is_there_and_done(target, finished):
     outcome = finished.snakemake(target)
     assert outcome.code == 0, outcome.err
@@ -41,7 +46,7 @@ def test_every_target_is_there_and_done(target, finished):
 
 
 def test_tables_hold_a_row_for_each_run(finished_once):
-    tables = finished_once.folder / "results/fashion/tables"
+    tables = finished_once.folder / "results/mini/fashion/tables"
     runs = pd.read_csv(tables / "runs.csv")
     assert len(runs) == ARMS * SEEDS
     assert runs.test_accuracy.between(0, 1).all()
@@ -52,11 +57,11 @@ def test_tables_hold_a_row_for_each_run(finished_once):
     summary = pd.read_csv(tables / "summary.csv")
     assert summary.edge.str.contains("lr=").all()
     for run in runs.run:
-        assert (finished_once.folder / "results/runs" / run / "summary.json").exists()
+        assert (finished_once.folder / "results/mini/runs" / run / "summary.json").exists()
 
 
 def test_the_matched_snapshot_is_the_first_under_the_target(finished_once):
-    results = finished_once.folder / "results"
+    results = finished_once.folder / "results" / "mini"
     target = json.loads((results / "fashion/tuning/selection.json").read_text())["target_loss"]
     runs = pd.read_csv(results / "fashion/tables/runs.csv")
     for row in runs.itertuples():
@@ -69,14 +74,14 @@ def test_the_matched_snapshot_is_the_first_under_the_target(finished_once):
 
 
 def test_figures_are_svg_and_png(finished_once):
-    figures = finished_once.folder / "results/fashion/figures"
+    figures = finished_once.folder / "results/mini/fashion/figures"
     for name in ("learning_curves", "lr_sweep"):
         assert (figures / f"{name}.svg").read_text().startswith("<?xml")
         assert (figures / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_report_is_one_file_that_asks_the_network_for_nothing(finished_once):
-    report = (finished_once.folder / "results/report.html").read_text()
+    report = (finished_once.folder / "results/mini/report.html").read_text()
     assert "learning curves" in report
     assert "95 % t interval" in report or "95 % t intervals" in report
     loaded = re.findall(r"""<(?:script|link|img)[^>]*(?:src|href)=["'](https?:[^"']+)""", report)
@@ -84,13 +89,14 @@ def test_the_report_is_one_file_that_asks_the_network_for_nothing(finished_once)
 
 
 def test_runs_say_where_they_come_from(finished_once):
-    data = json.loads((finished_once.folder / "results/data/digits/digest.json").read_text())
-    for path in (finished_once.folder / "results/runs").rglob("provenance.json"):
-        provenance = json.loads(path.read_text())
+    data = json.loads((finished_once.folder / "results/mini/data/digits/digest.json").read_text())
+    for path in (finished_once.folder / "results/mini/runs").rglob("run.json"):
+        provenance = json.loads(path.read_text())["provenance"]
         assert provenance["data"] == data
         assert provenance["device_type"] == "cpu"
         assert provenance["packages"]["torch"]
-        assert re.fullmatch(r"[0-9a-f]{16}", provenance["code_digest"])
+        for digest in ("code_digest", "observer_digest"):
+            assert re.fullmatch(r"[0-9a-f]{16}", provenance[digest])
 
 
 def test_parsing_the_workflow_does_not_import_torch(project):

@@ -17,7 +17,7 @@ OPTIMIZER_CODE = {name: f"muonlab.optim.{name}" for name in OPTIMIZERS if name !
 MODEL_CODE = {name: f"muonlab.models.{name}" for name in MODELS}
 DATA_CODE = {IMAGES: "muonlab.training.images", TEXT: "muonlab.training.language"}
 ALTERNATIVES = frozenset([*OPTIMIZER_CODE.values(), *MODEL_CODE.values(), *DATA_CODE.values()])
-TRAINING = "muonlab/training/loop.py"
+TRAINING, STARTING = "muonlab/training/loop.py", "muonlab/jobs/warm.py"
 
 
 def own_code(config: dict) -> frozenset[str]:
@@ -39,10 +39,12 @@ class Code:
 
     def of(self, adapter: str, *modules: Path, configs: Iterable[dict] = ()) -> str:
         """The digest of an adapter and of the modules that it loads by name. With `configs`, of the
-        alternatives those count that runs with these settings use; else all that are imported."""
+        alternatives those count that runs with these settings use; else all that are imported. How
+        a job starts (`jobs`) changes nothing of what it makes."""
         own = frozenset().union(*map(own_code, configs))
         alternatives = ALTERNATIVES if own else frozenset()
-        return code_digest((self.scripts / adapter, *modules), alternatives, own)
+        entries = (self.scripts / adapter, *modules)
+        return code_digest(entries, alternatives, own, without=(self.scripts / STARTING,))
 
     def training(self, config: dict) -> str:
         """The digest of what moves a run's weights."""
