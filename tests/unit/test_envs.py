@@ -2,16 +2,32 @@
 
 import ast
 import re
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
+
+from muonlab.digest import closure
 
 ROOT = Path(__file__).parents[2]
 ENVS = ROOT / "envs"
 SCRIPTS = ROOT / "workflow_scripts"
 # Import names that are not the distribution's name.
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "yaml": "pyyaml"}
+# Scripts that load a module of a folder by its name, whichever the job needs.
+LOADED = {
+    "figures.py": "report/figures",
+    "tables.py": "report/tables",
+    "texts.py": "report/texts",
+    "measure.py": "probes",
+}
+# Late imports of functions that only some jobs call, and the conda files that hold them.
+CALLED_BY = {
+    ("streams.py", "torch"): {"measure.yaml", "train.yaml"},
+    ("vision.py", "sklearn"): {"train.yaml"},
+    ("vision.py", "torchvision"): {"train.yaml"},
+}
 
 
 def pins(lines) -> dict[str, str]:
@@ -54,48 +70,78 @@ def test_development_builds_on_the_users_requirements():
 
 
 def imported(path: Path) -> set[str]:
+    """Top-level names of what a module imports, inside functions too, but not for types alone."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    waiting = list(ast.parse(path.read_text()).body)
+    while waiting:
+        node = waiting.pop()
         if isinstance(node, ast.Import):
             names |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names.add(node.module.split(".")[0])
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            waiting.extend(node.orelse)
+        else:
+            waiting.extend(ast.iter_child_nodes(node))
     return names
 
 
 def test_every_package_that_the_library_imports_is_required():
-    import sys
-
     for path in (ROOT / "workflow_scripts").rglob("*.py"):
         for name in imported(path) - set(sys.stdlib_module_names) - {"muonlab"} - OPTIONAL:
             assert DISTRIBUTIONS.get(name, name).lower() in REQUIREMENTS, f"{path.name}: {name}"
 
 
-def rule_files():
-    return sorted((ROOT / "rules").glob("*.smk"))
+def jobs() -> list[tuple[str, Path, Path]]:
+    """Rule, script and conda file of every rule that runs a script."""
+    found = []
+    for path in (ROOT / "Snakefile", *sorted((ROOT / "rules").glob("*.smk"))):
+        parts = re.split(r"^ *(?:rule|checkpoint)(?: (\w+))?:$", path.read_text(), flags=re.M)
+        for name, body in zip(parts[1::2], parts[2::2], strict=True):
+            scripts = re.findall(r'^ *script:\s+"([^"]+)"', body, re.M)
+            environments = re.findall(r'^ *conda:\s+"([^"]+)"', body, re.M)
+            assert len(scripts) == len(environments) <= 1, f"{path.name}: {name}"
+            for script, environment in zip(scripts, environments, strict=True):
+                places = ((path.parent / p).resolve() for p in (script, environment))
+                found.append((name, *places))
+    return found
+
+
+def modules(script: Path) -> set[Path]:
+    """All modules that a job with that script may import."""
+    found = closure(script, SCRIPTS)
+    for module in (SCRIPTS / "muonlab" / LOADED.get(script.name, "-")).glob("*.py"):
+        found |= closure(module, SCRIPTS)
+    return found
 
 
 def test_every_job_names_an_environment_that_exists():
-    for path in rule_files():
-        text = path.read_text()
-        scripts = re.findall(r'script:\s+"([^"]+)"', text)
-        environments = re.findall(r'conda:\s+"([^"]+)"', text)
-        assert len(scripts) == len(environments), path.name
-        for name in scripts + environments:
-            assert (path.parent / name).exists(), name
+    text = "".join(f.read_text() for f in (ROOT / "rules").glob("*.smk"))
+    assert len(jobs()) == len(re.findall(r"^ *script:", text, re.M)) > 0
+    for name, script, environment in jobs():
+        assert script.is_file() and environment.is_file(), name
 
 
-def test_an_environment_holds_what_its_scripts_import():
+def test_only_scripts_that_are_known_to_load_modules_by_name_do():
+    for script in {script for _, script, _ in jobs()} - {SCRIPTS / name for name in LOADED}:
+        for module in closure(script, SCRIPTS):
+            if module.parent.name != "jobs":
+                assert "import_module" not in module.read_text(), f"{script.name}: {module.name}"
+
+
+@pytest.mark.parametrize("environment", sorted(ENVS.glob("*.yaml")), ids=lambda p: p.name)
+def test_an_environment_holds_what_its_scripts_import(environment):
     """Modules imported late, inside a function, count too."""
-    from muonlab.digest import closure
-
-    for path in rule_files():
-        text = path.read_text()
-        jobs = re.findall(r'conda:\s+"([^"]+)"\s+script:\s+"([^"]+)"', text)
-        for environment, script in jobs:
-            available = set(conda_pins(path.parent / environment))
-            for module in closure((path.parent / script).resolve(), SCRIPTS):
-                for name in imported(module):
-                    package = DISTRIBUTIONS.get(name, name).lower()
-                    if package in REQUIREMENTS:
-                        assert package in available, f"{environment}: {module.name} needs {package}"
+    scripts = {script for _, script, needed in jobs() if needed == environment}
+    assert scripts, "no rule uses it"
+    needed = {
+        DISTRIBUTIONS.get(name, name).lower(): f"{module.name}, which {script.name} imports"
+        for script in scripts
+        for module in modules(script)
+        for name in imported(module)
+        if environment.name in CALLED_BY.get((module.name, name), {environment.name})
+    }
+    missing = {p: where for p, where in needed.items() if p in REQUIREMENTS}
+    for package in conda_pins(environment):
+        missing.pop(package, None)
+    assert not missing

@@ -50,3 +50,15 @@ def test_linear_falls_by_equal_steps(run):
 def test_unknown_schedule_is_named():
     with pytest.raises(ValueError, match="cosinus"):
         lr_factor(1, 10, "cosinus")
+
+
+@given(run=runs, name=st.sampled_from(SCHEDULES), beyond=st.integers(0, 400))
+def test_a_run_longer_than_its_schedule_keeps_the_last_rate(run, name, beyond):
+    total, warmup, final = run
+    last = lr_factor(total - 1, total, name, warmup, final)
+    assert lr_factor(total - 1 + beyond, total, name, warmup, final) == last
+
+
+def test_a_schedule_of_one_update_does_not_fall_below_its_last_rate():
+    for name in ("linear", "cosine"):
+        assert [lr_factor(k, 1, name, 0, 0.1) for k in (1, 2, 50)] == [0.1] * 3

@@ -34,6 +34,12 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+def heed_signals():
+    """What the process of the tests ignores, as under nohup, its jobs do not."""
+    for number in warm.SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Jobs:
     """Jobs of one driver, which is this process, with a worker of their own."""
 
@@ -54,7 +60,8 @@ class Jobs:
             environment["MUONLAB_WARM"] = "0"
         streams = {"stdin": PIPE, "stdout": stdout, "stderr": stderr, "text": True}
         command = [sys.executable, str(script)]
-        return subprocess.Popen(command, cwd=self.folder, env=environment, **streams)
+        around = {"cwd": self.folder, "env": environment, "preexec_fn": heed_signals}
+        return subprocess.Popen(command, **around, **streams)
 
     def run(self, body, inline=False, said="", **variables):
         """Exit status, output, errors without the script's name, and the job's log."""

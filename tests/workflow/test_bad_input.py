@@ -99,10 +99,10 @@ CONFIGS = {
         "studies.fashion.arms.muon.optimizer",
         "'mion' is not in optimizers",
     ),
-    "arms in a circle": (
+    "arms in a cycle": (
         fashion("arms: {adamw: {base: muon}}"),
         "studies.fashion.arms.",
-        "stand on each other",
+        "the bases of these arms form a cycle: ",
     ),
     "unknown field of an arm": (
         fashion("arms: {x: {base: muon, set: {optimizer.momentun: 0.9}}}"),

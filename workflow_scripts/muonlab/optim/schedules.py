@@ -17,14 +17,14 @@ def lr_factor(
 
     Linear warm-up over the first `warmup` updates, which never starts at zero (update 0 already
     moves the weights, unless `from_zero`), then constant, or linear / half-cosine decay to
-    `final_fraction`, reached at the last update. The index counts updates, not the micro-steps of
-    gradient accumulation.
+    `final_fraction`, reached at the last update and kept in a run that goes on. The index counts
+    updates, not the micro-steps of gradient accumulation.
     """
     if update < warmup:
         return (update + (not from_zero)) / warmup
     if schedule == "constant":
         return 1.0
-    done = (update - warmup) / max(1, total - 1 - warmup)
+    done = min(1.0, (update - warmup) / max(1, total - 1 - warmup))
     if schedule == "linear":
         shape = 1.0 - done
     elif schedule == "cosine":

@@ -105,8 +105,8 @@ def variables(a: dict, b: dict, tuned: Iterable[str] = ()) -> list[str]:
 def resolve_arms(study: Study, place: tuple, sources: Sources) -> dict[str, ResolvedArm]:
     """All arms of a study, in the order of the config.
 
-    Raises UserError for an unknown base, optimizer or field, for arms that stand on each other, for
-    an undeclared second variable, and for unequal numbers of trials among the tuned arms.
+    Raises UserError for an unknown base, optimizer or field, for bases that form a cycle, for an
+    undeclared second variable, and for unequal numbers of trials among the tuned arms.
     """
     resolver = _Resolver(study, place, sources)
     arms = {name: resolver.arm(name) for name in study.arms}
@@ -127,8 +127,8 @@ class _Resolver:
             return self.done[name]
         arm, where = self.study.arms[name], (*self.place, "arms", name)
         if name in above:
-            circle = " → ".join((*above, name))
-            refuse(self.sources, (*where, "base"), f"arms stand on each other: {circle}")
+            cycle = " → ".join((*above[above.index(name) :], name))
+            refuse(self.sources, (*where, "base"), f"the bases of these arms form a cycle: {cycle}")
         base = None
         if arm.base is not None:
             if arm.base not in self.study.arms:

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from muonlab.section import Section, Seed
 
+DIGITS = 1797  # images that scikit-learn bundles
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -19,6 +20,15 @@ class Digits(Section):
     """Images held out first, for the final report."""
     split_seed: Seed = 0
     """Seed of both splits."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Digits":
+        if self.validation + self.test >= DIGITS:
+            raise ValueError(
+                f"validation ({self.validation}) and test ({self.test}) must leave some of the "
+                f"{DIGITS} digits for training"
+            )
+        return self
 
 
 class FashionMNIST(Section):

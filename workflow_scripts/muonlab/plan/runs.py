@@ -13,9 +13,9 @@ from muonlab.plan.datasets import KINDS
 from muonlab.plan.models import READS
 from muonlab.plan.naming import defaults_of, seed_name, settings_name
 from muonlab.plan.optimizers import OPTIMIZERS
-from muonlab.plan.schema import Config, Study
+from muonlab.plan.schema import Config, Robustness, Study
 from muonlab.plan.training import WATCHED
-from muonlab.plan.validate import Sources, load_config, published, refuse
+from muonlab.plan.validate import Sources, did_you_mean, load_config, published, refuse
 from muonlab.tuning.tpe import STARTUP
 
 TUNING, REPORTING = "tuning", "reporting"
@@ -204,6 +204,8 @@ def _study_plan(key: str, name: str, protocol: str, config: Config, sources: Sou
         sentence = f"the model {study.model.name} reads {needed}, and {study.data!r} holds {kind}"
         refuse(sources, (*place, "data"), sentence)
     _check_arms_named(study, place, sources)
+    arms = resolve_arms(study, place, sources)
+    _check_perturbed(study, arms, place, sources)
     return StudyPlan(
         name=key,
         title=study.title or name,
@@ -214,7 +216,7 @@ def _study_plan(key: str, name: str, protocol: str, config: Config, sources: Sou
         tuning=study.tuning.model_dump(),
         measure=study.measure.model_dump(),
         robustness=study.robustness.model_dump() if study.robustness else None,
-        arms=resolve_arms(study, place, sources),
+        arms=arms,
     )
 
 
@@ -231,6 +233,27 @@ def _check_arms_named(study: Study, place: tuple, sources: Sources) -> None:
         for arm in arms:
             if arm not in study.arms:
                 refuse(sources, (*place, *path), f"{arm!r} is not an arm", study.arms)
+
+
+def _check_perturbed(
+    study: Study, arms: Mapping[str, ResolvedArm], place: tuple, sources: Sources
+) -> None:
+    """Raises UserError where `robustness` names a field that is no number of its arms' optimizers;
+    of the default fields, an arm changes those that it has."""
+    asked = study.robustness
+    if asked is None or asked.fields == Robustness.model_fields["fields"].default:
+        return
+    known = {
+        name
+        for arm in asked.arms
+        for name, value in arms[arm].settings["optimizer"].items()
+        if isinstance(value, float)  # a count or a truth value times 1.2 is none
+    }
+    for name in asked.fields:
+        if name not in known:
+            sentence = f"{name!r} is not a number of an optimizer of {', '.join(asked.arms)}"
+            where = (*place, "robustness", "fields")
+            refuse(sources, where, sentence + did_you_mean(name, known), known)
 
 
 def _watched(training: dict, phase: str) -> dict:

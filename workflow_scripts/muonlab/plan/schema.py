@@ -98,7 +98,18 @@ class Study(Section):
         return self
 
 
-RESERVED = ("all", "tune", "runs", "tables", "figures", "data", "logs", "report")
+# Names of targets, of rules and of folders beside the studies' own.
+RESERVED = (
+    *("all", "data", "logs", "measure", "profile_overhead", "propose", "report", "runs", "select"),
+    *("train", "train_trial", "tune", "spectra", "curvature", "quantize", "statistics"),
+    *("tables", "figures"),
+)
+RESERVED_STARTS = ("prepare_", "measure_", "tabulate_", "plot_", "write_")  # of rules
+
+
+def is_reserved(name: str) -> bool:
+    """Whether a study of that name would be mistaken for a target, a rule or a folder."""
+    return name in RESERVED or name.startswith(RESERVED_STARTS)
 
 
 class Config(Section):
@@ -115,8 +126,10 @@ class Config(Section):
     @model_validator(mode="after")
     def _consistent(self) -> "Config":
         for name in self.studies:
-            if name in RESERVED:
-                raise ValueError(f"a study cannot be called {name}: that is a target or a folder")
+            if is_reserved(name):
+                raise ValueError(
+                    f"a study cannot be called {name}: that is a target, a rule or a folder"
+                )
         return self
 
 

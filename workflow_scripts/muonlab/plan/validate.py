@@ -1,6 +1,7 @@
 """From config files to a checked Config, or one sentence that says which field of which file."""
 
 import difflib
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, get_args
@@ -165,18 +166,28 @@ def _sentence(error: dict, model: type[BaseModel]) -> str:
         return f"needs {tag}:{one_of}{found}"
     if kind == "string_pattern_mismatch":
         return f"names are small letters, digits and _, starting with a letter, not {given!r}"
-    text = error["msg"].replace("Input should", "must").replace("valid ", "")
+    text = error["msg"].replace("Input should", "must")
+    text = text.replace("a valid integer", "an integer").replace("valid ", "")
     shown = "null" if given is None else repr(given)
-    return f"{text}, not {shown if len(shown) < 80 else shown[:77] + '...'}{_number_hint(given)}"
+    shown = shown if len(shown) < 80 else shown[:77] + "..."
+    return f"{text}, not {shown}{_number_hint(given, kind)}"
 
 
-def _number_hint(given: Any) -> str:
-    """YAML reads 1e-4, without a point, as text."""
+def _number_hint(given: Any, kind: str) -> str:
+    """What to write for a number of the other type, or for text that spells one: YAML reads 1e-4,
+    without a point, as text."""
+    whole = kind.startswith("int_")
+    if not whole and not kind.startswith("float_") or isinstance(given, bool):
+        return ""
     try:
-        number = float(given) if isinstance(given, str) else None
-    except ValueError:
-        number = None
-    return "" if number is None else f" in quotes or without a point; write {number!r}"
+        number = float(given)
+    except (TypeError, ValueError):
+        return ""
+    if not math.isfinite(number) or (whole and not number.is_integer()):
+        return ""
+    wanted = int(number) if whole else number
+    text = " in quotes or without a point" if isinstance(given, str) else ""
+    return f"{text}; write {wanted!r}"
 
 
 def did_you_mean(name: str, known: set[str]) -> str:

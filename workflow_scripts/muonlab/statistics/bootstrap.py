@@ -20,15 +20,17 @@ def resampled(n: int, resamples: int, seed: int, *names: str) -> np.ndarray:
 def percentile_interval(values: ArrayLike, alpha: float = 0.05) -> tuple[np.ndarray, np.ndarray]:
     """The α/2 and 1 − α/2 quantiles of `values` over its first axis (Efron 1979).
 
-    Quantiles are values of the sample, not means of two: between a finite value and infinity
-    there is none. Inf ranks last. Both ends are NaN where a value is, and where finite values
-    all agree: no spread is not precision. All infinite is an interval: it never was finite.
+    Each end leaves out as many values as fit into α/2 of the sample, so that the interval of the
+    negated values is the negated interval. The ends are values of the sample, not means of two:
+    between a finite value and infinity there is none. Inf ranks last. Both ends are NaN where a
+    value is, and where finite values all agree: no spread is not precision. All infinite is an
+    interval: it never was finite.
     """
     check_level(alpha)
     ordered = np.sort(np.asarray(values, dtype=np.float64), axis=0)
     n = len(ordered)
-    # The smallest value with at least that share of the sample at or below it; 1e-9 for rounding.
-    low, high = (max(int(np.ceil(q * n - 1e-9)), 1) - 1 for q in (alpha / 2, 1 - alpha / 2))
+    low = min(int(alpha / 2 * n + 1e-9), (n - 1) // 2)  # 1e-9 for rounding
+    high = n - 1 - low
     lowest, highest = ordered[0], ordered[-1]
     with np.errstate(invalid="ignore"):  # inf − inf, of which `agree` is False
         agree = highest - lowest <= RESOLUTION * np.maximum(np.abs(lowest), np.abs(highest))
