@@ -31,7 +31,7 @@ checkpoint propose:
     log:
         f"{ROOT}/logs/propose/{{study}}-{{round}}.log",
     conda:
-        "../envs/tables.yaml"
+        "../envs/report.yaml"
     params:
         job=proposal_job,
     message:
@@ -48,7 +48,7 @@ checkpoint select:
     log:
         f"{ROOT}/logs/select/{{study}}.log",
     conda:
-        "../envs/tables.yaml"
+        "../envs/report.yaml"
     params:
         job=lambda wildcards: tuning_job(wildcards.study, known(wildcards.study)),
     message:

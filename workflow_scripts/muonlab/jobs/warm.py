@@ -60,7 +60,7 @@ TABLES = (
     "pyarrow.parquet",
     "scipy.stats",
     "seaborn",
-    "muonlab.report.outcomes",
+    "muonlab.report.tables.contrasts",
     "muonlab.report.style",
 )
 SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh", "ash"})

@@ -1,10 +1,11 @@
-"""Tables of what was measured on the runs: means over seeds of spectra, curvature, quantization."""
+"""What was measured on the runs, as means over seeds: spectra, curvature, quantization."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
+from muonlab.report.records import listed
 from muonlab.statistics.intervals import mean_interval
 
 HIDDEN = "hidden mean"
@@ -14,19 +15,17 @@ HIDDEN_COMPONENTS |= {"expert_up", "expert_gate", "expert_down"}
 FULL = "full"  # the quantization scheme of rows about weights as they were trained
 
 
-def over_seeds(
-    records: pd.DataFrame, keys: Sequence[str], study: dict, alpha: float = 0.05
-) -> pd.DataFrame:
+def over_seeds(records: pd.DataFrame, keys: Sequence[str], study: dict) -> pd.DataFrame:
     """Mean, sd and t interval over the runs of each arm, for each combination of `keys`.
 
-    A run that never came to the matched loss (`reached` is False) has no value there: it is left
+    A run that did not reach the matched loss (`reached` is False) has no value there: it is left
     out of n and counted in `not_reached`. A value that is not finite makes the mean not estimable
     and is counted in `not_finite`.
     """
-    edges = {arm["name"]: _text(arm["edges"]) for arm in study["arms"]}
+    edges = {arm["name"]: listed(arm["edges"]) for arm in study["arms"]}
     rows = []
     for group, own in records.groupby(["arm", *keys], sort=False, dropna=False):
-        interval = mean_interval(own.value[own.reached].to_numpy(), alpha)
+        interval = mean_interval(own.value[own.reached].to_numpy(), study["alpha"])
         rows.append(
             dict(zip(["arm", *keys], group, strict=True))
             | {"n": interval.n, "not_reached": int((~own.reached).sum())}
@@ -64,20 +63,6 @@ def over_experts(records: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([single, means[single.columns]], ignore_index=True)
 
 
-def spectra_table(spectra: pd.DataFrame, study: dict) -> pd.DataFrame:
-    keys = ["point", "object", "tensor", "component", "metric"]
-    return over_seeds(with_hidden_mean(spectra), keys, study)
-
-
-def curvature_table(curvature: pd.DataFrame, study: dict) -> pd.DataFrame:
-    """The named points, and every step of the trajectory. Steps of the matched point differ from
-    run to run, so that there `step` stays empty."""
-    scalars = curvature[~curvature.metric.isin(["density_node", "density_weight"])].copy()
-    scalars["step"] = scalars.step.where(scalars.point == "trajectory").astype("Int64")
-    keys = ["point", "step", "metric", "index", "examples", "dtype", "backend"]
-    return over_seeds(scalars, keys, study)
-
-
 def with_degradation(quantized: pd.DataFrame) -> pd.DataFrame:
     """The records, and for each quantized model `accuracy_drop` and `loss_rise` against the same
     weights in full precision (positive is worse)."""
@@ -90,12 +75,3 @@ def with_degradation(quantized: pd.DataFrame) -> pd.DataFrame:
         own = rounded[rounded.metric == metric]
         drops.append(own.assign(metric=name, value=sign * (own.value - own.full)))
     return pd.concat([quantized, *(d.drop(columns="full") for d in drops)], ignore_index=True)
-
-
-def quantization_table(quantized: pd.DataFrame, study: dict) -> pd.DataFrame:
-    keys = ["point", "scheme", "bits", "tensor", "component", "metric"]
-    return over_seeds(with_degradation(quantized), keys, study)
-
-
-def _text(values: dict) -> str:
-    return ", ".join(f"{key}={value}" for key, value in values.items())

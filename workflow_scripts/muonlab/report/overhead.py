@@ -1,14 +1,9 @@
-"""Where a step's time goes, what it costs for each shape, and whether it pays, as tables."""
+"""Whether what a step costs is paid back: what the tables and the figure of overhead share."""
 
-from collections.abc import Iterator
-
-import numpy as np
 import pandas as pd
 
-from muonlab.statistics.cost_benefit import CostBenefit, cost_benefit, share
+from muonlab.statistics.cost_benefit import CostBenefit, cost_benefit
 from muonlab.statistics.speedup import time_to
-
-SHARES = ("data", "forward", "backward", "clip", "optimizer", "newton_schulz", "rest")
 
 
 def steps_to_target(curves: pd.DataFrame, arm: str, study: dict) -> pd.Series:
@@ -33,109 +28,3 @@ def judged(profile: dict, curves: pd.DataFrame, study: dict, alpha: float) -> Co
     steps, other = (steps_to_target(curves, p["arm"], study) for p in (arm, baseline))
     seconds = [p["seconds"]["step"] for p in (arm, baseline)]
     return cost_benefit(steps.to_numpy(), other.loc[steps.index].to_numpy(), *seconds, alpha)
-
-
-def overhead_table(
-    profile: dict, provenances: pd.DataFrame, curves: pd.DataFrame, study: dict, alpha: float
-) -> pd.DataFrame:
-    """Long form: arm, quantity, value, low, high, n, unit, verdict.
-
-    Shares are ratios of medians over rounds, with intervals over rounds; what is about seeds has
-    intervals over both. `provenances`: arm, and of each run peak_host_bytes and peak_device_bytes,
-    which are those of the whole training process.
-    """
-    rows = []
-    for record in profile["arms"]:
-        found = [*_shares(record, alpha), *_rates(record, profile), *_memory(record, provenances)]
-        rows += [{"arm": record["arm"], **row} for row in found]
-    arm, baseline = (record["arm"] for record in profile["arms"])
-    result = judged(profile, curves, study, alpha)
-    rounds = len(profile["arms"][0]["seconds"]["step"])
-    rows += [{"arm": arm, "baseline": baseline, **row} for row in _judgement(result, rounds)]
-    table = pd.DataFrame(rows)
-    first = ["arm", "baseline", "quantity", "value", "low", "high", "n", "unit", "verdict"]
-    facts = {"device": profile["device"], "threads": profile["threads"], "data": study["data"]}
-    return table.reindex(columns=first).assign(**facts, protocol=study["protocol"])
-
-
-def shapes_table(profile: dict) -> pd.DataFrame:
-    """One row for each shape that an arm orthogonalizes: its matrices, milliseconds, flops of the
-    products that were made and of the textbook's iteration, and flops per second, also as a share
-    of the fastest matrix product in that precision."""
-    rows = []
-    for record in profile["arms"]:
-        for shape in record["shapes"]:
-            ceiling = profile["ceiling_flops_per_second"][shape["dtype"]]
-            flops = shape["flops"] if shape["flops"] is not None else np.nan
-            rows.append(
-                {"arm": record["arm"], "shape": shape["shape"], "tensors": shape["tensors"]}
-                | {"matrices": shape["matrices"], "milliseconds": shape["seconds"] * 1e3}
-                | {"megaflops": flops / 1e6}
-                | {"plain_megaflops": (shape["plain_flops"] or np.nan) / 1e6}
-                | {"gigaflops_per_second": flops / shape["seconds"] / 1e9}
-                | {"ceiling_gigaflops_per_second": ceiling / 1e9}
-                | {"share_of_ceiling": flops / shape["seconds"] / ceiling}
-                | {"dtype": shape["dtype"], "threads": profile["threads"]}
-                | {"device": profile["device"]}
-            )
-    columns = ["arm", "shape", "tensors", "matrices", "milliseconds", "megaflops"]
-    columns += ["plain_megaflops", "gigaflops_per_second", "ceiling_gigaflops_per_second"]
-    return pd.DataFrame(rows, columns=[*columns, "share_of_ceiling", "dtype", "threads", "device"])
-
-
-def _shares(record: dict, alpha: float) -> Iterator[dict]:
-    seconds = record["seconds"]
-    yield _row("step", float(np.median(seconds["step"])), "s", n=len(seconds["step"]))
-    for part in SHARES:
-        found = share(seconds[part], seconds["step"], alpha)
-        row = _row(f"{part}_of_step", found.value, "share", found.low, found.high, found.n)
-        if part == "newton_schulz":
-            row["verdict"] = found.level
-        yield row
-    found = share(seconds["newton_schulz"], seconds["optimizer"], alpha)
-    yield _row("newton_schulz_of_optimizer", found.value, "share", found.low, found.high, found.n)
-    passes = np.add(seconds["forward"], seconds["backward"])
-    found = share(seconds["optimizer"], passes, alpha)
-    yield _row("optimizer_over_passes", found.value, "ratio", found.low, found.high, found.n)
-
-
-def _rates(record: dict, profile: dict) -> Iterator[dict]:
-    step = float(np.median(record["seconds"]["step"]))
-    yield _row("tokens_per_step", record["tokens"], "tokens")
-    yield _row("tokens_per_second", record["tokens"] / step, "tokens/s")
-    yield _row("model_flops", record["flops"], "flop")
-    flops = [s["flops"] for s in record["shapes"] if s["flops"] is not None]
-    # What the flops alone would make of Newton–Schulz's share: both at one rate.
-    yield _row("newton_schulz_flops", sum(flops), "flop")
-    yield _row("newton_schulz_of_flops", sum(flops) / (sum(flops) + record["flops"]), "share")
-    ceiling = profile["ceiling_flops_per_second"][record["precision"]]
-    yield _row("model_flops_utilisation", record["flops"] / step / ceiling, "share")
-
-
-def _memory(record: dict, provenances: pd.DataFrame) -> Iterator[dict]:
-    for name, value in record["memory"].items():
-        yield _row(name, value, "bytes")
-    own = provenances[provenances.arm == record["arm"]]
-    for name in ("peak_host_bytes", "peak_device_bytes"):
-        values = own[name].dropna().astype(float)
-        if len(values):
-            yield _row(name, values.median(), "bytes", values.min(), values.max(), len(values))
-
-
-def _judgement(r: CostBenefit, rounds: int) -> Iterator[dict]:
-    yield _row("step_time_ratio", r.cost, "ratio", r.cost_low, r.cost_high, rounds)
-    yield _row("steps_to_target", r.steps, "steps", n=r.n)
-    yield _row("baseline_steps_to_target", r.baseline_steps, "steps", n=r.n)
-    even = r.break_even_low, r.break_even_high
-    yield _row("break_even_step_time_ratio", r.break_even, "ratio", *even, n=r.n)
-    yield _row("seconds_to_target", r.seconds, "s", n=r.n)
-    yield _row("baseline_seconds_to_target", r.baseline_seconds, "s", n=r.n)
-    yield _row("seconds_saved", r.saved, "s", r.saved_low, r.saved_high, r.n) | {
-        "verdict": r.verdict
-    }
-
-
-def _row(
-    quantity: str, value: float, unit: str, low: float = np.nan, high: float = np.nan, n: int = 1
-) -> dict:
-    return {"quantity": quantity, "value": value, "low": low, "high": high, "n": n, "unit": unit}

@@ -1,22 +1,13 @@
-"""Run records as tables: the files of run folders in, tidy pandas frames out."""
+"""Records and tables as files: tidy pandas frames in and out."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from muonlab.io.atomic import replacing
 from muonlab.tuning.selection import first_at_or_under
-
-
-def snapshot_losses(
-    metrics: str | Path, snapshots: str | Path, split: str
-) -> list[tuple[int, float]]:
-    """(step, loss on `split`) at each step of which there is a snapshot, in order."""
-    steps = {int(path.stem) for path in Path(snapshots).glob("*.safetensors")}
-    table = pd.read_parquet(metrics)
-    table = table[(table.split == split) & (table.metric == "loss") & table.step.isin(steps)]
-    return [(int(s), float(v)) for s, v in zip(table.step, table.value, strict=True)]
 
 
 def read_curves(
@@ -43,13 +34,6 @@ def read_arms(arms: Sequence[str], files: Sequence[str | Path]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def _read(file: str | Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    frame = pd.read_parquet(file, columns=columns)
-    # Stored once each, texts come back as categories, which differ from run to run.
-    texts = {name: str for name in frame if isinstance(frame[name].dtype, pd.CategoricalDtype)}
-    return frame.astype(texts)
-
-
 def read_jsons(files: Sequence[str | Path]) -> list[dict]:
     """The records in the files, each of which holds one or a list of them."""
     records = []
@@ -59,22 +43,38 @@ def read_jsons(files: Sequence[str | Path]) -> list[dict]:
     return records
 
 
-def matched_record(
-    metrics: str | Path, snapshots: Path, summary: str | Path, target: float
-) -> dict:
-    """The first snapshot of a run whose loss is at or under `target`: step, loss, reached and
-    target_loss; where none is, that of the lowest loss, with reached False."""
-    split = json.loads(Path(summary).read_text())["evaluated_on"]
-    losses = snapshot_losses(metrics, snapshots, split)
-    step, loss, reached = first_at_or_under(losses, target)
-    record = {"step": step, "loss": loss if loss == loss else None, "reached": reached}
-    return record | {"target_loss": target}
+def write_csv(table: pd.DataFrame, path: str | Path) -> None:
+    """Writes the table atomically; floats keep every digit, what is not estimable stays empty."""
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n")
 
 
-def read_provenances(runs: Sequence[dict], files: Sequence[str | Path]) -> pd.DataFrame:
-    """Arm and seed of each run, and how much memory its training took."""
-    fields = ("peak_host_bytes", "peak_device_bytes")
-    return pd.DataFrame(
-        {"arm": run["arm"], "seed": run["seed"]} | {field: record[field] for field in fields}
-        for run, record in zip(runs, read_jsons(files), strict=True)
-    )
+def matched_records(metrics: pd.DataFrame, summaries: Sequence[dict], target: float) -> list[dict]:
+    """Where each run reached the matched loss: step, loss, reached and target_loss of its first
+    evaluation at or under `target`; where none is, of that of the lowest loss, with reached False.
+
+    `metrics`: arm, seed, step, split, metric, value, one run after the other; `summaries` in the
+    same order, of which `evaluated_on` names the split that counts.
+    """
+    losses = metrics[metrics.metric == "loss"]
+    runs = losses.groupby(["arm", "seed"], sort=False)
+    records = []
+    for (_, own), summary in zip(runs, summaries, strict=True):
+        own = own[own.split == summary["evaluated_on"]]
+        steps = [(int(s), float(v)) for s, v in zip(own.step, own.value, strict=True)]
+        step, loss, reached = first_at_or_under(steps, target)
+        record = {"step": step, "loss": loss if loss == loss else None, "reached": reached}
+        records.append(record | {"target_loss": target})
+    return records
+
+
+def listed(values: Mapping) -> str:
+    """Settings in a cell of a table: `lr=0.1, momentum=0.9`."""
+    return ", ".join(f"{key}={value}" for key, value in values.items())
+
+
+def _read(file: str | Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    frame = pd.read_parquet(file, columns=columns)
+    # Stored once each, texts come back as categories, which differ from run to run.
+    texts = {name: str for name in frame if isinstance(frame[name].dtype, pd.CategoricalDtype)}
+    return frame.astype(texts)

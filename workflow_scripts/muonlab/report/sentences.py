@@ -8,12 +8,13 @@ import pandas as pd
 from muonlab.report.factorials import MEAN
 
 
-def factorial_sentences(table: pd.DataFrame) -> Iterator[str]:
+def factorial_sentences(table: pd.DataFrame, study: dict) -> Iterator[str]:
     """One item for each factorial of factorials.csv, and whether they agree in which component
     contributes more."""
     yield (
-        "Differences of the final loss in nats, with 95 % intervals over paired seeds; p is "
-        "corrected over the four questions of an item."
+        f"Costs are differences of the final loss in nats, with {study['interval']} intervals over "
+        "paired seeds. What is called significant is so after Holm's correction over the four "
+        "questions of an item."
     )
     yield ""
     leaders = {}
@@ -24,7 +25,7 @@ def factorial_sentences(table: pd.DataFrame) -> Iterator[str]:
         (difference,), (synergy,) = asked["difference of contributions"], asked["synergy"]
         parts = [_contribution(first), _contribution(second), _order(difference, first, second)]
         parts.append(_synergy(synergy))
-        yield f"- {label[:1].upper() + label[1:]} (n = {first.n}): {'; '.join(parts)}."
+        yield f"- {label[:1].upper() + label[1:]} (n = {first.n}): {' '.join(parts)}"
         leaders[label] = _leader(difference, first, second)
     if len(leaders) > 1:
         yield ""
@@ -33,62 +34,81 @@ def factorial_sentences(table: pd.DataFrame) -> Iterator[str]:
 
 def _contribution(row) -> str:
     if row.verdict == "positive":
-        return f"removing {row.component} costs {_numbers(row)}"
+        return f"Removing {row.component} costs {_numbers(row)} nats."
     if row.verdict == "negative":
-        return f"removing {row.component} helps, by {_numbers(row, -1)}"
-    return f"what removing {row.component} costs {_unknown(row, 'cannot be told from 0')}"
+        return f"Removing {row.component} lowers the loss by {_numbers(row, -1)} nats."
+    if row.verdict == "undecided":
+        return f"Removing {row.component} makes no significant difference ({_signed(row)} nats)."
+    return f"What removing {row.component} costs cannot be estimated ({_why(row)})."
 
 
 def _order(row, first, second) -> str:
     leader = _leader(row, first, second)
-    if leader is None:
-        words = "cannot be told apart"
-        return f"which of the two contributes more {_unknown(row, words)}"
-    sign = 1 if leader == first.component else -1
-    return f"{leader} contributes more, by {_numbers(row, sign)}"
+    if leader is not None:
+        sign = 1 if leader == first.component else -1
+        return f"{leader} contributes more, by {_numbers(row, sign)} nats."
+    if row.verdict == "undecided":
+        return (
+            "The two contributions do not differ significantly "
+            f"({row.component}: {_signed(row)} nats)."
+        )
+    return f"Which of the two contributes more cannot be estimated ({_why(row)})."
 
 
 def _leader(row, first, second) -> str | None:
-    """The component that contributes more, where that can be told."""
+    """The component whose contribution is significantly larger, if either is."""
     leaders = {"positive": first.component, "negative": second.component}
     return leaders.get(row.verdict)
 
 
 def _synergy(row) -> str:
+    """The synergy in words: what removing each costs, summed, minus what removing both costs."""
     if row.verdict == "positive":
-        return f"each is worth more beside the other, by {_numbers(row)} (synergy)"
+        return f"Removing both costs {_numbers(row)} nats less than the sum of removing each."
     if row.verdict == "negative":
         return (
-            f"each is worth less beside the other, by {_numbers(row, -1)} (negative synergy): they "
-            "partly stand in for each other"
+            f"Removing both costs {_numbers(row, -1)} nats more than the sum of removing each: the "
+            "two partly stand in for each other."
         )
-    return f"their synergy {_unknown(row, 'cannot be told from 0')}"
+    if row.verdict == "undecided":
+        return (
+            "What removing both costs does not differ significantly from the sum of removing each "
+            f"(sum minus both: {_signed(row)} nats)."
+        )
+    return (
+        "How the cost of removing both compares with the sum of removing each cannot be estimated "
+        f"({_why(row)})."
+    )
 
 
 def _agreement(leaders: Mapping[str, str | None]) -> str:
     settled = {label: leader for label, leader in leaders.items() if leader}
     open_ones = ", ".join(label for label in leaders if label not in settled)
     if not settled:
-        return "Which component contributes more cannot be told in any of these."
+        return "Neither component contributes significantly more in any of these."
     if len(set(settled.values())) > 1:
         each = ", ".join(f"{leader} ({label})" for label, leader in settled.items())
         return f"Which component contributes more depends on the comparison: {each}."
     (leader,) = set(settled.values())
     if open_ones:
-        places = ", ".join(settled)
-        return f"{leader} contributes more in: {places}; it cannot be told in: {open_ones}."
+        return (
+            f"{leader} contributes more in: {', '.join(settled)}; the two do not differ "
+            f"significantly in: {open_ones}."
+        )
     return f"{leader} contributes more in all of these: {', '.join(settled)}."
 
 
-def sweep_sentences(table: pd.DataFrame, labels: Mapping[str, str]) -> Iterator[str]:
+def sweep_sentences(table: pd.DataFrame, study: dict) -> Iterator[str]:
     """One item for each sweep of one_at_a_time.csv: the reference, the others against it, and which
-    of them cannot be told apart from it."""
+    of them differ significantly from it."""
     yield (
-        "Differences of the loss to the chosen value, or to the base's, with 95 % intervals over "
-        "paired seeds. In bold are those that stand after Holm's correction over a sweep's values; "
-        "? cannot be told apart. Tuning seeds also made the choice, which flatters it."
+        "Each number is the loss at that value minus the loss at the chosen value, or at the "
+        f"base's, with its {study['interval']} interval over paired seeds. Bold: the difference is "
+        "significant after Holm's correction over the values of a sweep; ?: it is not. On tuning "
+        "seeds the chosen value looks better than it is, because these seeds also chose it."
     )
     yield ""
+    labels = {arm["name"]: arm["label"] for arm in study["arms"]}
     for (arm, field, seeds), own in table.groupby(["arm", "field", "seeds"], sort=False):
         rows = list(own.itertuples())
         (base,) = [row for row in rows if row.reference]
@@ -97,19 +117,19 @@ def sweep_sentences(table: pd.DataFrame, labels: Mapping[str, str]) -> Iterator[
         edge = isinstance(base.edge, str) and base.edge
         yield (
             f"- {field} of {labels[arm]} ({beside}n = {base.n} {seeds} seeds): "
-            f"{'chosen' if seeds == 'tuning' else 'the base has'} {base.value:g}"
-            f"{', on the ' + edge + ' edge of its grid' if edge else ''}. Against it "
-            f"{', '.join(map(_against, others))}. {_conclusion(base, others)}"
+            f"{'tuning chose' if seeds == 'tuning' else 'the base has'} {base.value:g}"
+            f"{', at the ' + edge + ' edge of its grid' if edge else ''}. Compared with it, "
+            f"{'; '.join(map(_against, others))}. {_conclusion(base, others)}"
         )
 
 
 def _against(row) -> str:
     if row.diverged:
-        return f"{row.value:g} — ({row.diverged} of {row.n} diverged)"
+        return f"{row.value:g}: — ({row.diverged} of {row.n} diverged)"
     if not np.isfinite(row.difference_low):
-        return f"{row.value:g} — ({row.difference:+.3g}, no interval)"
+        return f"{row.value:g}: — ({row.difference:+.3g}, no interval)"
     numbers = interval(row.difference, row.difference_low, row.difference_high, "+")
-    return f"{row.value:g} {f'? {numbers}' if row.verdict == 'undecided' else f'**{numbers}**'}"
+    return f"{row.value:g}: {f'? {numbers}' if row.verdict == 'undecided' else f'**{numbers}**'}"
 
 
 def _conclusion(base, others: list) -> str:
@@ -117,15 +137,15 @@ def _conclusion(base, others: list) -> str:
     higher = [row for row in others if row.verdict == "higher"]
     unknown = [row for row in others if row.verdict == "undecided"]
     if lower:
-        return f"Better than {base.value:g}: {_values(lower)}."
+        return f"Significantly better than {base.value:g}: {_values(lower)}."
     if higher and not unknown:
-        return f"{_values(higher)} {'are' if len(higher) > 1 else 'is'} worse than {base.value:g}."
+        return f"Significantly worse than {base.value:g}: {_values(higher)}."
     if unknown and not higher:
-        return f"No value can be told apart from {base.value:g}."
+        return f"No value differs significantly from {base.value:g}."
     if unknown:
         return (
-            f"Worse than {base.value:g}: {_values(higher)}; cannot be told apart from it: "
-            f"{_values(unknown)}."
+            f"Significantly worse than {base.value:g}: {_values(higher)}; not significantly "
+            f"different from it: {_values(unknown)}."
         )
     return "Nothing can be estimated."
 
@@ -140,6 +160,10 @@ def _numbers(row, sign: int = 1) -> str:
     return interval(sign * row.value, low, high)
 
 
+def _signed(row) -> str:
+    return interval(row.value, row.low, row.high, "+")
+
+
 def interval(value: float, low: float, high: float, sign: str = "") -> str:
     """`value [low, high]` with three digits, or as many as tell the three apart (up to six)."""
     for digits in range(3, 7):
@@ -149,9 +173,7 @@ def interval(value: float, low: float, high: float, sign: str = "") -> str:
     return f"{value:{sign}.{digits}g} [{texts[0]}, {texts[2]}]"
 
 
-def _unknown(row, words: str) -> str:
-    if row.verdict == "undecided":
-        return f"{words}: {interval(row.value, row.low, row.high, '+')}"
-    value = f"; it is {row.value:+.3g} here" if np.isfinite(row.value) else ""
-    reason = row.reason[:1].lower() + row.reason[1:].rstrip(".")
-    return f"cannot be estimated ({reason}{value})"
+def _why(row) -> str:
+    """Why an effect cannot be estimated, and the value that it has all the same."""
+    value = f"; its value is {row.value:+.3g}" if np.isfinite(row.value) else ""
+    return f"{row.reason[:1].lower() + row.reason[1:].rstrip('.')}{value}"

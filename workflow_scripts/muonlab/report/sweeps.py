@@ -3,11 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 
-import numpy as np
 import pandas as pd
-
-from muonlab.statistics.hypothesis_tests import holm, paired_t
-from muonlab.statistics.intervals import mean_interval
 
 TUNING, REPORTING = "tuning", "reporting"
 
@@ -80,57 +76,6 @@ def varied_fields(trials: Sequence[dict]) -> list[str]:
     fields = dict.fromkeys(field for trial in trials for field in trial["settings"])
     values = {field: {trial["settings"][field] for trial in trials} for field in fields}
     return [f for f, own in values.items() if len(own) > 1 and all(map(_is_number, own))]
-
-
-def one_at_a_time_table(points: pd.DataFrame, study: dict, alpha: float) -> pd.DataFrame:
-    """Mean loss and interval of each value of each sweep, and the paired difference to the
-    reference, over the seeds of `sweep_points`. `p_holm` is over the values of one sweep; where the
-    reference was chosen by these very seeds, its lead is overestimated."""
-    settings = {arm["name"]: arm["settings"] for arm in study["arms"]}
-    edges = {arm["name"]: arm["edges"] for arm in study["arms"]}
-    tables = []
-    for (arm, field, seeds), own in points.groupby(["arm", "field", "seeds"], sort=False):
-        table = _compared(own.pivot(index="seed", columns="value", values="loss"), own, alpha)
-        others = {f: v for f, v in settings[arm].items() if f != field}
-        table.insert(0, "arm", arm)
-        table.insert(1, "field", field)
-        table["beside"] = ", ".join(f"{f}={v}" for f, v in others.items())
-        table["seeds"] = seeds
-        table["edge"] = edges[arm].get(field, "") if seeds == TUNING else ""
-        tables.append(table.assign(data=study["data"], protocol=study["protocol"]))
-    return pd.concat(tables, ignore_index=True)
-
-
-def _compared(by_value: pd.DataFrame, own: pd.DataFrame, alpha: float) -> pd.DataFrame:
-    """One row for each value, a column of `by_value`, whose rows are seeds."""
-    base = own.value[own.reference].iloc[0]
-    reference = by_value[base].to_numpy()
-    rows = []
-    for value, losses in by_value.items():
-        mean = mean_interval(losses.to_numpy(), alpha)
-        row = {"value": value, "reference": value == base, "n": mean.n, "diverged": mean.diverged}
-        row["mean"] = losses.mean(skipna=False)
-        row |= {"low": mean.low, "high": mean.high}
-        test = paired_t(losses.to_numpy(), reference, alpha)
-        found = {"difference": losses.mean(skipna=False) - reference.mean(), "p": test.p}
-        row |= found | {"difference_low": test.low, "difference_high": test.high}
-        rows.append(row)
-    table = pd.DataFrame(rows)
-    table.loc[~table.reference, "p_holm"] = holm(table.p[~table.reference])
-    table["verdict"] = [_verdict(row, alpha) for row in table.itertuples()]
-    return table
-
-
-def _verdict(row, alpha: float) -> str:
-    if row.reference:
-        return "reference"
-    if row.diverged:
-        return "diverged"
-    if np.isnan(row.p):
-        return "not estimable"
-    if row.p_holm >= alpha:
-        return "undecided"
-    return "higher" if row.difference > 0 else "lower"
 
 
 def loss_of(record: dict, column: str) -> float:

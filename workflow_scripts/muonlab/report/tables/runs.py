@@ -1,11 +1,11 @@
-"""The study's tables: one row a run, a summary with intervals, and every tuning trial."""
+"""One row for each reporting run, and the summary of each arm over its seeds."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import pandas as pd
 
-from muonlab.io.atomic import replacing
+from muonlab.declare import table
+from muonlab.report.records import listed
 from muonlab.statistics.intervals import mean_interval
 
 OUTCOMES = (
@@ -20,13 +20,45 @@ OUTCOMES = (
 )
 
 
+@table(
+    section="tables",
+    outputs={
+        "runs": (
+            "runs",
+            "One row for each reporting run of **{title}** on *{data}* (protocol: {protocol}). "
+            "``run`` is the folder that holds its records. ``matched_step`` is the step of the "
+            "first evaluation whose loss is at or under the matched loss {target_loss}; it is "
+            "empty where the run did not reach that loss. ``code_digest`` and ``observer_digest`` "
+            "name the versions of the code that trained the run and that watched it.",
+        ),
+        "summary": (
+            "summary",
+            "Mean, standard deviation and {interval} t interval of each outcome over n = {n} seeds "
+            "per arm of **{title}** on *{data}* (protocol: {protocol}). Where a seed diverged, or "
+            "did not reach the matched loss, the mean cannot be estimated and is left empty; no "
+            "seed is dropped.",
+        ),
+    },
+)
+def runs(
+    runs: Sequence[dict],
+    summaries: Sequence[dict],
+    provenances: Sequence[dict],
+    matched: Sequence[dict],
+    study: dict,
+) -> dict[str, pd.DataFrame]:
+    by_run = runs_table(runs, summaries, provenances, matched)
+    return {"runs": by_run, "summary": summary_table(by_run, study)}
+
+
 def runs_table(
     runs: Sequence[dict],
     summaries: Sequence[dict],
     provenances: Sequence[dict],
     matched: Sequence[dict],
 ) -> pd.DataFrame:
-    """One row for each reporting run. `runs`: arm, seed and run (the folder's name)."""
+    """One row for each run. `runs`: arm, seed and run (the folder's name); the others are its
+    records, in the order of the runs."""
     rows = []
     for run, summary, provenance, match in zip(runs, summaries, provenances, matched, strict=True):
         rows.append(
@@ -40,13 +72,14 @@ def runs_table(
             | {"parameters": summary["parameters"], "evaluated_on": summary["evaluated_on"]}
             | {k: provenance[k] for k in ("seconds", "seconds_per_epoch", "cpu_seconds_per_epoch")}
             | {k: provenance[k] for k in ("peak_host_bytes", "device", "device_type", "threads")}
-            | {"code_digest": provenance["code_digest"], "run": run["run"]}
+            | {"code_digest": provenance["code_digest"]}
+            | {"observer_digest": provenance.get("observer_digest"), "run": run["run"]}
         )
     return pd.DataFrame(rows)
 
 
 def summary_table(runs: pd.DataFrame, study: dict) -> pd.DataFrame:
-    """Mean, sd and 95 % t interval over seeds of each outcome of each arm.
+    """Mean, sd and t interval over seeds of each outcome of each arm.
 
     A diverged seed makes the mean of that outcome not estimable; it is counted, never dropped. Of
     a single seed the mean is its value, without an interval.
@@ -56,7 +89,7 @@ def summary_table(runs: pd.DataFrame, study: dict) -> pd.DataFrame:
         own = runs[runs.arm == arm["name"]]
         for outcome in OUTCOMES:
             values = own[outcome].astype(float)
-            interval = mean_interval(values.to_numpy())
+            interval = mean_interval(values.to_numpy(), study["alpha"])
             rows.append(
                 {
                     "arm": arm["name"],
@@ -68,36 +101,11 @@ def summary_table(runs: pd.DataFrame, study: dict) -> pd.DataFrame:
                     "sd": interval.sd,
                     "low": interval.low,
                     "high": interval.high,
-                    "settings": _settings(arm["settings"]),
-                    "edge": _settings(arm["edges"]),
+                    "settings": listed(arm["settings"]),
+                    "edge": listed(arm["edges"]),
                     "tuned": arm["tuned"],
                     "data": study["data"],
                     "protocol": study["protocol"],
                 }
             )
     return pd.DataFrame(rows)
-
-
-def tuning_table(selection: dict) -> pd.DataFrame:
-    """One row for each tuning run, with the trial's score over seeds, its rank and the choice."""
-    rows = []
-    for trial in selection["trials"]:
-        chosen = selection["arms"][trial["arm"]]
-        is_chosen = chosen["settings"] == trial["settings"]
-        rows.append(
-            {"arm": trial["arm"], **trial["settings"], "seed": trial["seed"]}
-            | {k: trial[k] for k in ("final_loss", "best_loss", "best_step", "diverged")}
-            | {"chosen": is_chosen, "edge": _settings(chosen["edges"]) if is_chosen else ""}
-            | {"evaluated_on": trial["evaluated_on"], "run": trial["run"]}
-        )
-    return pd.DataFrame(rows)
-
-
-def write_csv(table: pd.DataFrame, path: str | Path) -> None:
-    """Writes the table atomically; floats keep every digit, what is not estimable stays empty."""
-    with replacing(path) as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n")
-
-
-def _settings(values: dict) -> str:
-    return ", ".join(f"{key}={value}" for key, value in values.items())

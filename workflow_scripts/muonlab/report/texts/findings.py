@@ -1,11 +1,15 @@
 """What a study found, in words and numbers computed from its tables: flip them and they flip."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from muonlab.declare import text
 from muonlab.report.sentences import factorial_sentences, sweep_sentences
+from muonlab.report.tables.contrasts import INFINITE_STEPS, NOT_REACHED
+from muonlab.report.versions import version_sentences
 
 BITS, POINTS = (8, 4, 2), ("end", "matched")
 TOPICS = {
@@ -38,67 +42,101 @@ ARM_COLUMNS = {
     "test accuracy": ("test_accuracy", float),
     "steps to the matched loss": ("matched_step", float),
 }
+# Reasons of the tables, in the words of a text.
+REASONS = {
+    NOT_REACHED: "Fewer than two seeds reached the matched loss.",
+    INFINITE_STEPS: "Not every run reached the matched loss, and without one of them the mean "
+    "number of steps to it is infinite.",
+}
 LEGEND = (
-    "Each cell is the first arm minus the second with its 95 % interval over seeds. In bold are "
-    "differences that stand after Holm's correction over the pairs; ≈ means shown to be smaller "
-    "than the declared smallest difference of interest; ? cannot be told apart; — cannot be "
-    "estimated."
+    "Each cell is the first arm minus the second, with its {interval} interval over seeds. Bold: "
+    "the difference is significant after Holm's correction over the pairs. ≈: it is shown to be "
+    "smaller than the declared smallest difference of interest. ?: it is not significant. —: it "
+    "cannot be estimated."
 )
 
 
+@text(
+    title="findings",
+    section="findings",
+    caption="What **{title}** found on *{data}*, each sentence computed from the study's tables. "
+    "Where two arms do not differ significantly, or nothing can be estimated, that is said too.",
+)
 def findings(
     contrasts: pd.DataFrame,
     summary: pd.DataFrame,
-    kind: str = "images",
-    factorials: pd.DataFrame | None = None,
-    sweeps: pd.DataFrame | None = None,
+    runs_table: pd.DataFrame,
+    study: dict,
+    arm_settings: Mapping[str, Mapping] | None = None,
+    factorials_table: pd.DataFrame | None = None,
+    one_at_a_time: pd.DataFrame | None = None,
 ) -> str:
     """Markdown: what the study rests on, then a table of comparisons for each topic, then what its
     experiments found, in sentences.
 
-    `contrasts`, `summary`, and where there are, `factorials` and `sweeps` (one_at_a_time) as in the
-    study's tables; `kind` of its data, images or text. That two arms cannot be told apart, or that
-    nothing can be estimated, is a finding too, and stands there with its reason below the table.
+    That two arms do not differ significantly, or that nothing can be estimated, is a finding too,
+    and stands there with its reason below the table.
     """
     labels = dict(zip(summary.arm, summary.label, strict=True))
-    lines = [*_basis(summary), ""]
-    if kind == "text":
-        lines += ["**Arms**", "", *_arms(summary), ""]
-    lines += [LEGEND]
+    told = _Told(study, labels, runs_table)
+    lines = [*_basis(summary), *version_sentences(runs_table, arm_settings), ""]
+    if told.of_text:
+        lines += ["**Arms**", "", *_arms(summary, study), ""]
+    lines += [LEGEND.format(interval=study["interval"])]
     for topic, outcomes in TOPICS.items():
         rows = contrasts[contrasts.outcome.isin(outcomes)]
         if len(rows):
-            many = kind == "text" or len(rows.drop_duplicates(["arm_a", "arm_b"])) > MANY
-            table = _long_table if many else _table
+            many = told.of_text or len(rows.drop_duplicates(["arm_a", "arm_b"])) > MANY
+            shown = _long_table if many else _table
             if (rows.verdict == "not estimable").all():
-                table = _nothing
-            lines += ["", f"**{topic}**", "", *table(rows, outcomes, labels, kind)]
-    if factorials is not None:
-        lines += ["", "**What each component is worth**", "", *factorial_sentences(factorials)]
-    if sweeps is not None:
-        lines += ["", "**One setting at a time**", "", *sweep_sentences(sweeps, labels)]
+                shown = _nothing
+            lines += ["", f"**{topic}**", "", *shown(rows, outcomes, told)]
+    if factorials_table is not None:
+        lines += ["", "**What each component is worth**", ""]
+        lines += factorial_sentences(factorials_table, study)
+    if one_at_a_time is not None:
+        lines += ["", "**One setting at a time**", "", *sweep_sentences(one_at_a_time, study)]
     return "\n".join(lines) + "\n"
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What the tables' notes are told with: the study, its arms' labels, and its runs."""
+
+    study: dict
+    labels: Mapping[str, str]
+    runs: pd.DataFrame
+
+    @property
+    def of_text(self) -> bool:
+        return self.study["kind"] == "text"
+
+    def pair(self, row) -> str:
+        return f"{self.labels[row.arm_a]} against {self.labels[row.arm_b]}"
 
 
 def _basis(summary: pd.DataFrame) -> Iterator[str]:
     arms = summary.drop_duplicates("arm")
     first = arms.iloc[0]
-    if "tuned" in arms:
-        arms = arms[arms.tuned]
+    arms = arms[arms.tuned]
     rates = "; ".join(f"{arm.label} {arm.settings}" for arm in arms.itertuples())
     yield (
         f"Data: {first.data}. Protocol: {first.protocol}. Seeds of each arm: {first.n}. "
         f"Chosen by tuning: {rates}."
     )
     for arm in arms[arms.edge.notna() & (arms.edge != "")].itertuples():
-        yield f"**Warning:** {arm.label} rests on an edge of its tuning grid ({arm.edge})."
+        yield (
+            f"**Warning:** what tuning chose for {arm.label} lies at the edge of what was tried "
+            f"({arm.edge}); a better setting may lie outside."
+        )
 
 
-def _arms(summary: pd.DataFrame) -> Iterator[str]:
+def _arms(summary: pd.DataFrame, study: dict) -> Iterator[str]:
     """One row for each arm of a language study."""
+    split = study["training"]["evaluate_on"]
     yield (
-        "Mean over seeds with its 95 % interval, of the split that is followed and of the test "
-        "split; perplexity is the exponential of the mean loss."
+        f"Means over seeds with {study['interval']} intervals, on the {split} split and, where the "
+        "column says so, on the test split; perplexity is the exponential of the mean loss."
     )
     yield ""
     yield "| | " + " | ".join(ARM_COLUMNS) + " |"
@@ -109,7 +147,7 @@ def _arms(summary: pd.DataFrame) -> Iterator[str]:
         yield f"| {arm} | " + " | ".join(cells) + " |"
 
 
-def _mean(row: pd.Series, back) -> str:
+def _mean(row: pd.Series, back: Callable) -> str:
     if not np.isfinite(row["mean"]):
         return "—"
     value, low, high = (float(back(row[name])) for name in ("mean", "low", "high"))
@@ -118,17 +156,13 @@ def _mean(row: pd.Series, back) -> str:
     return f"{value:.4g} [{low:.4g}, {high:.4g}]"
 
 
-def _nothing(
-    rows: pd.DataFrame, outcomes: tuple[str, ...], labels: Mapping[str, str], kind: str
-) -> Iterator[str]:
+def _nothing(rows: pd.DataFrame, outcomes: tuple[str, ...], told: _Told) -> Iterator[str]:
     """Instead of a table in which no comparison can be estimated, the reasons."""
-    reasons = " ".join(dict.fromkeys(rows.reason))
+    reasons = " ".join(dict.fromkeys(rows.reason.replace(REASONS)))
     yield f"No comparison can be estimated ({len(rows)} of them). {reasons}"
 
 
-def _long_table(
-    rows: pd.DataFrame, outcomes: tuple[str, ...], labels: Mapping[str, str], kind: str
-) -> Iterator[str]:
+def _long_table(rows: pd.DataFrame, outcomes: tuple[str, ...], told: _Told) -> Iterator[str]:
     """`_table` on its side, for many pairs: a row for each pair, a column for each outcome; of text
     with the ratio of perplexities, which is the exponential of the difference of losses."""
     columns: list[tuple[str, str, bool]] = []  # outcome, title, whether it is a perplexity
@@ -137,7 +171,7 @@ def _long_table(
         if len(own):
             title = own.iloc[0].label + PLACES.get(own.iloc[0].point, "")
             columns.append((outcome, title, False))
-            if kind == "text" and outcome in PERPLEXITIES:
+            if told.of_text and outcome in PERPLEXITIES:
                 columns.append((outcome, PERPLEXITIES[outcome], True))
     yield "| | " + " | ".join(title for _, title, _ in columns) + " |"
     yield "|---" * (1 + len(columns)) + "|"
@@ -145,29 +179,28 @@ def _long_table(
     for (a, b), pair in rows.groupby(["arm_a", "arm_b"], sort=False):
         found = {row.outcome: row for row in pair.itertuples()}
         cells = [_cell(found[outcome], ratio) for outcome, _, ratio in columns]
-        yield f"| {labels[a]} − {labels[b]} | " + " | ".join(cells) + " |"
+        yield f"| {told.labels[a]} − {told.labels[b]} | " + " | ".join(cells) + " |"
         for row in found.values():
-            notes |= dict.fromkeys(_notes(row, labels, PLACES.get(row.point, "")))
+            notes |= dict.fromkeys(_notes(row, told))
     if notes:
         yield ""
         yield " ".join(notes)
 
 
-def _table(
-    rows: pd.DataFrame, outcomes: tuple[str, ...], labels: Mapping[str, str], kind: str
-) -> Iterator[str]:
+def _table(rows: pd.DataFrame, outcomes: tuple[str, ...], told: _Told) -> Iterator[str]:
     pairs = list(rows[["arm_a", "arm_b"]].drop_duplicates().itertuples(index=False, name=None))
-    yield "| | " + " | ".join(f"{labels[a]} − {labels[b]}" for a, b in pairs) + " |"
+    titles = [f"{told.labels[a]} − {told.labels[b]}" for a, b in pairs]
+    yield "| | " + " | ".join(titles) + " |"
     yield "|---" * (1 + len(pairs)) + "|"
     notes: dict[str, None] = {}
     for outcome in outcomes:
         own = rows[rows.outcome == outcome]
-        cells = [_cell(row) for row in own.itertuples()]
-        if cells:
+        if len(own):
+            cells = [_cell(row) for row in own.itertuples()]
             place = PLACES.get(own.iloc[0].point, "")
             yield f"| {own.iloc[0].label}{place} | " + " | ".join(cells) + " |"
         for row in own.itertuples():
-            notes |= dict.fromkeys(_notes(row, labels, place))
+            notes |= dict.fromkeys(_notes(row, told))
     if notes:
         yield ""
         yield " ".join(notes)
@@ -186,11 +219,37 @@ def _cell(row, ratio: bool = False) -> str:
     return f"? {numbers}" if row.verdict == "undecided" else f"**{numbers}**"
 
 
-def _notes(row, labels: Mapping[str, str], place: str) -> Iterator[str]:
-    pair = f"{labels[row.arm_a]} against {labels[row.arm_b]}"
+def _notes(row, told: _Told) -> Iterator[str]:
     if row.verdict == "not estimable":
-        yield f"— {row.reason}"
+        yield f"— {REASONS.get(row.reason, row.reason)}"
     elif row.left_out:
-        yield f"{pair}{place}: {row.left_out} seed(s) that never came there are left out."
+        yield _left_out(row, told)
     if row.compound:
-        yield f"{pair} is compound: the arms differ in {row.variables}."
+        yield (
+            f"{told.pair(row)}: the arms differ in more than one setting ({row.variables}), so "
+            "that the difference cannot be put down to a single one."
+        )
+
+
+def _left_out(row, told: _Told) -> str:
+    """How many seeds did not reach the matched loss, and on how many the comparison rests."""
+    pair = f"{told.pair(row)}{PLACES.get(row.point, '')}"
+    lost, seeds = [], set()
+    for arm in (row.arm_a, row.arm_b):
+        own = told.runs[told.runs.arm == arm]
+        missing = own.seed[~own.reached_target.astype(bool)]
+        seeds |= set(missing)
+        if len(missing):
+            lost.append(f"{len(missing)} of {len(own)} {told.labels[arm]} seeds")
+    if len(seeds) != row.left_out:  # between snapshots, a loss can be reached that none shows
+        return (
+            f"{pair}: {row.left_out} seeds have no snapshot at or under the matched loss; this "
+            "comparison rests on the others."
+        )
+    rest = f"the other {row.n_a}" if len(lost) == 1 else f"the {row.n_a} on which both did"
+    if row.n_a != row.n_b:
+        rest = f"the {row.n_a} and {row.n_b} that did"
+    return (
+        f"{pair}: {' and '.join(lost)} did not reach the matched loss; this comparison rests on "
+        f"{rest}."
+    )

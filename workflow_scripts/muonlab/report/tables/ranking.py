@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from muonlab.declare import table
+from muonlab.report.records import listed
 from muonlab.report.variants import Settings, alike, is_matched, reference, twins, varied
 from muonlab.statistics.contrasts import contrasts
 from muonlab.statistics.intervals import mean_interval
@@ -12,6 +14,48 @@ from muonlab.statistics.intervals import mean_interval
 LOSS, STEP = "final_loss", "step_time"
 COMPARED = ["difference", "low", "high", "p", "p_holm", "verdict"]
 WORDS = {"a lower": "lower", "a higher": "higher"}
+
+
+@table(
+    section="tables",
+    outputs={
+        "ranking": (
+            "ranking of all arms",
+            "All arms of **{title}** on *{data}* (protocol: {protocol}) by their loss at the end "
+            "of training, means over n = {n} seeds per arm. ``difference`` is the arm minus "
+            "{against} by seed, with its {interval} interval; ``p_holm`` is corrected over all "
+            "arms; ``improvement_percent`` says how far the loss is below that of {against}. The "
+            "columns ``matched_`` compare the arm's twin with that of {against}: the same "
+            "settings, and updates that all have one size; they are empty where there is no twin. "
+            "``step_cpu_seconds`` and ``step_seconds`` are medians over updates after warm-up, "
+            "``seconds`` a run's whole time. Runs that diverged are counted, and their arms come "
+            "last. ``compound`` arms differ in more than one variable.",
+        ),
+        "field_effects": (
+            "single settings",
+            "Each setting in which arms of **{title}** differ while nothing else does: the loss at "
+            "each value, and its difference from the reference value by seed (n = {n}), with "
+            "{interval} intervals. A group is a set of arms that are alike in all but that "
+            "setting, with ``matched_step`` where all updates have one size; ``p_holm`` is "
+            "corrected over the values of one group. Data: *{data}*, protocol: {protocol}.",
+        ),
+    },
+)
+def ranking(
+    runs: Sequence[dict],
+    summaries: Sequence[dict],
+    provenances: Sequence[dict],
+    study: dict,
+    arm_settings: Settings,
+    against: str,
+    variables: Mapping[str, Sequence[str]],
+    comparison: Mapping,
+) -> dict[str, pd.DataFrame]:
+    found = ranked_runs(runs, summaries, provenances)
+    return {
+        "ranking": ranking_table(found, study, arm_settings, variables, against, comparison),
+        "field_effects": field_effects(found, study, arm_settings, against, comparison),
+    }
 
 
 def ranked_runs(
@@ -35,7 +79,7 @@ def ranked_runs(
     return pd.DataFrame(rows)
 
 
-def ranking(
+def ranking_table(
     runs: pd.DataFrame,
     study: dict,
     settings: Settings,
@@ -143,7 +187,7 @@ def _arm_row(own: pd.DataFrame, study: dict, arm: str, plan: Mapping) -> dict:
         if name == "loss":
             row["perplexity"] = float(np.exp(row["loss"]))
     row |= {"evaluated_on": own.evaluated_on.iloc[0], "lr": known["settings"].get("lr")}
-    return row | {"edge": ", ".join(f"{k}={v}" for k, v in known["edges"].items())}
+    return row | {"edge": listed(known["edges"])}
 
 
 def _matched(compare: _Comparison, settings: Settings, against: str) -> pd.DataFrame:

@@ -1,20 +1,56 @@
-"""What changing one chosen setting costs each arm, and what a smaller tuning budget would find."""
+"""What changing one chosen setting costs each arm."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
+from muonlab.declare import table
 from muonlab.statistics.basin import TOLERANCE, basin_contrast, basin_widths
 from muonlab.statistics.contrasts import verdict
 from muonlab.statistics.perturbation import basin_table, perturbation_table, sensitivity_curve
 from muonlab.statistics.run_table import matrix_by_seed, runs_by_arm
-from muonlab.tuning.budget import best_of_k_table
-from muonlab.tuning.selection import scored_trials
 
 LOSS = "final_loss"
 WORDS = {"a lower": "lower", "a higher": "higher"}
+
+
+@table(
+    section="tables",
+    outputs={
+        "robustness": (
+            "changed settings",
+            "What changing one chosen setting of an arm of **{title}** costs: the loss with the "
+            "setting multiplied by ``factor`` minus the loss without, on the same seeds, with "
+            "{interval} intervals; of momentum the distance from 1 is multiplied. ``p_holm`` is "
+            "corrected over the changes of one arm. Data: *{data}*, protocol: {protocol}.",
+        ),
+        "lr_sensitivity": (
+            "loss about the chosen rate",
+            "Loss of **{title}** at multiples of each arm's chosen learning rate, and its relative "
+            "change against that rate on the same seeds: means with {interval} t intervals. Data: "
+            "*{data}*, protocol: {protocol}.",
+        ),
+        "basins": (
+            "width of the basin",
+            "Width of the range of learning rates at which an arm of **{title}** stays within "
+            "``tolerance`` of its lowest loss, in octaves (factors of two): means over seeds with "
+            "{interval} t intervals. ``at_least``: the range goes on beyond the rates that were "
+            "tried on some seeds, so that the width is a lower bound. Rows with ``against`` are "
+            "paired differences between two arms. Data: *{data}*, protocol: {protocol}.",
+        ),
+    },
+)
+def robustness(
+    changed: Sequence[dict], changed_summaries: Sequence[dict], study: dict
+) -> dict[str, pd.DataFrame]:
+    found = changed_runs(changed, changed_summaries)
+    return {
+        "robustness": robustness_table(found, study),
+        "lr_sensitivity": lr_curves(found, study),
+        "basins": basins(found, study),
+    }
 
 
 def changed_runs(rows: Sequence[dict], summaries: Sequence[dict]) -> pd.DataFrame:
@@ -28,10 +64,10 @@ def changed_runs(rows: Sequence[dict], summaries: Sequence[dict]) -> pd.DataFram
     return table.assign(value=values, outcome=LOSS)
 
 
-def robustness_table(changed: pd.DataFrame, study: dict, alpha: float) -> pd.DataFrame:
+def robustness_table(changed: pd.DataFrame, study: dict) -> pd.DataFrame:
     """The paired change of the loss for every changed setting of every arm, with its interval and
     p, corrected over the changes of one arm; `value` is what the setting became."""
-    tables = []
+    alpha, tables = study["alpha"], []
     for arm in _arms(study, changed):
         own = changed[changed.arm == arm["name"]]
         named = own.assign(arm=[_name(*pair) for pair in zip(own.field, own.factor, strict=True)])
@@ -50,22 +86,22 @@ def robustness_table(changed: pd.DataFrame, study: dict, alpha: float) -> pd.Dat
     return table.assign(data=study["data"], protocol=study["protocol"])
 
 
-def lr_curves(changed: pd.DataFrame, study: dict, alpha: float) -> pd.DataFrame:
+def lr_curves(changed: pd.DataFrame, study: dict) -> pd.DataFrame:
     """Loss over the factors on the chosen learning rate: `sensitivity_curve` of each arm."""
     tables = []
     for arm, (named, factors) in _lr_runs(changed, study).items():
-        curve = sensitivity_curve(named, factors, LOSS, alpha).drop(columns="arm")
+        curve = sensitivity_curve(named, factors, LOSS, study["alpha"]).drop(columns="arm")
         curve.insert(0, "arm", arm)
         settings = next(a["settings"] for a in study["arms"] if a["name"] == arm)
         tables.append(curve.assign(lr=curve.factor * settings.get("lr", np.nan)))
     return pd.concat(tables, ignore_index=True).assign(data=study["data"])
 
 
-def basins(changed: pd.DataFrame, study: dict, alpha: float) -> pd.DataFrame:
+def basins(changed: pd.DataFrame, study: dict) -> pd.DataFrame:
     """Width of each arm's learning-rate basin (rates at which the loss is within 1 % of its
     lowest) in octaves, and of every pair of arms the paired difference and its verdict."""
     curves = _lr_runs(changed, study)
-    rows, widths = [], {}
+    alpha, rows, widths = study["alpha"], [], {}
     for arm, (named, factors) in curves.items():
         row = basin_table(named, {arm: factors}, LOSS, TOLERANCE, alpha).iloc[0].to_dict()
         rows.append({"arm": row.pop("curve"), "against": "", **row})
@@ -83,22 +119,6 @@ def basins(changed: pd.DataFrame, study: dict, alpha: float) -> pd.DataFrame:
     columns += ["diverged", "p", "verdict", "reason"]
     table = pd.DataFrame(rows, columns=columns)
     return table.assign(tolerance=TOLERANCE, data=study["data"], protocol=study["protocol"])
-
-
-def budget_table(selection: Mapping, study: dict, alpha: float) -> pd.DataFrame:
-    """The score that k of an arm's tuning trials are expected to find, k from 1 to all of them.
-
-    `selection` is selection.json. A trial's score is that by which it was chosen, its mean over
-    tuning seeds; a diverged one has an infinite score.
-    """
-    scores = {}
-    for arm in [arm["name"] for arm in study["arms"] if arm["tuned"]]:
-        trials = [trial for trial in selection["trials"] if trial["arm"] == arm]
-        scored = scored_trials(trials, selection["score"])
-        scores[arm] = [trial["score"] for trial in scored]
-    table = best_of_k_table(scores, alpha=alpha)
-    facts = {"score": selection["score"], "tuning_seeds": len(selection["seeds"])}
-    return table.assign(**facts, data=study["data"], protocol=study["protocol"])
 
 
 def _arms(study: dict, changed: pd.DataFrame) -> list[dict]:

@@ -1,10 +1,12 @@
 """Error of the polar factor by arm, and whether the loss follows it (dose and response)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
+from muonlab.declare import table
+from muonlab.report.factorials import OUTCOME, final_losses
 from muonlab.report.variants import ITERATION, Settings, alike, is_matched
 from muonlab.statistics.dose_response import MIN_DOSES, dose_response_of, dose_table
 from muonlab.statistics.intervals import mean_interval
@@ -16,15 +18,55 @@ DOSES = ("direction_error", "polar_error", "rms_singular_value")
 SIZED = ("polar_error", "rms_singular_value")  # not known of steps of one size
 
 
+@table(
+    section="tables",
+    outputs={
+        "direction": (
+            "distance from the polar factor",
+            "How far the last kept update of each run of **{title}** is from its own polar factor "
+            "UVᵀ, for every matrix that Muon trains, and on average over them (*mean over "
+            "matrices*): means over n = {n} seeds with {interval} t intervals. The update O is "
+            "computed back from the weights before and after it, the learning rate and the decay; "
+            "``recovery_error`` is the relative error that the rounding of the weights leaves in "
+            "it. ``polar_error`` is ‖O − UVᵀ‖/‖UVᵀ‖, ``direction_error`` the same at the scale "
+            "that makes it least. Where all updates have one size (``normalised``) their own size "
+            "is not known and is taken to be the polar factor's.",
+        ),
+        "dose_points": None,
+        "dose_response": (
+            "dose and response",
+            "Whether the loss of **{title}** follows the error of the polar factor: for each "
+            "family of arms that differ in the Newton–Schulz iteration alone, the least-squares "
+            "slope and Spearman's correlation of the loss over the arms' doses, means over n = {n} "
+            "seeds with {interval} t intervals, and Page's test of a trend. Doses are means over "
+            "seeds and matrices. Data: *{data}*, protocol: {protocol}.",
+        ),
+    },
+)
+def dose_response(
+    direction_records: pd.DataFrame,
+    runs: Sequence[dict],
+    summaries: Sequence[dict],
+    study: dict,
+    arm_settings: Settings,
+    against: str,
+) -> dict[str, pd.DataFrame]:
+    """For studies with a ranking, which `against` marks."""
+    losses = final_losses(runs, summaries)
+    points, responses = response_tables(losses, direction_records, study, arm_settings)
+    direction = direction_table(direction_records, study)
+    return {"direction": direction, "dose_points": points, "dose_response": responses}
+
+
 def run_means(direction: pd.DataFrame) -> pd.DataFrame:
     """arm, seed, metric, value: each run's mean over its matrices. `direction` has the records of
-    `training.direction` with arm and seed."""
+    `probes.direction` with arm and seed."""
     keys = ["arm", "seed", "metric"]
     means = direction.groupby(keys, sort=False).value.agg(lambda v: np.mean(v.to_numpy()))
     return means.reset_index()
 
 
-def direction_table(direction: pd.DataFrame, study: dict, alpha: float = 0.05) -> pd.DataFrame:
+def direction_table(direction: pd.DataFrame, study: dict) -> pd.DataFrame:
     """Each metric of each matrix, and of all of a run's matrices on average: mean, sd and t
     interval over the seeds of each arm."""
     keys = ["arm", "tensor", "component", "matrix", "metric"]
@@ -34,7 +76,7 @@ def direction_table(direction: pd.DataFrame, study: dict, alpha: float = 0.05) -
     for group, own in pd.concat([direction[[*keys, "seed", "value"]], whole]).groupby(
         keys, sort=False
     ):
-        interval = mean_interval(own.value.to_numpy(), alpha)
+        interval = mean_interval(own.value.to_numpy(), study["alpha"])
         row = dict(zip(keys, group, strict=True))
         row |= {"step": facts.step[group[0]], "normalised": facts.normalised[group[0]]}
         row |= {"n": interval.n, "mean": float(np.mean(own.value)), "sd": interval.sd}
@@ -50,26 +92,25 @@ def families(settings: Settings) -> list[list[str]]:
 
 
 def response_tables(
-    runs: pd.DataFrame, direction: pd.DataFrame, study: dict, settings: Settings, alpha: float
+    losses: pd.DataFrame, direction: pd.DataFrame, study: dict, settings: Settings
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The points of the figure (one row for each arm of a family and dose), and for each family and
     dose the slope and rank correlation of the loss over seeds.
 
-    `runs`: arm, seed, final_loss. A dose is the arm's mean over seeds and matrices. Arms whose
-    direction could not be read back, and families of fewer than three others, are left out.
+    `losses`: arm, seed, outcome, value. A dose is the arm's mean over seeds and matrices. Arms
+    whose direction could not be computed back are left out, and families of fewer than three
+    others.
     """
-    means = run_means(direction)
-    losses = runs.rename(columns={"final_loss": "value"})[["arm", "seed", "value"]]
-    losses = losses.assign(value=losses.value.astype(float), outcome="final_loss")
+    means, alpha = run_means(direction), study["alpha"]
     points, responses = [], []
     for number, family in enumerate(families(settings)):
         matched = is_matched(settings[family[0]])
         facts = {"family": number, "matched_step": matched, "common": common(settings, family)}
         for dose in DOSES:
-            doses = dict(_doses(means, family, dose))
+            doses = dict(_doses(means, family, dose, alpha))
             if len(doses) < MIN_DOSES or (matched and dose in SIZED):
                 continue
-            table = dose_table(losses, {arm: d[0] for arm, d in doses.items()}, "final_loss", alpha)
+            table = dose_table(losses, {arm: d[0] for arm, d in doses.items()}, OUTCOME, alpha)
             # The mean of a single run is a point too, if one without an interval.
             table["mean"] = [
                 losses.value[losses.arm == arm].mean(skipna=False) for arm in table.arm
@@ -78,7 +119,7 @@ def response_tables(
                 table[column] = [doses[arm][place] for arm in table.arm]
             points.append(table.assign(metric=dose, **facts))
             found = dose_response_of(
-                losses, {arm: d[0] for arm, d in doses.items()}, "final_loss", alpha
+                losses, {arm: d[0] for arm, d in doses.items()}, OUTCOME, alpha
             )
             responses.append({"metric": dose, **facts, **vars(found)})
     labels = {arm["name"]: arm["label"] for arm in study["arms"]}
@@ -99,11 +140,11 @@ def common(settings: Settings, family: list[str]) -> str:
 
 
 def _doses(
-    means: pd.DataFrame, family: list[str], dose: str
+    means: pd.DataFrame, family: list[str], dose: str, alpha: float
 ) -> Iterator[tuple[str, tuple[float, float, float]]]:
     """(arm, (mean, low, high) over its seeds) of the arms for which the dose is known."""
     by_arm: Mapping[str, pd.DataFrame] = dict(list(means[means.metric == dose].groupby("arm")))
     for arm in family:
         if arm in by_arm and np.isfinite(by_arm[arm].value).all():
-            interval = mean_interval(by_arm[arm].value.to_numpy())
+            interval = mean_interval(by_arm[arm].value.to_numpy(), alpha)
             yield arm, (float(by_arm[arm].value.mean()), interval.low, interval.high)

@@ -1,0 +1,152 @@
+"""Every pair of arms on every outcome, and all arms at once."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from muonlab.declare import table
+from muonlab.report.outcomes import both_reached, outcome_values, reached_alone
+from muonlab.statistics import all_arms as arms
+from muonlab.statistics.contrasts import contrasts as compare_pairs
+from muonlab.statistics.contrasts import verdict
+from muonlab.statistics.hypothesis_tests import holm
+
+TUKEY = ["outcome", "arm_a", "arm_b", "difference", "low", "high", "p", "diverged", "reason"]
+NOT_REACHED = "Fewer than two seeds came to the matched loss."
+INFINITE_STEPS = "Not every run came to the matched loss; its steps there are infinite."
+
+
+@table(
+    section="tables",
+    outputs={
+        "contrasts": (
+            "contrasts between arms",
+            "Differences between arms (a − b) of **{title}** on *{data}* (protocol: {protocol}), "
+            "over n = {n} seeds per arm, by {test}, with {interval} intervals. ``p_holm`` is "
+            "corrected over the pairs of one outcome, not over outcomes. ``equivalent`` needs a "
+            "declared smallest difference of interest (``sesoi``). ``mdd_80`` is the difference "
+            "that so many seeds find with a power of 80 %. Spectral outcomes are means over the "
+            "hidden layers. At the matched loss a pair is compared on the seeds on which both arms "
+            "reached it; ``left_out`` counts the others, and fewer than two remaining seeds give "
+            "*not estimable*, with the reason. ``compound`` pairs differ in more than one "
+            "variable. ``edge``: a setting of either arm lies at the edge of what was tried.",
+        ),
+        "anova": (
+            "analysis of variance",
+            "All arms of **{title}** at once on *{data}* (protocol: {protocol}): one-way analysis "
+            "of variance (Fisher's, with Welch's as the check) and Brown and Forsythe's test of "
+            "equal variances. Arms are taken as independent samples, so seeds are not blocks here; "
+            "the comparison by seed is in the table *contrasts between arms*. Runs that did not "
+            "reach the matched loss are left out of the outcomes there. What cannot be estimated "
+            "is empty, with the reason.",
+        ),
+        "tukey": (
+            "Tukey's comparisons",
+            "Tukey's comparisons of all pairs of arms of **{title}** on *{data}* (protocol: "
+            "{protocol}), with {interval} intervals. Arms are taken as independent samples, so "
+            "seeds are not blocks here; the comparison by seed is in the table *contrasts between "
+            "arms*. Runs that did not reach the matched loss are left out of the outcomes there. "
+            "What cannot be estimated is empty, with the reason.",
+        ),
+    },
+)
+def contrasts(
+    outcomes: Sequence[dict],
+    runs: Sequence[dict],
+    summaries: Sequence[dict],
+    matched: Sequence[dict],
+    pairs: Sequence[dict],
+    study: dict,
+    comparison: dict,
+    spectra_records: pd.DataFrame | None = None,
+    curvature_records: pd.DataFrame | None = None,
+    quantization_records: pd.DataFrame | None = None,
+) -> dict[str, pd.DataFrame]:
+    measured = {
+        "spectra": spectra_records,
+        "curvature": curvature_records,
+        "quantization": quantization_records,
+    }
+    measured = {name: records for name, records in measured.items() if records is not None}
+    values = outcome_values(outcomes, runs, summaries, matched, measured)
+    anova, tukey = compare_all(values, outcomes, comparison)
+    by_pair = compare(values, outcomes, pairs, study, comparison)
+    return {"contrasts": by_pair, "anova": anova, "tukey": tukey}
+
+
+def compare(
+    values: pd.DataFrame, outcomes: Sequence[dict], pairs: Sequence[dict], study: dict, plan: dict
+) -> pd.DataFrame:
+    """Every pair of arms on every outcome: `statistics.contrasts`, and what it rests on.
+
+    `pairs`: a, b and the variables in which they differ; more than one makes the pair compound.
+    `plan`: alpha and smallest_difference. At matched loss a pair is compared on the seeds on which
+    both arms reached it; `left_out` counts the others. Unpaired studies are compared by Welch's
+    test. Each outcome's pairs are one family of Holm's correction.
+    """
+    sesoi, paired = plan["smallest_difference"], study["training"]["paired"]
+    names = [outcome["name"] for outcome in outcomes]
+    # An arm alone has no pairs, and yet a table with its columns.
+    tables = (
+        [] if pairs else [compare_pairs(values, [], names, plan["alpha"], sesoi).assign(left_out=0)]
+    )
+    for pair in pairs:
+        kept = both_reached(values, pair["a"], pair["b"], paired)
+        couple = [(pair["a"], pair["b"])]
+        table = compare_pairs(kept, couple, names, plan["alpha"], sesoi, paired=paired)
+        lost = values[~values.reached & values.arm.isin([pair["a"], pair["b"]])]
+        table["left_out"] = table.outcome.map(lost.groupby("outcome").seed.nunique()).fillna(0)
+        table["left_out"] = table.left_out.astype(int)
+        table["compound"] = len(pair["variables"]) > 1
+        table["variables"] = ", ".join(pair["variables"])
+        tables.append(table)
+    table = _corrected(pd.concat(tables), names, plan["alpha"])
+    return _described(table, outcomes, study)
+
+
+def compare_all(
+    values: pd.DataFrame, outcomes: Sequence[dict], plan: dict
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Analysis of variance and Tukey's comparisons over all arms, on the runs that have a value."""
+    kept = reached_alone(values)
+    names = [outcome["name"] for outcome in outcomes]
+    tukey = arms.tukey(kept, names, plan["alpha"])
+    if tukey.empty:
+        tukey = pd.DataFrame(columns=TUKEY, dtype=object)
+    return tuple(_with_reason(table, outcomes) for table in (arms.anova(kept, names), tukey))
+
+
+def _corrected(table: pd.DataFrame, names: Sequence[str], alpha: float) -> pd.DataFrame:
+    """The table in order of outcomes, with Holm's correction over each outcome's pairs."""
+    families = []
+    for name in names:
+        family = table[table.outcome == name].copy()
+        family["p_holm"], family["p_tost_holm"] = holm(family.p), holm(family.p_tost)
+        triples = zip(family.difference, family.p_holm, family.p_tost_holm, strict=True)
+        family["verdict"] = [verdict(*triple, alpha) for triple in triples]
+        known = family.p_tost_holm.notna()
+        family["equivalent"] = (family.p_tost_holm < alpha).astype(object).where(known, None)
+        families.append(family)
+    return pd.concat(families, ignore_index=True)
+
+
+def _described(table: pd.DataFrame, outcomes: Sequence[dict], study: dict) -> pd.DataFrame:
+    """With what each outcome is, the warnings of tuning's edges, and honest reasons."""
+    table = _with_reason(table, outcomes)
+    on_edge = {arm["name"]: bool(arm["edges"]) for arm in study["arms"]}
+    edge = table.arm_a.map(on_edge) | table.arm_b.map(on_edge)
+    return table.assign(edge=edge, data=study["data"], protocol=study["protocol"])
+
+
+def _with_reason(table: pd.DataFrame, outcomes: Sequence[dict]) -> pd.DataFrame:
+    point = table.outcome.map({o["name"]: o["point"] for o in outcomes})
+    label = table.outcome.map({o["name"]: o["label"] for o in outcomes})
+    table.insert(1, "label", label)
+    table.insert(2, "point", point)
+    unreached = (point == "matched") & table.reason.str.contains("diverged")
+    table["reason"] = table.reason.mask(unreached, NOT_REACHED)
+    table["reason"] = table.reason.mask(
+        (table.outcome == "matched_step") & table.reason.str.contains("diverged"),
+        INFINITE_STEPS,
+    )
+    return table

@@ -1,0 +1,28 @@
+"""What weights in fewer bits cost, as means over seeds."""
+
+import pandas as pd
+
+from muonlab.declare import table
+from muonlab.report.measured import over_seeds, with_degradation
+
+
+@table(
+    section="tables",
+    outputs={
+        "quantization": (
+            "quantization",
+            "Test accuracy and loss of the models with their weight matrices in fewer bits, the "
+            "change against full precision (``accuracy_drop``, ``loss_rise``: positive is worse), "
+            "and each matrix's relative error, largest weight and share of weights that became "
+            "zero: mean, standard deviation and {interval} t interval over the seeds of each arm "
+            "of **{title}** on *{data}* (protocol: {protocol}). Activations stay in full "
+            "precision. ``tensor_quantile`` takes its scale from a quantile, which clips a "
+            "thousandth of the weights. A group is 128 weights of a row, so that rows of at most "
+            "128 weights are quantized alike by group and by channel. At the matched loss, n "
+            "counts the runs that reached it.",
+        ),
+    },
+)
+def quantization(quantization_records: pd.DataFrame, study: dict) -> pd.DataFrame:
+    keys = ["point", "scheme", "bits", "tensor", "component", "metric"]
+    return over_seeds(with_degradation(quantization_records), keys, study)
