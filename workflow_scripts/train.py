@@ -6,6 +6,7 @@ hand_over(snakemake, TORCH)
 
 from pathlib import Path
 
+from muonlab.digest import observer_digest
 from muonlab.io.logs import logged
 from muonlab.training.run import train_run
 
@@ -13,6 +14,8 @@ with logged(snakemake.log[0]) as progress:
     train_run(
         config=snakemake.params.job["config"],
         code=snakemake.params.job["code"],
+        # Not among the params: who watches a run moves no weights.
+        observer_code=observer_digest(),
         data=Path(snakemake.input.digest).parent,
         folder=Path(snakemake.output.summary).parent,
         device="cuda" if snakemake.resources.gpu else "cpu",
