@@ -20,9 +20,11 @@ ALLOWED = {
     "statistics": {"io", "streams"},
     "tuning": {"io", "section", "statistics", "streams"},
     "report": {"io", "statistics", "tuning"},
-    "training": {"io", "streams", "data", "models", "optim", "observers", "measure"},
-    "observers": {"io", "measure"},
-    "probes": {"io", "streams", "data", "models", "optim", "measure", "training"},
+    "training": {"hooks", "io", "streams", "data", "models", "optim", "observers"},
+    "observers": {"hooks", "io", "measure"},
+    "probes": {
+        *("declare", "io", "streams", "data", "models", "optim", "measure", "training", "tuning")
+    },
 }
 
 

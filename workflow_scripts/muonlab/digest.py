@@ -44,8 +44,9 @@ def training_digest(
     chosen: frozenset[str], alternatives: frozenset[str], root: Path = SCRIPTS
 ) -> str:
     """The digest of what moves a run's weights: of the `alternatives` (optimizers, models, kinds of
-    data) only what the run has `chosen` counts."""
-    return code_digest(TRAINING_LOOP, alternatives=alternatives, chosen=chosen, root=root)
+    data) just what the run has `chosen` counts, even where it is imported by its name alone."""
+    own = [f"{name.replace('.', '/')}.py" for name in sorted(chosen)]
+    return code_digest(TRAINING_LOOP, *own, alternatives=alternatives, chosen=chosen, root=root)
 
 
 @cache
