@@ -14,7 +14,8 @@ sys.path.append(str(SCRIPTS))
 
 from muonlab.data.sources import source_files
 from muonlab.io.errors import UserError
-from muonlab.plan.code import Code
+from muonlab.digest import observer_digest
+from muonlab.plan.code import adapter_digest, run_digest
 from muonlab.plan.datasets import IMAGES, TEXT
 from muonlab.plan.naming import REPORTING_PATTERN, RUN_PATTERN, TUNING_PATTERN
 from muonlab.plan.outputs import SPLITS, Outputs
@@ -32,7 +33,6 @@ except UserError as mistake:
     sys.exit(f"error: {mistake}")
 
 ROOT = OUTPUTS.root
-CODE = Code(SCRIPTS)
 WRITTEN = Written(PLAN, ROOT)
 
 

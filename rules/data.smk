@@ -7,7 +7,7 @@ text as tokens with the offsets of its documents and the tokenizer, and digest.j
 
 
 def data_job(kind, dataset):
-    return {"code": CODE.of("prepare.py"), "kind": kind, "config": PLAN.data[dataset]}
+    return {"code": adapter_digest("prepare.py"), "kind": kind, "config": PLAN.data[dataset]}
 
 
 rule prepare_images:

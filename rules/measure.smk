@@ -33,7 +33,7 @@ def measuring_inputs(made):
 def measuring_job(made):
     def job(wildcards):
         now, runs = chosen(wildcards.study), measured_runs(made, wildcards)
-        code = CODE.of("measure.py", made.file, configs=[run.config for run in runs])
+        code = adapter_digest("measure.py", made.file, configs=[run.config for run in runs])
         seeds = [run.seed for run in runs]
         return {"code": code, "seeds": seeds} | OUTPUTS.measure_job(made, now)
 
@@ -72,7 +72,7 @@ for made in OUTPUTS.registry.measurements.values():
 def overhead_job(wildcards):
     study = PLAN.studies[wildcards.study]
     configs = [study.arms[arm].settings for arm in study.measure["overhead"]["arms"]]
-    code = CODE.of("profile_overhead.py", configs=configs)
+    code = adapter_digest("profile_overhead.py", configs=configs)
     return {"code": code, "settings": study.measure["overhead"]}
 
 

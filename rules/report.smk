@@ -19,7 +19,9 @@ def needed(made):
 
 def reporting_job(adapter, made):
     def job(wildcards):
-        return {"code": CODE.of(adapter, made.file)} | OUTPUTS.job(made, chosen(wildcards.study))
+        return {"code": adapter_digest(adapter, made.file)} | OUTPUTS.job(
+            made, chosen(wildcards.study)
+        )
 
     return job
 

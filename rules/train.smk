@@ -16,7 +16,7 @@ def run_data(wildcards):
 
 def train_job(wildcards):
     config = WRITTEN.config(wildcards.run)
-    return {"code": CODE.training(config), "config": config}
+    return {"code": run_digest(config), "config": config}
 
 
 rule train_run:
@@ -42,7 +42,7 @@ rule train_run:
         checkpoint_seconds=30,
         log_to="",
         # Not among the params: an edit of what only watches a run trains nothing anew.
-        observers=CODE.observers(),
+        observers=observer_digest(),
     params:
         job=train_job,
     message:

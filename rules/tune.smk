@@ -8,7 +8,7 @@ get what was chosen by value: a learning rate that is added and does not win ret
 
 def tuning_job(study, before, **more):
     return {
-        "code": CODE.of("tune.py"),
+        "code": adapter_digest("tune.py"),
         **more,
         "tuning": before.study.tuning,
         "spaces": before.spaces,

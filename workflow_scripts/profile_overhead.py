@@ -11,12 +11,12 @@ from muonlab.probes.overhead import profile_overhead
 
 with logged(snakemake.log[0]):
     job, files = snakemake.params.job, snakemake.input
-    configs = [json.loads(Path(file).read_text()) for file in files.configs]
-    trained = [json.loads(Path(file).read_text()) for file in files.provenances]
+    runs = [json.loads(Path(file).read_text()) for file in files.runs]
     # All cores are reserved; the steps run on as many as the runs were trained with.
-    torch.set_num_threads(min(snakemake.threads, *(record["threads"] for record in trained)))
+    torch.set_num_threads(min(snakemake.threads, *(run["provenance"]["threads"] for run in runs)))
+    arms = zip(job["settings"]["arms"], runs, strict=True)
     record = profile_overhead(
-        configs=dict(zip(job["settings"]["arms"], configs, strict=True)),
+        configs={arm: run["config"] for arm, run in arms},
         data=Path(files.digest).parent,
         facts=json.loads(Path(files.digest).read_text()),
         settings=job["settings"],

@@ -13,6 +13,8 @@ with logged(snakemake.log[0]) as progress:
     train_run(
         config=snakemake.params.job["config"],
         code=snakemake.params.job["code"],
+        # A resource and no param: an edit of what only watches runs trains none of them anew.
+        observer_code=snakemake.resources.observers,
         data=Path(snakemake.input.digest).parent,
         folder=Path(snakemake.output.summary).parent,
         device="cuda" if snakemake.resources.gpu else "cpu",

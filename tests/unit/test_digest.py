@@ -1,10 +1,14 @@
-"""The code digest: what a job runs, and nothing else."""
+"""Digests of code: what a job runs, what moves weights, and what watches, each and nothing else."""
 
+import functools
+import shutil
 from pathlib import Path
 
 import pytest
 
 from muonlab import digest
+from muonlab.plan.models import MODELS
+from muonlab.plan.optimizers import OPTIMIZERS
 
 SCRIPTS = Path(digest.__file__).parents[1]
 
@@ -23,10 +27,18 @@ def project(tmp_path):
     return tmp_path
 
 
-def fresh(project, *options):
-    digest._tree.cache_clear()
-    digest.code_digest.cache_clear()
-    return digest.code_digest(project / "job.py", *options)
+def forget():
+    """Has the digests read their files anew."""
+    for cached in (
+        *(digest._tree, digest._code, digest._imported),
+        *(digest.code_digest, digest.observer_digest),
+    ):
+        cached.cache_clear()
+
+
+def fresh(project, *others, **options):
+    forget()
+    return digest.code_digest("job.py", *others, root=project, **options)
 
 
 def edit(project, name, old, new):
@@ -63,8 +75,6 @@ def test_a_module_that_is_not_imported_does_not(project):
 
 
 def test_it_does_not_depend_on_where_the_project_lies(project, tmp_path_factory):
-    import shutil
-
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "copy"
     shutil.copytree(project, elsewhere)
     assert fresh(project) == fresh(elsewhere)
@@ -78,7 +88,8 @@ def test_of_alternatives_only_the_chosen_one_and_what_it_imports_count(project):
     names = ("deep", "other", "variant")
 
     def digests():
-        return {n: fresh(project, options, frozenset([f"muonlab.room.{n}"])) for n in names}
+        own = {n: frozenset([f"muonlab.room.{n}"]) for n in names}
+        return {n: fresh(project, alternatives=options, chosen=own[n]) for n in names}
 
     before = digests()
     edit(project, "other.py", "3", "4")
@@ -88,25 +99,158 @@ def test_of_alternatives_only_the_chosen_one_and_what_it_imports_count(project):
     assert [n for n in names if after[n] != digests()[n]] == ["deep", "variant"]
 
 
-def names(script):
-    closure = digest.closure(SCRIPTS / script, SCRIPTS)
-    return {path.relative_to(SCRIPTS).as_posix() for path in closure}
+def test_a_job_may_have_several_entries(project):
+    (project / "muonlab" / "room" / "made.py").write_text("VALUE = 5\n")
+    made = "muonlab/room/made.py"
+    alone, together = fresh(project), fresh(project, made)
+    assert alone != together
+    edit(project, "made.py", "5", "6")
+    assert fresh(project) == alone
+    assert fresh(project, made) not in (alone, together)
 
 
-def test_training_depends_on_optimizers_and_not_on_presentation():
-    modules = names("train.py")
-    assert {"muonlab/optim/muon.py", "muonlab/models/mlp.py", "muonlab/training/loop.py"} <= modules
-    assert not [m for m in modules if "/present/" in m or "/plan/" in m or "/statistics/" in m]
+@pytest.mark.parametrize(
+    "block",
+    [
+        "if x:\n    pass\nelse:\n    {}",
+        "try:\n    pass\nexcept OSError:\n    {}",
+        "try:\n    pass\nfinally:\n    {}",
+        "match x:\n    case 1:\n        {}",
+        "with x:\n    {}",
+        "class A:\n    def f(self):\n        async def g():\n            {}",
+    ],
+    ids=["else", "except", "finally", "match", "with", "nested"],
+)
+def test_an_import_counts_wherever_it_stands(block, project):
+    (project / "job.py").write_text(block.format("import muonlab.room.other") + "\n")
+    before = fresh(project)
+    edit(project, "other.py", "3", "4")
+    assert fresh(project) != before
 
 
-@pytest.mark.parametrize("script", ["measure_spectra.py", "measure_curvature.py", "quantize.py"])
-def test_measurements_do_not_depend_on_optimizers(script):
-    modules = names(script)
-    assert "muonlab/probes/finished.py" in modules
-    assert not [m for m in modules if "/optim/" in m or "/training/loop.py" in m]
+# ---------------------------------------------------------------- training and its observers
+
+OPTIMIZER = {name: f"muonlab.optim.{name}" for name in OPTIMIZERS if name != "adamw"}
+MODEL = {name: f"muonlab.models.{name}" for name in MODELS}
+DATA = {"images": "muonlab.training.images", "text": "muonlab.training.language"}
+ALTERNATIVES = frozenset([*OPTIMIZER.values(), *MODEL.values(), *DATA.values()])
+# Nothing here moves weights: it counts parameters, and presents what was measured.
+BESIDE = {"muonlab/models/size.py"}
+WATCHES = {f"muonlab/training/{name}.py" for name in ("checkpoint", "folder", "run", "watching")}
+
+
+def modules(*rooms):
+    files = (path for room in rooms for path in (SCRIPTS / "muonlab" / room).glob("*.py"))
+    return {path.relative_to(SCRIPTS).as_posix() for path in files if path.stem != "__init__"}
+
+
+MOVES = modules("models", "optim", "training") - BESIDE - WATCHES
+MOVES |= {f"muonlab/data/{name}.py" for name in ("batches", "labelled", "tokens", "windows")}
+MOVES |= {"muonlab/hooks.py", "muonlab/streams.py"}
+MEASURES = modules("observers", "measure", "probes", "jobs") | WATCHES | {"muonlab/digest.py"}
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("library") / "workflow_scripts"
+    shutil.copytree(SCRIPTS, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+@pytest.fixture
+def edited(library, monkeypatch):
+    """Adds a statement to a module of the copy, for this test; only it is read anew."""
+    before = {}
+
+    def edit(name):
+        path = library / name
+        before[path] = path.read_text()
+        path.write_text(before[path] + "\nEDITED = True\n")
+        for cached in (digest._tree, digest._code, digest._imported):
+            again = functools.partial(read, path, cached)
+            monkeypatch.setattr(digest, cached.__name__, again)
+
+    def read(edited, cached, path):
+        return cached.__wrapped__(path) if path == edited else cached(path)
+
+    yield edit
+    for path, text in before.items():
+        path.write_text(text)
+
+
+def of_training(library, *chosen):
+    digest.code_digest.cache_clear()
+    return digest.training_digest(frozenset(chosen or ALTERNATIVES), ALTERNATIVES, library)
+
+
+def of_observers(library):
+    digest.observer_digest.cache_clear()
+    return digest.observer_digest(library)
+
+
+@pytest.mark.parametrize("name", sorted(MEASURES))
+def test_who_watches_or_measures_moves_no_weight(name, library, edited):
+    before = of_training(library), of_observers(library)
+    edited(name)
+    assert of_training(library) == before[0]
+    watches = (library / name) in digest.observing(library)
+    assert (of_observers(library) != before[1]) == watches
+    assert watches or "/probes/" in name or "/measure/" in name or "/jobs/" in name
+
+
+@pytest.mark.parametrize("name", sorted(MOVES))
+def test_what_moves_weights_trains_anew(name, library, edited):
+    before = of_training(library), of_observers(library)
+    edited(name)
+    assert of_training(library) != before[0]
+    assert of_observers(library) == before[1]
+
+
+def test_the_training_loop_reaches_nothing_else(library):
+    files = digest.closure([library / digest.TRAINING_LOOP], library)
+    found = {path.relative_to(library).as_posix() for path in files if path.stem != "__init__"}
+    assert found <= MOVES | {"muonlab/io/errors.py"}
+
+
+def test_the_observers_digest_covers_the_rest_of_the_job(library):
+    found = {path.relative_to(library).as_posix() for path in digest.observing(library)}
+    assert WATCHES | modules("observers") | {"train.py"} <= found
+    assert not [name for name in found if "/plan/" in name or "/report/" in name]
+
+
+@pytest.mark.parametrize("other", ["muonlab.optim.soap", *sorted({MODEL["mlp"], DATA["images"]})])
+def test_of_optimizers_models_and_kinds_of_data_a_runs_own_count(other, library, edited):
+    own = (OPTIMIZER["muon"], MODEL["transformer"], DATA["text"])
+    before = of_training(library, *own), of_training(library, *own, other)
+    edited(f"{other.replace('.', '/')}.py")
+    assert of_training(library, *own) == before[0]
+    assert of_training(library, *own, other) != before[1]
+
+
+def test_what_a_run_imports_by_name_alone_counts(library, edited):
+    name = "muonlab/statistics/bootstrap.py"
+    before = of_training(library, "muonlab.statistics.bootstrap"), of_training(library)
+    edited(name)
+    after = of_training(library, "muonlab.statistics.bootstrap"), of_training(library)
+    assert after[0] != before[0] and after[1] == before[1]
+
+
+def names(*entries):
+    found = digest.closure([SCRIPTS / entry for entry in entries], SCRIPTS)
+    return {path.relative_to(SCRIPTS).as_posix() for path in found}
+
+
+@pytest.mark.parametrize("probe", ["spectra", "curvature", "quantization", "direction"])
+def test_measurements_do_not_depend_on_training(probe):
+    found = names("measure.py", f"muonlab/probes/{probe}.py")
+    assert "muonlab/probes/finished.py" in found
+    loop = [f"muonlab/{name}.py" for name in ("training/loop", "training/update", "optim/muon")]
+    assert not found & {*loop, *modules("observers", "plan")}
+    if probe != "direction":  # it reads the scale and the schedule of the update
+        assert not found & modules("optim")
 
 
 def test_figures_depend_on_presentation_and_not_on_training():
-    modules = names("muonlab/report/figures/training_curves.py")
-    assert "muonlab/report/style.py" in modules
-    assert not [m for m in modules if "/training/" in m or "/optim/" in m or "/plan/" in m]
+    found = names("muonlab/report/figures/training_curves.py")
+    assert "muonlab/report/style.py" in found
+    assert not [m for m in found if "/training/" in m or "/optim/" in m or "/plan/" in m]

@@ -5,6 +5,7 @@ import math
 import os
 import struct
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,7 +18,7 @@ from muonlab.observers.events import (
     require_packages,
     write_events,
 )
-from muonlab.training.record import Metrics
+from muonlab.training.metrics import Metrics
 
 CONFIG = {"seed": 1, "training": {"lr": 0.1, "log_to": ["tensorboard"]}, "note": None}
 
@@ -97,9 +98,8 @@ def test_a_resumed_log_drops_the_earlier_one_and_replays(tmp_path, monkeypatch):
     with EventLog.open(["json", "json"], tmp_path / "events", CONFIG, "run") as log:
         assert not stale.exists()
         (writer,) = log._writers
-        log.replay(metric_scalars(metrics.rows[:6]))
-        for step, values in metric_scalars(metrics.rows[6:]):
-            log.scalars(step, values)
+        for rows in (metrics.rows[:6], metrics.rows):
+            log.after_updates(SimpleNamespace(metrics=Metrics(rows)))
     assert sorted(writer.points) == points_of(metrics.rows)
     assert writer.opened_with == (tmp_path / "events", CONFIG, "run")
     log.close()

@@ -2,20 +2,16 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from muonlab.hooks import WatchedUpdate, copy_of
 from muonlab.models.mlp import MLP
-from muonlab.observers.geometry import (
-    COLUMNS,
-    GeometryMonitor,
-    copy_of,
-    gradients_of,
-    write_geometry,
-)
+from muonlab.observers.geometry import COLUMNS, GeometryMonitor, write_geometry
 
 torch.set_num_threads(1)
 
@@ -33,12 +29,13 @@ def take_steps(model, monitor, steps, start=0, seed=0):
         loss = model(torch.randn(8, 20, generator=generator)).square().mean()
         model.zero_grad()
         loss.backward()
-        before = copy_of(model)
+        update = WatchedUpdate(step, 1.0, model, before=copy_of(model))
         with torch.no_grad():
             for p in model.parameters():
                 p -= 0.1 * p.grad
+        update.after = copy_of(model)
         if monitor.due(step):
-            monitor.record(step, before, copy_of(model), gradients_of(model))
+            monitor.after_update(update)
 
 
 def table_of(monitor):
@@ -57,7 +54,7 @@ def observed():
         weights.append({k: v.double().numpy() for k, v in copy_of(model).items()})
         take_steps(model, monitor, step + 1, start=step)
     weights.append({k: v.double().numpy() for k, v in copy_of(model).items()})
-    monitor.finish(7, copy_of(model))
+    monitor.finish(SimpleNamespace(step=7, model=model, stopped_at=None))
     return table_of(monitor), weights
 
 
@@ -156,6 +153,14 @@ def test_a_resume_before_the_first_record():
     assert list(monitor.rows()) == []
 
 
+def test_a_run_that_diverged_has_no_last_record():
+    model = a_model()
+    monitor = GeometryMonitor(model, model.components(), every=2)
+    take_steps(model, monitor, 3)
+    monitor.finish(SimpleNamespace(step=3, model=model, stopped_at=2))
+    assert {row[0] for row in monitor.rows()} == {0, 2}
+
+
 def test_diverged_weights_are_a_record_and_not_a_crash():
     model = a_model(bias=False)
     monitor = GeometryMonitor(model, model.components(), every=1)
@@ -180,7 +185,7 @@ def test_the_file_has_the_same_bytes_for_the_same_rows(observed, tmp_path):
     assert list(back.value) == [row[-1] for row in monitor.rows()]
 
 
-def test_a_tuning_run_leaves_an_empty_table(tmp_path):
+def test_no_rows_give_an_empty_table(tmp_path):
     write_geometry(tmp_path / "empty.parquet", [])
     table = pd.read_parquet(tmp_path / "empty.parquet")
     assert len(table) == 0 and list(table) == list(COLUMNS)

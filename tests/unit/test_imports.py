@@ -19,10 +19,12 @@ ALLOWED = {
     "measure": set(),
     "statistics": {"io", "streams"},
     "tuning": {"io", "section", "statistics", "streams"},
-    "report": {"declare", "io", "statistics", "tuning"},
-    "training": {"io", "streams", "data", "models", "optim", "observers", "measure"},
-    "observers": {"io", "measure"},
-    "probes": {"io", "streams", "data", "models", "optim", "measure", "training"},
+    "report": {"declare", "io", "measure", "statistics", "tuning"},
+    "training": {"hooks", "io", "streams", "data", "models", "optim", "observers"},
+    "observers": {"hooks", "io", "measure"},
+    "probes": {
+        *("declare", "io", "streams", "data", "models", "optim", "measure", "training", "tuning")
+    },
 }
 
 

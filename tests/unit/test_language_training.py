@@ -13,13 +13,13 @@ from muonlab.data.text import prepare
 from muonlab.models.transformer import Transformer
 from muonlab.optim.factory import build_optimizers
 from muonlab.plan.optimizers import OPTIMIZERS
-from muonlab.probes.curvature import curvature_rows, fixed_loss
+from muonlab.probes.curvature import curvature, fixed_loss
 from muonlab.probes.finished import FinishedRun
-from muonlab.probes.quantization import quantization_rows
-from muonlab.probes.spectra import spectra_rows
+from muonlab.probes.job import load_part
+from muonlab.probes.quantization import quantization
+from muonlab.probes.spectra import spectra
 from muonlab.streams import numpy_generator
-from muonlab.training.build import build_splits, load_splits
-from muonlab.training.checkpoint import Workspace
+from muonlab.training.build import build_splits
 from muonlab.training.loop import Trainer
 from muonlab.training.run import train_run
 
@@ -105,11 +105,12 @@ def settings_of(name="muon", model=None, training=None, **optimizer):
         "optimizer": section,
         "seed": 1,
         "phase": "reporting",
+        "keep": {"snapshots": "all", "updates": True},
     }
 
 
 def train(folder, corpus, settings):
-    train_run(settings, "code", corpus, folder, checkpoint_seconds=0)
+    train_run(settings, "code", "observers", corpus, folder, checkpoint_seconds=0)
 
 
 def test_a_language_run_stopped_and_resumed_ends_in_the_same_bytes(tmp_path, corpus, monkeypatch):
@@ -157,19 +158,19 @@ def test_every_optimizer_overfits_one_batch(name):
     raise AssertionError(f"{name} ended at a loss of {loss.item():.3f}")
 
 
-def trainer_of(corpus, tmp_path, **changes):
+def trainer_of(corpus, **changes):
     settings = settings_of(model={"dropout": 0.0, "router_noise": 0.0, "experts": 0}, **changes)
     facts = json.loads((corpus / "digest.json").read_text())
     splits = build_splits(settings, corpus, facts, "cpu")
-    return Trainer(settings, facts, splits, Workspace(tmp_path / "work", "mark"))
+    return Trainer(settings, facts, splits)
 
 
-def test_accumulated_batches_give_the_gradient_of_one_large_batch(corpus, tmp_path):
+def test_accumulated_batches_give_the_gradient_of_one_large_batch(corpus):
     """Documents are not masked in the loss of a window alone, so windows weigh by their targets;
     these have one document each, all of them alike."""
     masked = {"mask_documents": False}
-    small = trainer_of(corpus, tmp_path, training={"batch_size": 2, "accumulation": 3} | masked)
-    large = trainer_of(corpus, tmp_path, training={"batch_size": 6, "accumulation": 1} | masked)
+    small = trainer_of(corpus, training={"batch_size": 2, "accumulation": 3} | masked)
+    large = trainer_of(corpus, training={"batch_size": 6, "accumulation": 1} | masked)
     parts = [small.update.batches.indices(k) for k in range(3)]
     assert np.array_equal(np.concatenate(parts), large.update.batches.indices(0))
     for trainer in (small, large):
@@ -178,21 +179,21 @@ def test_accumulated_batches_give_the_gradient_of_one_large_batch(corpus, tmp_pa
         torch.testing.assert_close(a.grad, b.grad, rtol=0.02, atol=2e-4)
 
 
-def test_text_stays_in_its_file_until_it_is_used(corpus, tmp_path):
-    tokens = trainer_of(corpus, tmp_path).splits["train"].windows.tokens
+def test_text_stays_in_its_file_until_it_is_used(corpus):
+    tokens = trainer_of(corpus).splits["train"].windows.tokens
     assert isinstance(tokens, np.memmap)
 
 
-def test_clipping_bounds_the_gradient_and_tells_its_norm_before(corpus, tmp_path):
-    trainer = trainer_of(corpus, tmp_path, training={"clip": 1e-3})
+def test_clipping_bounds_the_gradient_and_tells_its_norm_before(corpus):
+    trainer = trainer_of(corpus, training={"clip": 1e-3})
     trainer.update.gradients(0)
     before = trainer.update.gradient_norm()
     assert trainer.update.clip() == pytest.approx(before)
     assert trainer.update.gradient_norm() == pytest.approx(1e-3, rel=1e-3)
 
 
-def test_overlapping_windows_evaluate_beside_what_was_trained(corpus, tmp_path):
-    trainer = trainer_of(corpus, tmp_path, training={"windows": "overlapping"})
+def test_overlapping_windows_evaluate_beside_what_was_trained(corpus):
+    trainer = trainer_of(corpus, training={"windows": "overlapping"})
     train_starts = set(trainer.splits["train"].windows.starts(np.arange(5000)).tolist())
     near = trainer.splits["validation"].windows.starts(np.arange(50))
     assert not train_starts & set(near.tolist())
@@ -200,8 +201,8 @@ def test_overlapping_windows_evaluate_beside_what_was_trained(corpus, tmp_path):
     assert length > 10 * len(trainer.splits["report"])
 
 
-def test_bfloat16_keeps_weights_and_state_in_float32(corpus, tmp_path):
-    trainer = trainer_of(corpus, tmp_path, training={"precision": "bfloat16"})
+def test_bfloat16_keeps_weights_and_state_in_float32(corpus):
+    trainer = trainer_of(corpus, training={"precision": "bfloat16"})
     trainer.update.gradients(0)
     trainer.update.apply(0)
     assert {p.dtype for p in trainer.model.parameters()} == {torch.float32}
@@ -222,7 +223,7 @@ MATCHED = {"step": 12, "reached": True}
 
 
 def test_spectra_of_a_language_run_hold_every_expert(finished):
-    rows = [r for r in spectra_rows(finished, MATCHED) if r["metric"] == "spectral_norm"]
+    rows = [r for r in spectra(finished, MATCHED) if r["metric"] == "spectral_norm"]
     weights = finished.weights(12)
     name = next(n for n in weights if weights[n].ndim == 3)
     at_end = {r["expert"]: r["value"] for r in rows if r["tensor"] == name}
@@ -230,13 +231,13 @@ def test_spectra_of_a_language_run_hold_every_expert(finished):
 
 
 def test_curvature_of_a_language_model_follows_its_loss(finished, corpus):
-    wanted = load_splits({"train": ["train"]}, finished.config, corpus, finished.facts, "cpu")
-    loss = fixed_loss(wanted["train"], 6)
+    split = load_part("train", finished, corpus, "cpu")
+    loss = fixed_loss(split, 6)
     settings = {"snapshots": 2, "eigenvalues": 1, "examples": 6, "trace_samples": 2}
     settings |= {"density": False, "backend": "lanczos", "tolerance": 1e-6}
     rows = {
         (r["step"], r["metric"]): r["value"]
-        for r in curvature_rows(finished, MATCHED, loss, settings, "cpu")
+        for r in curvature(finished, MATCHED, split, settings, "cpu")
     }
     model = finished.model(finished.weights(12)).double()
     here = loss(model).item()
@@ -256,9 +257,9 @@ def test_curvature_of_a_language_model_follows_its_loss(finished, corpus):
 
 
 def test_quantized_language_models_lose_more_with_fewer_bits(finished, corpus):
-    test = load_splits({"report": ["test"]}, finished.config, corpus, finished.facts, "cpu")
+    test = load_part("test", finished, corpus, "cpu")
     settings = {"bits": [8, 2], "schemes": ["tensor_quantile", "group_minmax"]}
-    rows = list(quantization_rows(finished, MATCHED, test["report"], settings, "cpu"))
+    rows = list(quantization(finished, MATCHED, test, settings, "cpu"))
     errors = {
         bits: np.mean(
             [r["value"] for r in rows if r["bits"] == bits and r["metric"] == "relative_error"]

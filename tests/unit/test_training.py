@@ -1,6 +1,5 @@
 """Runs: pairing, bitwise resume after kill −9 and SIGTERM, divergence, records."""
 
-import csv
 import json
 import math
 import multiprocessing
@@ -12,15 +11,18 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch.nn.functional import cross_entropy
 
-from muonlab.data.vision import load_split, prepare
+from muonlab.data.labelled import load_split
+from muonlab.data.vision import prepare
+from muonlab.io.tensors import read_tensors
+from muonlab.observers import snapshots
+from muonlab.observers.geometry import GeometryMonitor
 from muonlab.plan.runs import load_plan
-from muonlab.training import run as run_module
+from muonlab.training import folder as folder_module
 from muonlab.training.build import build_batches, build_model
 from muonlab.training.loop import Trainer
-from muonlab.training.record import Metrics, summarise
+from muonlab.training.metrics import Metrics, summarise
 from muonlab.training.run import train_run
 
 ROOT = Path(__file__).parents[2]
@@ -42,20 +44,32 @@ def config(arm="muon_hybrid", seed=1, training=None, **optimizer):
         "seed": seed,
         "training": settings["training"] | SHORT | (training or {}),
         "optimizer": settings["optimizer"] | {"lr": 0.01} | optimizer,
+        "keep": {"snapshots": "all", "updates": True},
     }
 
 
-def train(folder, data, settings, **options):
-    train_run(settings, "code", data, folder, **({"checkpoint_seconds": 0} | options))
+def train(folder, data, settings, code="code", observer_code="observers", **options):
+    options = {"checkpoint_seconds": 0} | options
+    train_run(settings, code, observer_code, data, folder, **options)
 
 
 def contents(folder):
-    """Bytes of every file of a run that holds no time."""
-    return {
+    """Bytes of every file of a run, without its provenance, which holds times."""
+    found = {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "provenance.json"
+        if path.is_file()
     }
+    record = json.loads(found.pop("run.json"))
+    return found | {"config": record["config"], "routing": record["routing"]}
+
+
+def provenance(folder):
+    return json.loads((folder / "run.json").read_text())["provenance"]
+
+
+def snapshot(folder, step):
+    return folder / "records" / "snapshots" / f"{step:08d}.safetensors"
 
 
 @pytest.fixture(scope="module")
@@ -114,12 +128,43 @@ def test_sigterm_loses_no_step(tmp_path, data, monkeypatch, capfd):
     assert "resumes at step 34" in capfd.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["config.json", "provenance.json", "summary.json"])
+@pytest.mark.parametrize("step", [0, 20, 40])
+def test_sigterm_during_an_evaluation_leaves_its_rows_once(
+    step, tmp_path, data, uninterrupted, monkeypatch
+):
+    evaluate, folder = Trainer._values, tmp_path / "run"
+
+    def signalled(self, split, examples):
+        values = evaluate(self, split, examples)
+        if self.step == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return values
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_values", signalled)
+        assert in_child(lambda: train(folder, data, config(), checkpoint_seconds=3600)) == 143
+    assert in_child(lambda: train(folder, data, config())) == 0
+    assert contents(folder) == uninterrupted
+
+
+@pytest.mark.parametrize("step", [19, 22, 43])  # before a snapshot, inside of two stretches
+def test_sigterm_in_the_middle_of_a_stretch_changes_no_record(
+    step, tmp_path, data, uninterrupted, monkeypatch
+):
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_update", signalled_at(step, signal.SIGTERM))
+        assert in_child(lambda: train(folder, data, config(), checkpoint_seconds=3600)) == 143
+    assert in_child(lambda: train(folder, data, config())) == 0
+    assert contents(folder) == uninterrupted
+
+
+@pytest.mark.parametrize("name", ["run.json", "summary.json"])
 def test_a_run_killed_while_it_publishes_ends_in_the_same_bytes(
     name, tmp_path, data, uninterrupted, monkeypatch
 ):
     folder = tmp_path / "run"
-    write = run_module.write_json
+    write = folder_module.write_json
 
     def dying(path, value):
         if path.name == name:
@@ -127,7 +172,7 @@ def test_a_run_killed_while_it_publishes_ends_in_the_same_bytes(
         write(path, value)
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_module, "write_json", dying)
+        patch.setattr(folder_module, "write_json", dying)
         assert in_child(lambda: train(folder, data, config())) == -9
     train(folder, data, config())
     assert contents(folder) == uninterrupted
@@ -148,8 +193,69 @@ def test_a_checkpoint_of_another_run_is_not_used(change, tmp_path, data, monkeyp
         code = "other code"
     else:
         checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
-    in_child(lambda: train_run(settings, code, data, folder))
+    in_child(lambda: train(folder, data, settings, code=code))
     assert "starts at step 0" in capfd.readouterr().out
+
+
+def stopped_at(step, folder, data, monkeypatch, observer_code="observers"):
+    """Leaves the run's checkpoint after `step` updates."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_update", signalled_at(step - 1, signal.SIGTERM))
+        own = {"observer_code": observer_code, "checkpoint_seconds": 3600}
+        assert in_child(lambda: train(folder, data, config(), **own)) == 143
+
+
+def test_a_checkpoint_outlives_an_edit_of_the_observers(
+    tmp_path, data, uninterrupted, monkeypatch, capfd
+):
+    folder = tmp_path / "run"
+    for step, code in ((25, "first"), (33, "second"), (34, "first")):
+        stopped_at(step, folder, data, monkeypatch, code)
+    train(folder, data, config(), observer_code="third")
+    out = capfd.readouterr().out
+    assert "resumes at step 25" in out and "resumes at step 34" in out
+    assert contents(folder) == uninterrupted
+    facts = provenance(folder)
+    assert (facts["code_digest"], facts["observer_digest"]) == ("code", "third")
+    assert facts["observer_digests"] == ["second", "first", "third"]
+    assert facts["observers_restarted"] == []
+
+
+def test_runs_that_one_code_has_watched_name_one_digest(tmp_path, data):
+    train(tmp_path / "run", data, config())
+    facts = provenance(tmp_path / "run")
+    assert facts["observer_digest"] == "observers" and "observer_digests" not in facts
+
+
+def test_an_observer_that_cannot_go_on_starts_anew_and_the_run_does_not(
+    tmp_path, data, uninterrupted, monkeypatch, capfd
+):
+    folder = tmp_path / "run"
+    stopped_at(25, folder, data, monkeypatch)
+
+    def edited(self, state):
+        raise KeyError("a name that the edit gave")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(GeometryMonitor, "load_state_dict", edited)
+        stopped_at(40, folder, data, monkeypatch, "edited")
+    train(folder, data, config(), observer_code="edited")
+    assert "geometry cannot go on from the checkpoint" in capfd.readouterr().out
+    assert provenance(folder)["observers_restarted"] == [{"observer": "geometry", "step": 25}]
+    found = contents(folder)
+    changed = {name for name in found if found[name] != uninterrupted[name]}
+    assert changed == {"records/geometry.parquet"}
+    geometry = pd.read_parquet(folder / "records" / "geometry.parquet")
+    assert geometry.step.min() > 25 and geometry.step.max() == 72
+
+
+def test_snapshots_that_were_lost_are_not_forgotten_in_silence(tmp_path, data, monkeypatch, capfd):
+    folder = tmp_path / "run"
+    stopped_at(45, folder, data, monkeypatch)
+    (tmp_path / "run.partial" / "snapshots" / snapshots.file_name(20)).unlink()
+    train(folder, data, config())
+    assert "the snapshots of the steps [20] are no longer in" in capfd.readouterr().out
+    assert kept(folder) == [60, 72]
 
 
 def test_a_second_process_waits_and_leaves_with_the_firsts_results(tmp_path, data):
@@ -206,7 +312,7 @@ def test_initial_weights_are_uniform_within_the_bound_of_torch_linear(data):
 def test_records_agree_with_the_final_weights(tmp_path, data):
     folder = tmp_path / "run"
     train(folder, data, config())
-    weights = load_file(folder / "weights.safetensors")
+    weights = read_tensors(snapshot(folder, 72), "weights")
     summary = json.loads((folder / "summary.json").read_text())
     for split, loss, accuracy in (
         ("validation", "final_loss", "final_accuracy"),
@@ -220,9 +326,6 @@ def test_records_agree_with_the_final_weights(tmp_path, data):
         labels = torch.from_numpy(part.labels).long()
         assert summary[loss] == pytest.approx(cross_entropy(x, labels).item(), rel=1e-5)
         assert summary[accuracy] == (x.argmax(1) == labels).double().mean().item()
-    last = sorted((folder / "snapshots").iterdir())[-1]
-    assert last.name == "00000072.safetensors"
-    assert all(torch.equal(v, weights[k]) for k, v in load_file(last).items())
 
 
 def test_evaluations_and_snapshots_stand_at_their_steps(tmp_path, data):
@@ -234,8 +337,11 @@ def test_evaluations_and_snapshots_stand_at_their_steps(tmp_path, data):
     train_loss = metrics[(metrics.split == "train") & (metrics.metric == "loss")]
     assert list(train_loss.step) == list(range(0, 72, 5))
     assert loss.value.iloc[0] == pytest.approx(math.log(10), rel=0.05)
-    snapshots = [int(p.stem) for p in sorted((folder / "snapshots").iterdir())]
-    assert snapshots == [0, 20, 40, 60, 72]
+    assert kept(folder) == [20, 40, 60, 72]
+
+
+def kept(folder):
+    return [int(path.stem) for path in sorted((folder / "records" / "snapshots").iterdir())]
 
 
 def test_a_tuning_run_never_reads_the_test_set(tmp_path, data):
@@ -258,7 +364,54 @@ def test_a_run_that_diverges_is_a_result(tmp_path, data):
     assert summary["diverged"]
     assert summary["final_loss"] is None
     assert summary["diverged_at"] is not None
+    assert kept(folder)[-1] == summary["steps"], "the weights that it stopped with"
     assert summary["initial_loss"] == pytest.approx(math.log(10), rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("keep", "steps", "updates"),
+    [
+        (None, None, []),
+        ({"snapshots": "none", "updates": True}, None, []),
+        ({"snapshots": "end", "updates": False}, [72], []),
+        ({"snapshots": "end", "updates": True}, [72], [72]),
+        ({"snapshots": "all", "updates": False}, [20, 40, 60, 72], []),
+        ({"snapshots": "all", "updates": True}, [20, 40, 60, 72], [20, 40, 60, 72]),
+    ],
+)
+def test_what_is_kept_is_what_the_config_asks_for(keep, steps, updates, tmp_path, data):
+    settings = config() | {"keep": keep}
+    if keep is None:
+        del settings["keep"]
+    folder = tmp_path / "run"
+    train(folder, data, settings)
+    assert steps == (kept(folder) if (folder / "records" / "snapshots").exists() else None)
+    assert updates == [s for s in steps or [] if read_tensors(snapshot(folder, s), "update")]
+    assert (folder / "metrics.parquet").exists() and (folder / "records").is_dir()
+
+
+def test_a_kept_update_leads_to_its_snapshot(tmp_path, data):
+    train(tmp_path / "run", data, config(training={"snapshot_every": 10, "eval_every": 10}))
+    train(tmp_path / "next", data, config(training={"snapshot_every": 11, "eval_every": 11}))
+    before = read_tensors(snapshot(tmp_path / "run", 10), "weights")
+    after = read_tensors(snapshot(tmp_path / "next", 11), "weights")
+    update = read_tensors(snapshot(tmp_path / "next", 11), "update")
+    assert all(torch.equal(update[name], after[name] - before[name]) for name in update)
+
+
+def test_a_tuning_run_has_no_records(tmp_path, data):
+    train(tmp_path / "run", data, config() | {"phase": "tuning"})
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert names == {"run.json", "metrics.parquet", "summary.json"}
+
+
+def test_watching_moves_no_weight(tmp_path, data):
+    train(tmp_path / "watched", data, config(training={"components_every": 1}))
+    train(tmp_path / "alone", data, config(training={"geometry_every": None}))
+    assert {p.name for p in (tmp_path / "alone" / "records").iterdir()} == {"snapshots"}
+    for step in (20, 72):
+        one, two = (snapshot(tmp_path / name, step).read_bytes() for name in ("watched", "alone"))
+        assert one == two
 
 
 @pytest.mark.parametrize(
@@ -276,7 +429,7 @@ def test_a_loss_that_ends_above_its_start_is_divergence(final, diverged):
 
 def test_the_routing_manifest_says_who_trains_what(tmp_path, data):
     train(tmp_path / "run", data, config("muon_hybrid"))
-    rows = list(csv.DictReader((tmp_path / "run" / "routing.csv").open()))
+    rows = json.loads((tmp_path / "run" / "run.json").read_text())["routing"]
     assert [(r["tensor"], r["optimizer"]) for r in rows] == [
         ("layers.0.weight", "adamw"),
         ("layers.1.weight", "muon"),
@@ -289,10 +442,10 @@ def test_the_routing_manifest_says_who_trains_what(tmp_path, data):
 def test_biases_go_to_adamw_without_decay(tmp_path, data):
     settings = config("muon") | {"model": config()["model"] | {"bias": True}}
     train(tmp_path / "run", data, settings)
-    rows = list(csv.DictReader((tmp_path / "run" / "routing.csv").open()))
+    rows = json.loads((tmp_path / "run" / "run.json").read_text())["routing"]
     biases = [r for r in rows if r["component"] == "bias"]
     assert len(biases) == 4
-    assert all(r["optimizer"] == "adamw" and float(r["weight_decay"]) == 0 for r in biases)
+    assert all(r["optimizer"] == "adamw" and r["weight_decay"] == 0 for r in biases)
 
 
 def test_a_gpu_that_is_not_there_is_a_clear_sentence(tmp_path, data):

@@ -44,9 +44,15 @@ def measurement(*, memory_mb: int = 2000, split: str = "", of: str = "run") -> M
 
     `split` names the part of the data that it reads, "" for none. With `of="arm"` one job measures
     all runs of an arm, for measurements that take less time than the start of a job. The module's
-    COLUMNS give the names and types of the columns.
+    COLUMNS give the names and types of the columns. The function's attribute `of` says what one job
+    measures.
     """
-    return _unchanged
+
+    def mark(function: Function) -> Function:
+        function.of = of  # type: ignore[attr-defined]
+        return function
+
+    return mark
 
 
 def _unchanged(function: Function) -> Function:

@@ -7,27 +7,17 @@ A prepared data set is a folder with `train`, `validation` and `test` as safeten
 import hashlib
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from muonlab.data.idx import read_idx
+from muonlab.data.labelled import Labelled
 from muonlab.data.sources import find_idx
 from muonlab.io.atomic import replacing, write_json
 from muonlab.io.errors import UserError
 from muonlab.streams import numpy_generator
 
 SPLITS = ("train", "validation", "test")
-
-
-class Labelled(NamedTuple):
-    """Images (n, pixels) and their labels (n,), both uint8."""
-
-    images: np.ndarray
-    labels: np.ndarray
-
-    def take(self, indices: np.ndarray) -> "Labelled":
-        return Labelled(self.images[indices], self.labels[indices])
 
 
 def prepare(name: str, config: dict, folder: Path) -> None:
@@ -121,14 +111,6 @@ def describe(name: str, source: str, splits: dict[str, Labelled], pixel_max: int
             for split, part in splits.items()
         },
     }
-
-
-def load_split(path: str | Path) -> Labelled:
-    """One split as it was saved."""
-    from safetensors.numpy import load_file
-
-    tensors = load_file(path)
-    return Labelled(tensors["images"], tensors["labels"])
 
 
 def _check_size(field: str, wanted: int, available: int) -> None:

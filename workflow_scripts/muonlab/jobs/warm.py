@@ -48,10 +48,11 @@ TORCH = (
     "muonlab.training.language",
     "muonlab.models.mlp",
     "muonlab.models.transformer",
-    "muonlab.probes.finished",
+    "muonlab.probes.job",
     "muonlab.probes.spectra",
     "muonlab.probes.curvature",
     "muonlab.probes.quantization",
+    "muonlab.probes.direction",
 )
 TABLES = (
     *SNAKEMAKE,

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from muonlab.hooks import Observer, WatchedUpdate
 from muonlab.io.columns import write_records
 from muonlab.measure.component_sizes import (
     ALL,
@@ -45,7 +46,7 @@ Row = tuple[int, str, int | None, int | None, str, float]
 Watched = Mapping[str, Mapping[int | None, Tensor]]  # metric, layer, value or vector of values
 
 
-class ComponentMonitor:
+class ComponentMonitor(Observer):
     """Records of one run, each taken by two calls around an update at a step that is `due`:
 
         loss.backward()
@@ -58,6 +59,8 @@ class ComponentMonitor:
     they are accumulated. Tensors that need no gradient are left out; one that has received none
     counts as having a gradient of 0. Raises ValueError for a tensor without a component.
     """
+
+    watches_forward = True
 
     def __init__(self, model: nn.Module, every: int):
         self.every = every
@@ -73,6 +76,15 @@ class ComponentMonitor:
 
     def due(self, step: int) -> bool:
         return step % self.every == 0
+
+    def before_clipping(self, update: WatchedUpdate) -> None:
+        self.before_update()
+
+    def after_update(self, update: WatchedUpdate) -> None:
+        self.record(update.step, update.forward, {"lr_factor": update.lr_factor})
+
+    def write(self, folder: Path) -> None:
+        write_components(folder / "components.parquet", self.rows())
 
     @torch.no_grad()
     def before_update(self) -> None:

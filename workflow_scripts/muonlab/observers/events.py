@@ -16,6 +16,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Protocol
 
+from muonlab.hooks import Observer, Run
 from muonlab.io.errors import UserError
 from muonlab.observers.components import FORWARD
 
@@ -33,11 +34,12 @@ class Writer(Protocol):
     def close(self) -> None: ...
 
 
-class EventLog:
+class EventLog(Observer):
     """Writes scalars to every kind of log that is asked for; to none, if none is."""
 
     def __init__(self, writers: Sequence[Writer]):
         self._writers = list(writers)
+        self._told = 0  # rows of the run's metrics that the log has
 
     @classmethod
     def open(cls, kinds: Sequence[str], folder: Path, config: dict, run_name: str) -> "EventLog":
@@ -59,6 +61,11 @@ class EventLog:
         if self._writers:
             for step, values in events:
                 self.scalars(step, values)
+
+    def after_updates(self, run: Run) -> None:
+        """Writes the rows that the log does not have; after a resume, those from the start too."""
+        self.replay(metric_scalars(run.metrics.rows[self._told :]))
+        self._told = len(run.metrics.rows)
 
     def close(self) -> None:
         """Ends the files; a second call does nothing."""

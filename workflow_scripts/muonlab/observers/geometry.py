@@ -23,6 +23,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from muonlab.hooks import Observer, Run, WatchedUpdate, copy_of
 from muonlab.io.columns import write_records
 from muonlab.measure.alignment import cosine, mean_cosine, singular_system
 from muonlab.measure.singular_values import MIN_EIGENVALUES, spectrum_metrics
@@ -52,12 +53,14 @@ class Block(NamedTuple):
     values: Tensor
 
 
-class GeometryMonitor:
-    """Records of one run, taken by `record` at each step that is `due` and `finish` at its end.
+class GeometryMonitor(Observer):
+    """Records of one run, taken by `record` at each step that is `due` and by `last` at its end.
 
     A record is kept as one vector on the model's device; its labels are those of its kind (of the
     first step, of a usual one, of the end), so that a record costs a run little.
     """
+
+    compares_weights = True
 
     def __init__(self, model: nn.Module, components: Mapping[str, str], every: int):
         self.every, self.components = every, dict(components)
@@ -78,6 +81,17 @@ class GeometryMonitor:
     def due(self, step: int) -> bool:
         return step % self.every == 0
 
+    def after_update(self, update: WatchedUpdate) -> None:
+        self.record(update.step, update.before, update.after, gradients_of(update.model))
+
+    def finish(self, run: Run) -> None:
+        """Of a run that diverged there is no last record."""
+        if run.stopped_at is None:
+            self.last(run.step, copy_of(run.model))
+
+    def write(self, folder: Path) -> None:
+        write_geometry(folder / "geometry.parquet", self.rows())
+
     @torch.no_grad()
     def record(self, step: int, before: State, after: State, gradients: State) -> None:
         """The record of `step`: W_t is `before`, W_{t+1} is `after`, ∇L(W_t) is `gradients`."""
@@ -86,7 +100,7 @@ class GeometryMonitor:
         self.previous = before
 
     @torch.no_grad()
-    def finish(self, step: int, weights: State) -> None:
+    def last(self, step: int, weights: State) -> None:
         """The last record, of the final weights."""
         self._keep(step, "end", self._shapes(step, weights, None))
 
@@ -206,11 +220,6 @@ def _alignment(name: str, one: Bases, other: Bases) -> dict[str, Tensor]:
     overlaps = [Q_one.mT @ Q_other for Q_one, Q_other in zip(one, other, strict=True)]
     left, right = mean_cosine(torch.stack(overlaps))
     return {f"{name}_left": left, f"{name}_right": right}
-
-
-def copy_of(model: nn.Module) -> dict[str, Tensor]:
-    """The parameters as they are now."""
-    return {name: p.detach().clone() for name, p in model.named_parameters()}
 
 
 def gradients_of(model: nn.Module) -> dict[str, Tensor]:

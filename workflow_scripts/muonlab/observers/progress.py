@@ -1,8 +1,43 @@
-"""What stands beside a run's progress bar; the bar itself shows steps and the time that is left."""
+"""A run's progress bar: steps, the time that is left, and beside them loss, rate and speed."""
 
 import time
+from typing import TextIO
+
+from muonlab.hooks import Observer, Run
 
 PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+class ProgressBar(Observer):
+    """A bar on `file`, quiet where that is None or no terminal; `lr` is the peak learning rate, and
+    `unit` is what `update.tokens` counts."""
+
+    def __init__(self, file: TextIO | None, run: Run, lr: float, unit: str):
+        from tqdm import tqdm
+
+        quiet = file is None or not file.isatty()
+        self.bar = tqdm(
+            initial=run.step, total=run.total, file=file, disable=quiet, leave=False, unit="step"
+        )
+        self.lr, self.unit = lr, unit
+        self.throughput = Throughput()
+
+    def after_updates(self, run: Run) -> None:
+        if self.bar.disable:  # the postfix looks through all records
+            return
+        self.throughput.add(run.update.tokens(run.step - self.bar.n))
+        losses, factors = (run.metrics.series("train", m)[-1:] for m in ("loss", "lr_factor"))
+        loss = losses[0][1] if losses else None
+        lr = factors[0][1] * self.lr if factors else None
+        beside = postfix(loss, lr, self.throughput.read(), self.unit)
+        self.bar.set_postfix_str(beside, refresh=False)
+        self.bar.update(run.step - self.bar.n)
+
+    def __enter__(self) -> "ProgressBar":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.bar.close()
 
 
 class Throughput:

@@ -7,7 +7,7 @@ registry imports all of them, and a run trains with one.
 from collections.abc import Iterable
 from pathlib import Path
 
-from muonlab.digest import code_digest
+from muonlab.digest import NONE, SCRIPTS, code_digest, training_digest
 from muonlab.plan.datasets import IMAGES, TEXT
 from muonlab.plan.models import MODELS, READS
 from muonlab.plan.optimizers import OPTIMIZERS
@@ -17,7 +17,6 @@ OPTIMIZER_CODE = {name: f"muonlab.optim.{name}" for name in OPTIMIZERS if name !
 MODEL_CODE = {name: f"muonlab.models.{name}" for name in MODELS}
 DATA_CODE = {IMAGES: "muonlab.training.images", TEXT: "muonlab.training.language"}
 ALTERNATIVES = frozenset([*OPTIMIZER_CODE.values(), *MODEL_CODE.values(), *DATA_CODE.values()])
-TRAINING, STARTING = "muonlab/training/loop.py", "muonlab/jobs/warm.py"
 
 
 def own_code(config: dict) -> frozenset[str]:
@@ -31,25 +30,17 @@ def own_code(config: dict) -> frozenset[str]:
     return frozenset(filter(None, own))
 
 
-class Code:
-    """Digests of the code under `scripts`, the folder of the adapters and of the library."""
+def adapter_digest(adapter: str, *modules: Path, configs: Iterable[dict] = ()) -> str:
+    """The digest of an adapter and of the modules that it loads by name.
 
-    def __init__(self, scripts: Path):
-        self.scripts = scripts
+    With `configs`, of the alternatives those count that runs with these settings use; else all that
+    are imported.
+    """
+    own = frozenset().union(*map(own_code, configs))
+    entries = [adapter, *(module.relative_to(SCRIPTS).as_posix() for module in modules)]
+    return code_digest(*entries, alternatives=ALTERNATIVES if own else NONE, chosen=own)
 
-    def of(self, adapter: str, *modules: Path, configs: Iterable[dict] = ()) -> str:
-        """The digest of an adapter and of the modules that it loads by name. With `configs`, of the
-        alternatives those count that runs with these settings use; else all that are imported. How
-        a job starts (`jobs`) changes nothing of what it makes."""
-        own = frozenset().union(*map(own_code, configs))
-        alternatives = ALTERNATIVES if own else frozenset()
-        entries = (self.scripts / adapter, *modules)
-        return code_digest(entries, alternatives, own, without=(self.scripts / STARTING,))
 
-    def training(self, config: dict) -> str:
-        """The digest of what moves a run's weights."""
-        return code_digest((self.scripts / TRAINING,), ALTERNATIVES, own_code(config))
-
-    def observers(self) -> str:
-        """The digest of what only watches runs while they train, or writes them down."""
-        return code_digest((self.scripts / "train.py",), without=(self.scripts / TRAINING,))
+def run_digest(config: dict) -> str:
+    """The digest of what moves the weights of a run with these settings."""
+    return training_digest(own_code(config), ALTERNATIVES)

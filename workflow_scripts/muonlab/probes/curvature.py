@@ -6,8 +6,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from muonlab.measure import hessian_spectrum as curvature
+from muonlab.declare import measurement
 from muonlab.measure.hessian import HessianVectorProduct, flat_vector
+from muonlab.measure.hessian_spectrum import (
+    directional_sharpness,
+    gradient_hessian_cosine,
+    hutchinson_trace,
+    spectral_density,
+    top_eigenvalues,
+)
 from muonlab.probes.finished import FinishedRun
 from muonlab.streams import numpy_generator, torch_generator
 
@@ -35,16 +42,19 @@ def fixed_loss(split: Any, examples: int) -> Loss:
     return split.loss_in(order, DTYPE)
 
 
-def curvature_rows(
-    run: FinishedRun, matched: dict, loss: Loss, settings: dict, device: str
+@measurement(split="train", memory_mb=2500)
+def curvature(
+    run: FinishedRun, matched: dict, split: Any, settings: dict, device: str
 ) -> Iterator[dict]:
     """Rows of the named points and of the trajectory; each step is measured once, and its Hessian's
     graph is dropped before the next. The density is taken at the named points alone."""
+    examples = min(settings["examples"], len(split))
+    loss = fixed_loss(split, examples)
     named = run.points(matched)
     steps = run.trajectory(settings["snapshots"])
     for step in sorted({*steps, *(point.step for point in named)}):
         places = [(point.name, point.reached) for point in named if point.step == step]
-        rows = measure(run, step, loss, settings, bool(places) and settings["density"], device)
+        rows = rows_at(run, step, loss, settings, bool(places) and settings["density"], device)
         for name, reached in places + [("trajectory", True)] * (step in steps):
             for metric, index, value in rows:
                 yield {
@@ -54,13 +64,13 @@ def curvature_rows(
                     "metric": metric,
                     "index": index,
                     "value": value,
-                    "examples": settings["examples"],
+                    "examples": examples,
                     "dtype": str(DTYPE).removeprefix("torch."),
                     "backend": settings["backend"],
                 }
 
 
-def measure(
+def rows_at(
     run: FinishedRun, step: int, loss: Loss, settings: dict, density: bool, device: str
 ) -> list[Row]:
     """All that is measured at one snapshot, in evaluation mode."""
@@ -69,23 +79,21 @@ def measure(
     hvp = HessianVectorProduct(lambda: loss(model), parameters.values())
     rows = [("loss", 0, hvp.loss), ("gradient_norm", 0, float(hvp.gradient.norm()))]
     rows += _eigenvalues(hvp, settings)
-    trace = curvature.hutchinson_trace(
-        hvp, settings["trace_samples"], torch_generator(0, "curvature trace")
-    )
+    trace = hutchinson_trace(hvp, settings["trace_samples"], torch_generator(0, "curvature trace"))
     rows += [("hessian_trace", 0, trace.mean), ("hessian_trace_error", 0, trace.standard_error)]
     update = run.update(step)
     if update is not None:
         direction = flat_vector(update[name] for name in parameters)
-        rows.append(("directional_sharpness", 0, curvature.directional_sharpness(hvp, direction)))
+        rows.append(("directional_sharpness", 0, directional_sharpness(hvp, direction)))
     if density:
-        found = curvature.spectral_density(hvp, generator=torch_generator(0, "curvature density"))
+        found = spectral_density(hvp, generator=torch_generator(0, "curvature density"))
         rows += [("density_node", i, x) for i, x in enumerate(found.nodes.tolist())]
         rows += [("density_weight", i, x) for i, x in enumerate(found.weights.tolist())]
     return rows
 
 
 def _eigenvalues(hvp: HessianVectorProduct, settings: dict) -> list[Row]:
-    top = curvature.top_eigenvalues(
+    top = top_eigenvalues(
         hvp,
         min(settings["eigenvalues"], hvp.n),
         settings["backend"],
@@ -94,5 +102,5 @@ def _eigenvalues(hvp: HessianVectorProduct, settings: dict) -> list[Row]:
     rows = [("sharpness", 0, float(top.values[0]))]
     rows += [("eigenvalue", i, value) for i, value in enumerate(top.values.tolist())]
     rows += [("eigenvalue_residual", i, r) for i, r in enumerate(top.residuals.tolist())]
-    cosine = curvature.gradient_hessian_cosine(hvp, top.vectors[0])
+    cosine = gradient_hessian_cosine(hvp, top.vectors[0])
     return [*rows, ("gradient_hessian_cosine", 0, cosine)]

@@ -6,15 +6,14 @@ polar factor UVᵀ, and every distance between the two is one of Σ from 1: sing
 iteration did not bring up count as error, as they should.
 """
 
-import csv
 import math
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from muonlab.declare import measurement
 from muonlab.optim.scale import update_scale
 from muonlab.optim.schedules import lr_factor
 from muonlab.optim.split import Split, blocks
@@ -43,7 +42,8 @@ class Kept(NamedTuple):
     factor: float
 
 
-def direction_rows(run: FinishedRun) -> Iterator[dict]:
+@measurement(of="arm")
+def direction(run: FinishedRun) -> Iterator[dict]:
     """Metrics of every matrix that Muon has, at the last update that was kept and had a rate.
 
     Per matrix (of a stack, and of a split parameter, each one): `polar_error` ‖O − UVᵀ‖_F/‖UVᵀ‖_F,
@@ -59,13 +59,13 @@ def direction_rows(run: FinishedRun) -> Iterator[dict]:
         return
     weights, update = run.weights(kept.step), run.update(kept.step)
     fixed = optimizer.get("scale") == "fixed_rms"
-    for route in read_routes(run.folder / "routing.csv"):
+    for route in run.routes:
         if route["optimizer"] != optimizer["name"]:
             continue
-        name, peak = route["tensor"], float(route["lr"])
+        name, peak = route["tensor"], route["lr"]
         lr, component = peak * kept.factor, run.components[name]
         facts = {"step": kept.step, "lr": lr, "tensor": name, "component": component}
-        W, decay = weights[name].double(), decay_rate(float(route["weight_decay"]), peak, optimizer)
+        W, decay = weights[name].double(), decay_rate(route["weight_decay"], peak, optimizer)
         U = moved(W, update[name].double(), lr, decay)
         split = (optimizer.get("split") or {}).get(component)
         for place, (block, weight) in enumerate(zip(cut(U, split), cut(W, split), strict=True)):
@@ -85,8 +85,7 @@ def cut(stack: Tensor, split: Split) -> list[Tensor]:
 def last_kept(run: FinishedRun) -> Kept | None:
     """The last update that was kept and moved the weights; None where there is none."""
     training = run.config["training"]
-    steps = sorted(int(file.stem) for file in (run.folder / "updates").glob("*.safetensors"))
-    for step in reversed(steps):
+    for step in reversed(run.kept):
         factor = lr_factor(
             step - 1,
             training["schedule_steps"] or training["steps"] or run.last,
@@ -95,15 +94,9 @@ def last_kept(run: FinishedRun) -> Kept | None:
             training["final_lr_fraction"],
             training["warmup_from_zero"],
         )
-        if factor > 0:
+        if factor > 0 and run.update(step) is not None:
             return Kept(step, factor)
     return None
-
-
-def read_routes(path: Path) -> list[dict]:
-    """The rows of a run's routing manifest, with peak rates."""
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def decay_rate(weight_decay: float, peak: float, optimizer: dict) -> float:

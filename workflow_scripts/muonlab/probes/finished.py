@@ -1,14 +1,17 @@
 """A finished run, opened again to be measured: its model, its snapshots, its updates."""
 
 import json
+import math
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from safetensors.torch import load_file
+import pyarrow.parquet as pq
 from torch import Tensor, nn
 
+from muonlab.io.tensors import read_tensors
 from muonlab.training.build import build_model
+from muonlab.tuning.selection import first_at_or_under
 
 
 class Point(NamedTuple):
@@ -21,15 +24,35 @@ class Point(NamedTuple):
 
 
 class FinishedRun:
-    """The run that `training.run` left in `folder`, trained on the prepared data set in `data`."""
+    """The run that `training.run` left in `folder`, trained on the prepared data set in `data`.
+
+    `steps` are those of which there are weights and an evaluation: 0, whose weights the seed
+    decides, and the snapshots. `last` is the end; a run that diverged in an update ends there
+    without an evaluation.
+    """
 
     def __init__(self, folder: Path, data: Path):
-        self.folder = folder
-        self.config = json.loads((folder / "config.json").read_text())
+        record = json.loads((folder / "run.json").read_text())
+        self.folder, self.config, self.routes = folder, record["config"], record["routing"]
         self.facts = json.loads((data / "digest.json").read_text())
-        self.last = json.loads((folder / "summary.json").read_text())["steps"]
-        self.steps = sorted(int(file.stem) for file in (folder / "snapshots").glob("*.safetensors"))
-        self.components = self.model().components()
+        self.last: int = json.loads((folder / "summary.json").read_text())["steps"]
+        self.kept = sorted(int(file.stem) for file in self._snapshots.glob("*.safetensors"))
+        self.losses = self._losses()
+        self.steps = [step for step, _ in self.losses]
+        self.components: dict[str, str] = self.model().components()
+
+    @property
+    def _snapshots(self) -> Path:
+        return self.folder / "records" / "snapshots"
+
+    def _losses(self) -> list[tuple[int, float]]:
+        """(step, evaluated loss) at the start and at each snapshot that was evaluated, in order."""
+        split, steps = self.config["training"]["evaluate_on"], {0, *self.kept}
+        return [
+            (row["step"], row["value"])
+            for row in pq.read_table(self.folder / "metrics.parquet").to_pylist()
+            if row["split"] == split and row["metric"] == "loss" and row["step"] in steps
+        ]
 
     def model(self, weights: dict[str, Tensor] | None = None) -> nn.Module:
         """The model in evaluation mode, with its initial weights or the given ones."""
@@ -39,21 +62,30 @@ class FinishedRun:
         return model.eval()
 
     def weights(self, step: int) -> dict[str, Tensor]:
-        """The weights after `step` updates: of a snapshot, or the final ones."""
-        if step == self.last:
-            return load_file(self.folder / "weights.safetensors")
-        return load_file(self.folder / "snapshots" / f"{step:08d}.safetensors")
+        """The weights after `step` updates, of a snapshot or of the start."""
+        if step == 0:
+            return {name: p.detach() for name, p in self.model().named_parameters()}
+        return self._kept(step, "weights")
 
     def matrices(self, step: int) -> dict[str, Tensor]:
         return {name: w for name, w in self.weights(step).items() if w.ndim >= 2}
 
     def update(self, step: int) -> dict[str, Tensor] | None:
         """W_step − W_{step−1} where it was kept; there is none at the start."""
-        path = self.folder / "updates" / f"{step:08d}.safetensors"
-        return load_file(path) if path.exists() else None
+        return (self._kept(step, "update") if step in self.kept else None) or None
+
+    def _kept(self, step: int, group: str) -> dict[str, Tensor]:
+        return read_tensors(self._snapshots / f"{step:08d}.safetensors", group)
+
+    def matched(self, target: float) -> dict:
+        """The first of `steps` whose loss is at or under `target`: step, loss, reached and
+        target_loss; where none is, that of the lowest loss, with reached False."""
+        step, loss, reached = first_at_or_under(self.losses, target)
+        record = {"step": step, "loss": None if math.isnan(loss) else loss, "reached": reached}
+        return record | {"target_loss": target}
 
     def points(self, matched: dict) -> list[Point]:
-        """Start, matched loss and end; `matched` is the run's record of `match_loss`."""
+        """Start, matched loss and end; `matched` is what `matched` gives."""
         return [
             Point("start", 0, True),
             Point("matched", matched["step"], matched["reached"]),
@@ -61,6 +93,6 @@ class FinishedRun:
         ]
 
     def trajectory(self, count: int) -> list[int]:
-        """At most `count` of the steps that have a snapshot, evenly spread, both ends included."""
+        """At most `count` of `steps`, evenly spread, both ends included."""
         places = np.linspace(0, len(self.steps) - 1, min(count, len(self.steps)))
         return [self.steps[int(place)] for place in np.round(places)]

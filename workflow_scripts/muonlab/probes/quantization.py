@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
+from muonlab.declare import measurement
 from muonlab.measure.quantizers import quantization_error, quantize
 from muonlab.probes.finished import FinishedRun, Point
 
@@ -24,23 +25,24 @@ COLUMNS = {
 }
 
 
-def quantization_rows(
-    run: FinishedRun, matched: dict, test: Any, settings: dict, device: str
+@measurement(split="test")
+def quantization(
+    run: FinishedRun, matched: dict, split: Any, settings: dict, device: str
 ) -> Iterator[dict]:
     """Loss and accuracy (tensor `all`) and each matrix's error, for every scheme and number of
-    bits, at matched loss and at the end, on the split `test`. Biases and activations stay in full
-    precision."""
+    bits, at matched loss and at the end, on the examples of `split`. Biases and activations stay in
+    full precision."""
     for point in run.points(matched)[1:]:
         weights = {name: w.to(device) for name, w in run.weights(point.step).items()}
         model = run.model(weights).to(device)
-        yield from _rows(run, point, FULL, FULL_BITS, WHOLE, test.evaluate(model))
+        yield from _rows(run, point, FULL, FULL_BITS, WHOLE, split.evaluate(model))
         if not all(w.isfinite().all() for w in weights.values()):
             continue  # a diverged run has nothing to round
         for scheme in settings["schemes"]:
             for bits in settings["bits"]:
                 quantized, errors = _quantize(weights, bits, scheme)
                 model.load_state_dict(quantized)
-                yield from _rows(run, point, scheme, bits, WHOLE, test.evaluate(model))
+                yield from _rows(run, point, scheme, bits, WHOLE, split.evaluate(model))
                 for name, error in errors.items():
                     yield from _rows(run, point, scheme, bits, name, error)
 

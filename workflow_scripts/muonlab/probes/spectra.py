@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from muonlab.declare import measurement
 from muonlab.measure.singular_values import spectral_records
 from muonlab.probes.finished import FinishedRun
 
@@ -19,7 +20,8 @@ COLUMNS = {
 }
 
 
-def spectra_rows(run: FinishedRun, matched: dict) -> Iterator[dict]:
+@measurement()
+def spectra(run: FinishedRun, matched: dict) -> Iterator[dict]:
     """Every spectral metric and the whole spectrum of each matrix (object `weight`) and of its way
     from the start (object `from_start`, W_t − W_0, in float64)."""
     start = run.matrices(0)

@@ -1,23 +1,24 @@
-"""The training loop: the only place where data, model, optimizers and records meet."""
+"""The training loop: the only place where data, model and optimizers meet.
+
+All that moves weights or decides a run's numbers is reached by imports from here, and nothing else:
+the digest of the training code is that of this module and of what it imports (`muonlab.digest`).
+"""
 
 import math
 import time
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import Any, TextIO
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from muonlab.observers.components import ComponentMonitor
-from muonlab.observers.events import EventLog, metric_scalars
-from muonlab.observers.geometry import GeometryMonitor, copy_of, gradients_of
-from muonlab.observers.progress import Throughput, postfix
+from muonlab.hooks import Observer, WatchedUpdate, copy_of
 from muonlab.optim.factory import build_optimizers
 from muonlab.optim.routing import MovementCheck
 from muonlab.training.build import build_model
-from muonlab.training.checkpoint import Workspace
 from muonlab.training.clock import Clock
-from muonlab.training.record import Metrics
+from muonlab.training.metrics import Metrics, summarise
 from muonlab.training.update import Update
 
 MOVEMENT_UPDATES = 5  # updates after which every tensor that had a gradient must have moved
@@ -28,124 +29,96 @@ class Interrupted(Exception):
 
 
 class Trainer:
-    """One run from its config to its final weights, from the start or from a checkpoint.
+    """One run from its config to its final weights, from the start or from a saved state.
 
     `splits` are those of `build.build_splits`: objects with a length, `loss(model, indices)` and
-    `evaluate(model, examples)`.
+    `evaluate(model, examples)`. `observers` are told what happens and change nothing of it.
     """
 
-    def __init__(
-        self,
-        config: dict,
-        facts: dict,
-        splits: dict[str, Any],
-        workspace: Workspace,
-        device: str = "cpu",
-    ):
-        self.config, self.splits, self.workspace, self.device = config, splits, workspace, device
+    def __init__(self, config: dict, facts: dict, splits: dict[str, Any], device: str = "cpu"):
+        self.config, self.splits, self.device = config, splits, device
         self.training = config["training"]
         self.model = build_model(config, facts).to(device)
         self.optimizers = build_optimizers(self.model, config["optimizer"])
         self.update = Update(config, self.model, self.optimizers, splits["train"], device)
         self.total = self.update.total
         self.metrics, self.clock = Metrics(), Clock()
-        self.geometry: GeometryMonitor | None = None
-        if self.training.get("geometry_every"):
-            every = self.training["geometry_every"]
-            self.geometry = GeometryMonitor(self.model, self.model.components(), every)
-        self.components: ComponentMonitor | None = None
-        if self.training.get("components_every"):
-            self.components = ComponentMonitor(self.model, self.training["components_every"])
+        self.observers: Sequence[Observer] = ()
         self.can_watch = hasattr(self.model, "watching")
-        self.keeps_updates = config["phase"] == "reporting"
-        self.events, self.told = EventLog([]), 0  # rows of metrics that the log has
-        self.throughput = Throughput()
         self.step = 0
         self.stopped_at: int | None = None
         self.stop_requested = False
 
-    def resume(self) -> bool:
-        """Takes up the workspace's checkpoint; whether there was one."""
-        state = self.workspace.load()
-        if state is None:
-            return False
+    def state_dict(self) -> dict:
+        """All that the rest of the run depends on, as tensors and plain values."""
+        return {
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "optimizers": self.optimizers.state_dict(),
+            "metrics": self.metrics.to_json(),
+            "clock": self.clock.read(),
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        """Goes on from `state`, of this very run."""
         self.step = state["step"]
         self.model.load_state_dict(state["model"])
         self.optimizers.load_state_dict(state["optimizers"])
         self.metrics = Metrics.from_json(state["metrics"])
         self.clock = Clock(**state["clock"])
-        if self.geometry is not None:
-            self.geometry.load_state_dict(state["geometry"])
-        if self.components is not None:
-            self.components.load_state_dict(state["components"])
-        return True
 
-    def save(self) -> None:
-        self.workspace.save(
-            {
-                "step": self.step,
-                "model": self.model.state_dict(),
-                "optimizers": self.optimizers.state_dict(),
-                "metrics": self.metrics.to_json(),
-                "clock": self.clock.read(),
-                "geometry": self.geometry.state_dict() if self.geometry else None,
-                "components": self.components.state_dict() if self.components else None,
-            }
-        )
-
-    def train(self, checkpoint_seconds: float, progress: TextIO | None = None) -> None:
+    def train(self, save: Callable[[], None], checkpoint_seconds: float) -> None:
         """Trains to the end, or until the loss is no longer finite.
 
-        Saves a checkpoint every `checkpoint_seconds`; raises Interrupted, after saving one, when
+        Calls `save` every `checkpoint_seconds`; raises Interrupted, after saving once more, when
         `stop_requested` is set (by a signal handler, say).
         """
         movement = MovementCheck(self.model) if self.step == 0 else None
         last_save = time.monotonic()
-        with _bar(progress, self.step, self.total) as bar:
-            while self.step < self.total and self.stopped_at is None:
-                if self.stop_requested:
-                    self.save()
-                    raise Interrupted(f"stopped at step {self.step} of {self.total}")
-                if time.monotonic() - last_save >= checkpoint_seconds:
-                    self.save()
-                    last_save = time.monotonic()
-                self._watch()
-                self._updates(self._next_stop(), movement)
-                self._tell()
-                if not bar.disable:  # it looks through all records
-                    bar.set_postfix_str(self._postfix(), refresh=False)
-                bar.update(self.step - bar.n)
+        while self.step < self.total and self.stopped_at is None:
+            if self.stop_requested:
+                save()
+                raise Interrupted(f"stopped at step {self.step} of {self.total}")
+            if time.monotonic() - last_save >= checkpoint_seconds:
+                save()
+                last_save = time.monotonic()
+            if self.step % self.training["eval_every"] == 0:
+                self._evaluate()
+            self._updates(self._next_stop(), movement)
+            for observer in self.observers:
+                observer.after_updates(self)
         if self.stopped_at is None:
-            self._watch(at_end=True)
+            self._evaluate()
             if "report" in self.splits:
-                self.metrics.add(self.step, "report", **self._evaluate("report", None))
-            if self.geometry is not None:
-                self.geometry.finish(self.step, copy_of(self.model))
+                self.metrics.add(self.step, "report", **self._values("report", None))
+        for observer in self.observers:
+            observer.finish(self)
+
+    def summary(self) -> dict:
+        """The finished run in one record."""
+        parameters = sum(p.numel() for p in self.model.parameters())
+        summary = summarise(self.config, self.metrics, self.step, self.stopped_at)
+        return summary | {"parameters": parameters}
 
     def _next_stop(self) -> int:
         """The next step at which something other than an update is due."""
-        every = self.training["log_every"]
-        evaluation = self.training["eval_every"]
-        following = min((self.step // n + 1) * n for n in (every, evaluation))
-        return min(following, self.total)
+        every = (self.training["log_every"], self.training["eval_every"])
+        return min(self.total, *((self.step // n + 1) * n for n in every))
 
-    def _watch(self, at_end: bool = False) -> None:
-        """Evaluates and takes a snapshot where they are due."""
-        if self.step % self.training["eval_every"] == 0 or at_end:
-            split = self.training["evaluate_on"]
-            values = self._evaluate(split, self.training["evaluation_examples"])
-            self.metrics.add(self.step, split, **values)
-            if not math.isfinite(values["loss"]):
-                self.stopped_at = self.step
-        if self._snapshot_due() or at_end:
-            self.workspace.snapshot(self.step, self.model)
+    def _evaluate(self) -> None:
+        """Evaluates the weights of this step, once: a run that was stopped meanwhile has its
+        evaluation in the state from which it goes on."""
+        split = self.training["evaluate_on"]
+        if self.metrics.last_step(split) == self.step:
+            return
+        values = self._values(split, self.training["evaluation_examples"])
+        self.metrics.add(self.step, split, **values)
+        if not math.isfinite(values["loss"]):
+            self.stopped_at = self.step
 
-    def _evaluate(self, split: str, examples: int | None) -> dict[str, float]:
+    def _values(self, split: str, examples: int | None) -> dict[str, float]:
         with self.update.autocast():
             return self.splits[split].evaluate(self.model, examples)
-
-    def _snapshot_due(self) -> bool:
-        return self.step % self.training["snapshot_every"] == 0
 
     def _updates(self, until: int, movement: MovementCheck | None) -> None:
         """Updates up to `until`; the first of them is recorded where that is due."""
@@ -161,20 +134,26 @@ class Trainer:
 
     def _update(self, first: int) -> None:
         """One update; at the first of a stretch its loss and gradient are written down."""
-        watched = self.components is not None and self.components.due(self.step)
-        with self.model.watching() if watched and self.can_watch else nullcontext({}) as seen:
-            loss = self.update.gradients(self.step, watched)
-        if watched:
-            with self.clock.aside():
-                self.components.before_update()
+        step = self.step
+        due = [observer for observer in self.observers if observer.due(step)]
+        watched = WatchedUpdate(step, self.update.lr_factor(step), self.model)
+        loss = self._gradients(due, watched)
         norm = self.update.clip()
-        if self.step == first and first % self.training["log_every"] == 0:
+        if step == first and step % self.training["log_every"] == 0:
             self._log(loss, self.update.gradient_norm() if norm is None else norm)
-        self._observed_step()
-        if watched:
-            whole = {"lr_factor": self.update.lr_factor(self.step - 1)}
+        self._step(due, watched)
+
+    def _gradients(self, due: Sequence[Observer], watched: WatchedUpdate) -> Tensor:
+        """The gradients of this step, and its loss."""
+        forward = any(observer.watches_forward for observer in due)
+        showing = self.model.watching() if forward and self.can_watch else nullcontext({})
+        with showing as watched.forward:
+            loss = self.update.gradients(self.step, watched=forward)
+        if due:
             with self.clock.aside():
-                self.components.record(self.step - 1, seen, whole)
+                for observer in due:
+                    observer.before_clipping(watched)
+        return loss
 
     def _log(self, loss: Tensor, norm: Tensor) -> None:
         value, gradient = torch.stack([loss.float(), norm.float()]).tolist()
@@ -183,49 +162,17 @@ class Trainer:
         if not math.isfinite(value):
             self.stopped_at = self.step
 
-    def _step(self) -> None:
+    def _step(self, due: Sequence[Observer], watched: WatchedUpdate) -> None:
+        """One step of the optimizers, with the weights before and after where they are compared."""
+        compared = any(observer.compares_weights for observer in due)
+        if compared:
+            with self.clock.aside():
+                watched.before = copy_of(self.model)
         with self.clock.stepping():
             self.update.apply(self.step)
         self.step += 1
-
-    def _observed_step(self) -> None:
-        """One step of the optimizers, measured where that is due, and kept where a snapshot is:
-        the snapshot at step t has beside it the update that led there, W_t − W_{t−1}."""
-        due = self.geometry is not None and self.geometry.due(self.step)
-        following = self.step + 1
-        last = following == self.total
-        keep = self.keeps_updates and (following % self.training["snapshot_every"] == 0 or last)
-        if not (due or keep):
-            self._step()
-            return
-        with self.clock.aside():
-            before = copy_of(self.model)
-        self._step()
-        with self.clock.aside():
-            after = copy_of(self.model)
-            if due:
-                self.geometry.record(self.step - 1, before, after, gradients_of(self.model))
-            if keep:
-                update = {name: after[name] - before[name] for name in after}
-                self.workspace.keep_update(self.step, update)
-
-    def _tell(self) -> None:
-        """Gives the event log the rows that it does not have."""
-        self.events.replay(metric_scalars(self.metrics.rows[self.told :]))
-        self.told = len(self.metrics.rows)
-
-    def _postfix(self) -> str:
-        """Loss, learning rate and speed, for the progress bar."""
-        self.throughput.add(self.update.tokens(self.clock.chunks[-1][0]))
-        losses, factors = (self.metrics.series("train", m)[-1:] for m in ("loss", "lr_factor"))
-        lr = factors[0][1] * self.config["optimizer"]["lr"] if factors else None
-        loss = losses[0][1] if losses else None
-        return postfix(loss, lr, self.throughput.read(), self.splits["train"].unit)
-
-
-def _bar(progress: TextIO | None, start: int, total: int):
-    """A progress bar on `progress`, quiet where that is not a terminal."""
-    from tqdm import tqdm
-
-    quiet = progress is None or not progress.isatty()
-    return tqdm(initial=start, total=total, file=progress, disable=quiet, leave=False, unit="step")
+        if due:
+            with self.clock.aside():
+                watched.after = copy_of(self.model) if compared else None
+                for observer in due:
+                    observer.after_update(watched)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from muonlab.hooks import WatchedUpdate
 from muonlab.io import columns
 from muonlab.models.mlp import MLP
 from muonlab.observers.components import COLUMNS, FORWARD, ComponentMonitor, write_components
@@ -128,6 +129,19 @@ def test_what_the_forward_pass_showed_has_a_row_for_each_layer_and_expert():
     assert rms[1] == 2 * rms[0] > 0
     assert values[4, "all", None, None, "lr"] == pytest.approx(0.4, rel=1e-15)
     assert {key[0] for key in values} == {0, 2, 4}
+
+
+def test_the_training_loop_has_an_update_recorded_by_the_hooks():
+    model = Blocks()
+    monitor, plain = ComponentMonitor(model, every=1), ComponentMonitor(model, every=1)
+    model(torch.arange(6)).square().mean().backward()
+    update = WatchedUpdate(0, 0.5, model, {"residual_rms": {0: torch.tensor(3.0)}})
+    monitor.before_clipping(update)
+    plain.before_update()
+    monitor.after_update(update)
+    plain.record(0, update.forward, {"lr_factor": 0.5})
+    assert json.dumps(list(monitor.rows())) == json.dumps(list(plain.rows()))
+    assert values_of(monitor)[0, "all", None, None, "lr_factor"] == 0.5
 
 
 def test_records_may_differ_in_what_they_hold():

@@ -1,11 +1,7 @@
-"""What a run writes down while it trains: long-form metrics, and the files at its end."""
+"""What a run writes down while it trains, in long form, and the one record that it comes to."""
 
 import json
 import math
-from pathlib import Path
-
-from muonlab.io.atomic import replacing
-from muonlab.measure.stability import stability
 
 COLUMNS = ("step", "split", "metric", "value")
 
@@ -23,6 +19,10 @@ class Metrics:
         """(step, value) of one metric on one split, in the order of recording."""
         return [(s, v) for s, sp, m, v in self.rows if sp == split and m == metric]
 
+    def last_step(self, split: str) -> int | None:
+        """The step of the last row of a split; None where it has none."""
+        return next((s for s, sp, *_ in reversed(self.rows) if sp == split), None)
+
     def to_json(self) -> str:
         """For checkpoints: Python's JSON keeps every bit of a float, NaN and infinities."""
         return json.dumps(self.rows)
@@ -30,17 +30,6 @@ class Metrics:
     @classmethod
     def from_json(cls, text: str) -> "Metrics":
         return cls([tuple(row) for row in json.loads(text)])
-
-    def write(self, path: Path) -> None:
-        """Writes the rows as parquet, the same bytes for the same rows."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        types = (pa.int64(), pa.string(), pa.string(), pa.float64())
-        columns = list(zip(*self.rows, strict=True)) or [()] * len(COLUMNS)
-        arrays = [pa.array(c, type=t) for c, t in zip(columns, types, strict=True)]
-        with replacing(path) as temporary:
-            pq.write_table(pa.table(arrays, names=list(COLUMNS)), temporary)
 
 
 def summarise(config: dict, metrics: Metrics, steps: int, stopped_at: int | None) -> dict:
@@ -70,15 +59,7 @@ def summarise(config: dict, metrics: Metrics, steps: int, stopped_at: int | None
         "test_loss": _last(metrics, "report", "loss"),
         "test_accuracy": _last(metrics, "report", "accuracy"),
     }
-    summary |= steadiness(metrics)
     return {key: _finite(value) for key, value in summary.items()}
-
-
-def steadiness(metrics: Metrics) -> dict:
-    """How steadily the run trained, from the records of its training loss and gradient."""
-    losses = metrics.series("train", "loss")
-    norms = [value for _, value in metrics.series("train", "gradient_norm")]
-    return stability([step for step, _ in losses], [value for _, value in losses], norms)
 
 
 def _last(metrics: Metrics, split: str, metric: str) -> float:

@@ -1,0 +1,59 @@
+"""A declared measurement as a job: opens finished runs, measures them, writes the rows."""
+
+from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+from muonlab.io.columns import write_records
+from muonlab.probes.finished import FinishedRun
+from muonlab.training.build import load_splits
+
+
+def measure(job: dict, runs: Sequence[Path], data: Path, device: str, target: Path) -> None:
+    """Writes what `job` makes of the finished runs in the folders `runs` to `target`.
+
+    `job`: `make` names the function ("muonlab.probes.curvature:curvature"); it gets those of these
+    that are among its parameters: `run`, `matched` (the run's first snapshot at or under the loss
+    `target`), `split` (the part of the data that is so named), `settings` and `device`. Where it
+    measures an arm, the rows of each run have its seed, of `seeds`, before them.
+    """
+    module, _, name = job["make"].partition(":")
+    found = import_module(module)
+    make, columns = getattr(found, name), found.COLUMNS
+    opened = (FinishedRun(run, data) for run in runs)
+    if make.of == "arm":
+        columns = {"seed": int} | columns
+        rows = _with_seeds(make, job, opened, data, device)
+    else:
+        (run,) = opened
+        rows = make(**arguments(make, job, run, data, device))
+    write_records(target, rows, columns)
+
+
+def arguments(
+    make: Callable, job: dict, run: FinishedRun, data: Path, device: str
+) -> dict[str, Any]:
+    """What `make` takes, by its parameters' names."""
+    known: dict[str, Callable[[], Any]] = {
+        "run": lambda: run,
+        "matched": lambda: run.matched(job["target"]),
+        "split": lambda: load_part(job["split"], run, data, device),
+        "settings": lambda: job["settings"],
+        "device": lambda: device,
+    }
+    return {name: known[name]() for name in signature(make).parameters}
+
+
+def load_part(name: str, run: FinishedRun, data: Path, device: str) -> Any:
+    """A part of the data as the run saw it; the test split under the name of what is reported,
+    which is apart from training whatever windows the run trained with."""
+    shown = "report" if name == "test" else name
+    return load_splits({shown: [name]}, run.config, data, run.facts, device)[shown]
+
+
+def _with_seeds(make, job: dict, runs, data: Path, device: str) -> Iterator[dict]:
+    for seed, run in zip(job["seeds"], runs, strict=True):
+        for row in make(**arguments(make, job, run, data, device)):
+            yield {"seed": seed} | row

@@ -1,0 +1,77 @@
+"""The observers of a run: which ones its config asks for, and how they go on after a resume."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from muonlab.hooks import Observer
+from muonlab.observers.components import ComponentMonitor
+from muonlab.observers.geometry import GeometryMonitor
+from muonlab.observers.snapshots import FOLDER, Snapshots
+from muonlab.training.loop import Trainer
+
+Makers = dict[str, Callable[[], Observer]]
+
+
+class Recorders:
+    """The observers that leave records of a run, none for a tuning run; made while the model has
+    its initial weights, which some of them compare with.
+
+    `code` is the digest of the observers' code. A checkpoint that was saved with another one is
+    used all the same: an observer that cannot go on from it starts anew there, which `restarted`
+    tells. `codes` are the digests of all code that contributed.
+    """
+
+    def __init__(self, trainer: Trainer, folder: Path, code: str):
+        self.makers = makers(trainer, folder)
+        self.observers = {name: make() for name, make in self.makers.items()}
+        self.codes = [code]
+        self.restarted: list[dict] = []
+
+    def __iter__(self) -> Iterator[Observer]:
+        return iter(self.observers.values())
+
+    def state_dict(self) -> dict:
+        states = {name: observer.state_dict() for name, observer in self.observers.items()}
+        return {"states": states, "codes": self.codes, "restarted": self.restarted}
+
+    def load_state_dict(self, state: dict, step: int) -> None:
+        """Goes on from `state`, saved after `step` updates. Call it before the model gets the
+        weights of that step: what starts anew is made as at the start."""
+        own = self.codes
+        self.codes = [*(code for code in state["codes"] if code not in own), *own]
+        self.restarted = list(state["restarted"])
+        for name, make in self.makers.items():
+            try:
+                self.observers[name].load_state_dict(state["states"][name])
+            except Exception as failure:  # noqa: BLE001 (whatever it is, the weights are not lost)
+                print(
+                    f"the observer {name} cannot go on from the checkpoint "
+                    f"({type(failure).__name__}: {failure}); its records start anew at step {step}"
+                )
+                self.observers[name] = make()
+                self.restarted.append({"observer": name, "step": step})
+
+    def provenance(self) -> dict:
+        """Which code watched the run, and what is not whole in its records."""
+        facts: dict = {"observer_digest": self.codes[-1], "observers_restarted": self.restarted}
+        return facts | ({"observer_digests": self.codes} if len(self.codes) > 1 else {})
+
+
+def makers(trainer: Trainer, folder: Path) -> Makers:
+    """What makes each observer that leaves records, by name; snapshots are kept in a folder of
+    `folder` until the run is done."""
+    training, model, made = trainer.training, trainer.model, {}
+    if trainer.config["phase"] != "reporting":
+        return {}
+    if training.get("geometry_every"):
+        every = training["geometry_every"]
+        made["geometry"] = lambda: GeometryMonitor(model, model.components(), every)
+    if training.get("components_every"):
+        made["components"] = lambda: ComponentMonitor(model, training["components_every"])
+    keep = trainer.config.get("keep", {"snapshots": "none", "updates": False})
+    if keep["snapshots"] != "none":
+        steps = training["snapshot_every"] if keep["snapshots"] == "all" else None
+        made["snapshots"] = lambda: Snapshots(
+            folder / FOLDER, trainer.total, steps, keep["updates"]
+        )
+    return made
