@@ -5,6 +5,7 @@ job runs again when it changes.
 """
 
 from collections.abc import Callable
+from functools import cache
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -12,8 +13,10 @@ from muonlab.plan.arms import differences
 from muonlab.plan.known import Known
 from muonlab.plan.measure import outcomes
 from muonlab.plan.naming import flatten
+from muonlab.plan.registry import LIBRARY
 from muonlab.plan.runs import StudyPlan
 from muonlab.plan.sweeps import arm_sweeps, varied_numbers, varies_settings
+from muonlab.plan.validate import read_yaml
 
 
 class Value(NamedTuple):
@@ -121,6 +124,12 @@ def overhead_runs(known: Known) -> list[dict]:
     return [record for arm in arms for record in records if record["arm"] == arm]
 
 
+@cache
+def published_claims() -> dict:
+    """What published sources claim, as data; a value, so that an edit of it is seen."""
+    return read_yaml(LIBRARY / "report" / "claims.yaml")
+
+
 VALUES: dict[str, Value] = {
     "study": Value(study_context),
     "runs": Value(run_records),
@@ -140,6 +149,7 @@ VALUES: dict[str, Value] = {
         lambda known: known.study.measure["ranking"], lambda study: study.measure["ranking"]
     ),
     "variables": Value(against_variables, lambda study: study.measure["ranking"]),
+    "sources": Value(lambda known: published_claims(), lambda study: study.measure["ranking"]),
     "changed": Value(changed_runs, lambda study: study.robustness),
     "main_runs": Value(main_runs),
     "overhead_runs": Value(overhead_runs, lambda study: study.measure["overhead"]),

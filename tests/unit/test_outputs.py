@@ -1,0 +1,122 @@
+"""What a study makes and from what, without Snakemake: files, plain values, captions."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from muonlab.io.errors import UserError
+from muonlab.plan.captions import edge_warnings
+from muonlab.plan.known import Known
+from muonlab.plan.needs import Needs
+from muonlab.plan.outputs import Outputs
+from muonlab.plan.registry import read_registry
+from muonlab.plan.runs import load_plan
+
+ROOT = Path(__file__).parents[2]
+PLAN = load_plan([ROOT / "config.yaml"])
+OUTPUTS = Outputs(PLAN)
+REGISTRY = read_registry()
+REPORTED = [*REGISTRY.tables.values(), *REGISTRY.figures.values(), *REGISTRY.texts.values()]
+
+
+def known(study):
+    """The default study, as if tuning had chosen the first trial of each arm."""
+    plan = PLAN.studies[study]
+    arms = {
+        name: {"settings": arm.trials[0].settings, "edges": {"lr": "low"}}
+        for name, arm in plan.tuned_arms.items()
+    }
+    return Known(plan, [], {"arms": arms, "target_loss": 0.25})
+
+
+def names(files):
+    return {Path(file).stem for file in files}
+
+
+def test_a_study_has_an_output_where_it_has_what_the_output_needs():
+    figures = {study: names(OUTPUTS.figures(study)) for study in PLAN.studies}
+    everywhere = set.intersection(*figures.values())
+    assert everywhere == {"learning_curves", "lr_sweep", "effects", "best_of_k"}
+    assert figures["fashion"] - everywhere == {
+        *("spectra", "sharpness", "quantization", "quantization_error", "geometry")
+    }
+    assert figures["moe"] - everywhere == {
+        *("spectra", "contributions", "one_at_a_time", "tuning_heatmap"),
+        *("components", "experts", "overhead"),
+    }
+    assert figures["ablation"] - everywhere == {
+        *("one_at_a_time", "performance", "ranking_curves", "ranking_heatmap"),
+        *("dose_response", "lr_sensitivity"),
+    }
+    texts = {study: names(OUTPUTS.texts(study)) for study in PLAN.studies}
+    assert texts == {
+        "fashion": {"findings"},
+        "moe": {"findings"},
+        "ablation": {"findings", "insights"},
+    }
+
+
+@pytest.mark.parametrize("study", PLAN.studies)
+@pytest.mark.parametrize("made", REPORTED, ids=lambda made: f"{made.kind}-{made.name}")
+def test_a_jobs_param_is_plain_and_the_same_each_time(study, made):
+    if study not in OUTPUTS.having(made):
+        return
+    now = known(study)
+    job = OUTPUTS.job(made, now)
+    assert json.loads(json.dumps(job)) == job, "plain values alone are compared by Snakemake"
+    assert repr(job) == repr(OUTPUTS.job(made, known(study)))
+    given = OUTPUTS.given(made, now)
+    files = [
+        file
+        for several in (given.files, given.ancient)
+        for each in several.values()
+        for file in each
+    ]
+    assert all(file.startswith("results/mini/") for file in files)
+    told = {name for name, output in job["captions"].items() if "Warning" in output}
+    assert told == set(job["captions"]), "every caption warns of a choice on an edge"
+
+
+def test_a_job_gets_exactly_what_its_function_names():
+    made = REGISTRY.figures["lr_sensitivity"]
+    given = OUTPUTS.given(made, known("ablation"))
+    assert set(given.values) == {"study"}
+    tables = {name: files for name, files in given.files.items()}
+    assert tables == {
+        name: [f"results/mini/ablation/tables/{name}.csv"] for name in ("lr_sensitivity", "basins")
+    }
+
+
+def test_records_of_runs_are_the_folder_that_the_workflow_knows():
+    given = OUTPUTS.given(REGISTRY.figures["geometry"], known("fashion"))
+    runs = [run.name for run in known("fashion").reporting_runs]
+    assert given.ancient == {
+        "geometry_records": [f"results/mini/runs/{run}/records" for run in runs]
+    }
+    assert given.files["geometry_records_state"] == [
+        f"results/mini/runs/{run}/summary.json" for run in runs
+    ]
+
+
+def test_optional_needs_are_given_where_the_study_has_them():
+    findings = REGISTRY.texts["findings"]
+    needs = {study: OUTPUTS.needs.of(findings, PLAN.studies[study]) for study in PLAN.studies}
+    assert "factorials_table" in needs["moe"] and "factorials_table" not in needs["fashion"]
+
+
+def test_measurements_are_of_runs_or_of_arms():
+    fashion, ablation = known("fashion"), known("ablation")
+    spectra = OUTPUTS.measurements(fashion, ["spectra"])
+    assert len(spectra) == 3 * 5 and "results/mini/fashion/spectra/muon/seed-1.parquet" in spectra
+    assert len(OUTPUTS.measurements(ablation)) == len(PLAN.studies["ablation"].arms)
+    assert "results/mini/moe/overhead/profile.json" in OUTPUTS.measurements(known("moe"))
+
+
+def test_a_name_that_nothing_has_is_refused_with_those_that_there_are():
+    with pytest.raises(UserError, match="'metrix' is nothing .* metrics.* spectra_records"):
+        Needs("results/x", REGISTRY).has("metrix", PLAN.studies["fashion"])
+
+
+def test_an_edge_that_an_arm_does_not_rest_on_is_no_warning():
+    assert len(edge_warnings(known("ablation"))) == 2, "followers have no search space"
