@@ -29,6 +29,7 @@ from muonlab.probes.overhead import memory, profile_overhead, shape_records
 from muonlab.probes.stopwatch import Stopwatch, TimedUpdate
 from muonlab.report import overhead
 from muonlab.report.figures import step_costs
+from muonlab.report.tables.overhead import overhead_table, shapes_table
 from muonlab.statistics.cost_benefit import cost_benefit, share
 from muonlab.training.build import build_model
 from muonlab.training.language import Text
@@ -340,17 +341,17 @@ STUDY = {
     "title": "Made up",
     "data": "python",
     "protocol": "fair",
+    "alpha": 0.05,
+    "interval": "95 %",
     "seeds": [1, 2, 3, 4],
     "training": {"evaluate_on": "validation"},
     "target_loss": 2.0,
-    "alpha": 0.05,
-    "interval": "95 %",
     "arms": [
         {"name": "adamw", "label": "AdamW", "edges": {}, "tuned": True},
         {"name": "muon", "label": "Muon", "edges": {}, "tuned": True},
     ],
 }
-PROVENANCES = pd.DataFrame(
+MEMORY = pd.DataFrame(
     {"arm": ["muon", "muon", "adamw"], "peak_host_bytes": [10, 30, 20], "peak_device_bytes": None}
 )
 
@@ -384,7 +385,7 @@ def test_steps_to_the_loss_are_read_between_evaluations():
 
 
 def test_the_table_holds_shares_memory_and_worth():
-    table = overhead.overhead_table(made_up(), PROVENANCES, curves(REACHED), STUDY, 0.05)
+    table = overhead_table(made_up(), MEMORY, curves(REACHED), STUDY)
     assert value(table, "muon", "newton_schulz_of_step").value == pytest.approx(0.02 / 0.12)
     assert value(table, "muon", "newton_schulz_of_optimizer").value == pytest.approx(0.8)
     assert value(table, "muon", "optimizer_over_passes").value == pytest.approx(0.025 / 0.08)
@@ -404,23 +405,23 @@ def test_the_table_holds_shares_memory_and_worth():
 )
 def test_the_level_of_the_overhead_follows_its_share(seconds, verdict):
     profile = made_up(newton_schulz=seconds, muon_step=0.1 + seconds)
-    table = overhead.overhead_table(profile, PROVENANCES, curves(REACHED), STUDY, 0.05)
+    table = overhead_table(profile, MEMORY, curves(REACHED), STUDY)
     assert value(table, "muon", "newton_schulz_of_step").verdict == verdict
     assert value(table, "adamw", "newton_schulz_of_step").verdict == "none"
 
 
 def test_the_shapes_have_rates_against_the_ceiling_and_none_is_an_empty_table():
-    table = overhead.shapes_table(made_up())
+    table = shapes_table(made_up())
     assert table.gigaflops_per_second.tolist() == [1.0]
     assert table.share_of_ceiling.tolist() == pytest.approx([0.01])
-    empty = overhead.shapes_table(made_up(newton_schulz=0.0))
+    empty = shapes_table(made_up(newton_schulz=0.0))
     assert len(empty) == 0 and list(empty.columns) == list(table.columns)
 
 
 @pytest.mark.parametrize("step", [0.12, 0.4, 0.18])
 def test_the_sentence_follows_the_numbers(step):
     data = curves(REACHED)
-    table = overhead.overhead_table(made_up(muon_step=step), PROVENANCES, data, STUDY, 0.05)
+    table = overhead_table(made_up(muon_step=step), MEMORY, data, STUDY)
     words = {"saves time": "it saves time", "costs time": "it costs time"}
     verdict = value(table, "muon", "seconds_saved").verdict
     found = step_costs.sentence(overhead.judged(made_up(muon_step=step), data, STUDY, 0.05))

@@ -11,15 +11,18 @@ import pytest
 
 from muonlab.plan.measure import Measure, outcomes
 from muonlab.report import measured
-from muonlab.report import outcomes as present_outcomes
 from muonlab.report.figures import hidden_geometry
 from muonlab.report.figures.effect_forest import effects
 from muonlab.report.figures.fewer_bits import quantization, quantization_error
 from muonlab.report.figures.loss_curvature import sharpness
 from muonlab.report.figures.weight_spectra import spectra
-from muonlab.report.records import read_curves
+from muonlab.report.outcomes import outcome_values
+from muonlab.report.records import read_curves, write_csv
 from muonlab.report.style import save
-from muonlab.report.tables import write_csv
+from muonlab.report.tables.contrasts import NOT_REACHED, compare, compare_all
+from muonlab.report.tables.curvature import curvature as curvature_table
+from muonlab.report.tables.quantization import quantization as quantization_table
+from muonlab.report.tables.spectra import spectra as spectra_table
 
 SCHEMES, BITS = ["tensor_quantile", "channel_mse"], [8, 2]
 TENSORS = {
@@ -44,11 +47,11 @@ class MadeUp:
             "title": "Made up",
             "data": "digits",
             "protocol": "fair",
+            "alpha": 0.05,
+            "interval": "95 %",
             "seeds": list(seeds),
             "training": {"paired": True, "geometry_every": 10, "evaluate_on": "validation"},
             "target_loss": 0.2,
-            "alpha": 0.05,
-            "interval": "95 %",
             "arms": [
                 {"name": a, "label": LABELS[a], "settings": {"lr": 0.1}, "edges": {}} for a in arms
             ],
@@ -143,11 +146,11 @@ class MadeUp:
             "curvature": self.curvature(),
             "quantization": self.quantized(),
         }
-        return present_outcomes.outcome_values(OUTCOMES, self.runs, summaries, matched, records)
+        return outcome_values(OUTCOMES, self.runs, summaries, matched, records)
 
     def contrasts(self):
         plan = PLAN["contrasts"]
-        return present_outcomes.compare(self.values(), OUTCOMES, self.pairs, self.study, plan)
+        return compare(self.values(), OUTCOMES, self.pairs, self.study, plan)
 
 
 def key(run):
@@ -168,7 +171,7 @@ def test_a_mean_over_seeds_is_that_of_the_records():
     made = MadeUp()
     records = made.quantized()
     row = one(
-        measured.quantization_table(records, made.study),
+        quantization_table(records, made.study),
         arm="muon", point="end", scheme="channel_mse", bits=2, tensor="all", metric="accuracy_drop",
     )  # fmt: skip
     own = records[
@@ -182,7 +185,7 @@ def test_a_mean_over_seeds_is_that_of_the_records():
 
 def test_an_unreached_run_is_counted_and_left_out_at_matched_loss_alone():
     made = MadeUp(unreached=[("adamw", 2)])
-    table = measured.curvature_table(made.curvature(), made.study)
+    table = curvature_table(made.curvature(), made.study)
     matched = one(table, arm="adamw", point="matched", metric="sharpness")
     assert (matched.n, matched.not_reached) == (2, 1)
     end = one(table, arm="adamw", point="end", metric="sharpness")
@@ -191,7 +194,7 @@ def test_an_unreached_run_is_counted_and_left_out_at_matched_loss_alone():
 
 def test_a_diverged_run_leaves_its_mean_empty():
     made = MadeUp(broken=[("muon", 1)])
-    table = measured.spectra_table(made.spectra(), made.study)
+    table = spectra_table(made.spectra(), made.study)
     row = one(table, arm="muon", point="end", tensor=measured.HIDDEN, metric="effective_rank")
     assert row.not_finite == 1 and math.isnan(row["mean"]) and math.isnan(row.low)
 
@@ -210,7 +213,7 @@ def test_the_hidden_mean_is_the_mean_of_the_hidden_layers_and_empty_metrics_are_
 
 def test_one_seed_gives_no_interval():
     made = MadeUp(seeds=(1,))
-    table = measured.curvature_table(made.curvature(), made.study)
+    table = curvature_table(made.curvature(), made.study)
     assert table.low.isna().all() and (table.n == 1).all()
 
 
@@ -227,7 +230,7 @@ def test_every_pair_is_compared_on_every_outcome():
 def test_a_contrast_is_the_mean_of_the_paired_differences():
     made = MadeUp()
     values = made.values()
-    table = present_outcomes.compare(values, OUTCOMES, made.pairs, made.study, PLAN["contrasts"])
+    table = compare(values, OUTCOMES, made.pairs, made.study, PLAN["contrasts"])
     own = values[values.outcome == "sharpness_end"].pivot(
         index="seed", columns="arm", values="value"
     )
@@ -250,7 +253,7 @@ def test_unreached_seeds_leave_matched_pairs_and_only_them():
 def test_an_arm_that_never_reaches_is_not_estimable_and_says_why():
     table = MadeUp(unreached=[("adamw", s) for s in (1, 2, 3)]).contrasts()
     row = one(table, outcome="spectral_entropy_matched")
-    assert row.verdict == "not estimable" and row.reason == present_outcomes.NOT_REACHED
+    assert row.verdict == "not estimable" and row.reason == NOT_REACHED
     assert math.isnan(row.p)
 
 
@@ -280,7 +283,7 @@ def test_compound_pairs_and_edges_are_marked():
 
 def test_an_arm_alone_gives_tables_without_rows_that_can_be_read_back(tmp_path):
     made = MadeUp(arms=("adamw",))
-    anova, tukey = present_outcomes.compare_all(made.values(), OUTCOMES, PLAN["contrasts"])
+    anova, tukey = compare_all(made.values(), OUTCOMES, PLAN["contrasts"])
     assert anova.p.isna().all() and len(tukey) == 0
     write_csv(made.contrasts(), tmp_path / "contrasts.csv")
     back = pd.read_csv(tmp_path / "contrasts.csv")
@@ -290,7 +293,7 @@ def test_an_arm_alone_gives_tables_without_rows_that_can_be_read_back(tmp_path):
 
 def test_all_arms_at_once():
     made = MadeUp(arms=tuple(LABELS), unreached=[("muon", 1)])
-    anova, tukey = present_outcomes.compare_all(made.values(), OUTCOMES, PLAN["contrasts"])
+    anova, tukey = compare_all(made.values(), OUTCOMES, PLAN["contrasts"])
     assert len(anova) == len(OUTCOMES) and len(tukey) == 3 * len(OUTCOMES)
     assert one(anova, outcome="sharpness_matched").n == 8
     assert one(anova, outcome="sharpness_end").n == 9

@@ -10,18 +10,17 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from muonlab.report import (
-    dose,
-    insights,
-    ranking,
-    robustness,
-    variants,
-)
+from muonlab.report import variants
+from muonlab.report.factorials import OUTCOME
 from muonlab.report.figures import ranked_arms, setting_maps
 from muonlab.report.figures.polar_dose import dose_response
 from muonlab.report.figures.rate_sensitivity import lr_sensitivity
-from muonlab.report.figures.tuning_budget import best_of_k
-from muonlab.report.tables import write_csv
+from muonlab.report.figures.tuning_budget import best_of_k as draw_best_of_k
+from muonlab.report.records import write_csv
+from muonlab.report.tables import dose_response as dose
+from muonlab.report.tables import ranking, robustness
+from muonlab.report.tables.best_of_k import best_of_k
+from muonlab.report.texts import insights
 
 MUON = {
     "optimizer.name": "muon",
@@ -58,10 +57,10 @@ def study(arms=SETTINGS, seeds=(1, 2, 3, 4), edges=None):
         "data": "python",
         "kind": "text",
         "protocol": "fair",
-        "seeds": list(seeds),
-        "target_loss": 3.0,
         "alpha": 0.05,
         "interval": "95 %",
+        "seeds": list(seeds),
+        "target_loss": 3.0,
         "training": {"paired": True, "evaluate_on": "validation"},
         "arms": [
             {
@@ -102,7 +101,7 @@ def made_up_runs(losses=LOSSES, seeds=(1, 2, 3, 4), noise=0.01, broken=()):
 def rank(runs, settings=SETTINGS, against="alpha", seeds=(1, 2, 3, 4)):
     different = {arm: ["optimizer.ns_steps"] for arm in settings}
     different |= {against: [], "adamw": ["optimizer", "optimizer.weight_decay"]}
-    return ranking.ranking(runs, study(settings, seeds), settings, different, against, PLAN)
+    return ranking.ranking_table(runs, study(settings, seeds), settings, different, against, PLAN)
 
 
 def test_twins_differ_in_the_scale_of_the_update_alone():
@@ -194,7 +193,7 @@ def text(losses=LOSSES, responses=None, basins=None, **options):
     effects = ranking.field_effects(runs, study(), SETTINGS, "alpha", PLAN)
     if responses is None:
         responses = pd.DataFrame(columns=["metric"])
-    return insights.insights(table, effects, responses, basins)
+    return insights.insights(table, effects, responses, study(), basins)
 
 
 def claim(found, start):
@@ -218,8 +217,9 @@ def test_insights_flip_with_the_numbers():
 def test_insights_say_what_cannot_be_told_apart():
     found = text({arm: 3.0 for arm in LOSSES}, noise=0.2)
     assert claim(found, "10 Newton–Schulz") == "undecided"
-    assert "cannot be told apart" in found
-    assert "0 of 7 arms can be told apart" in found
+    assert "No arm is significantly better than ALPHA." in found
+    assert "No value differs significantly from 5." in found
+    assert "0 of 7 arms differ significantly from ALPHA" in found
 
 
 def test_insights_name_the_fastest_and_the_diverged():
@@ -243,6 +243,10 @@ def made_up_direction(doses, seeds=(1, 2, 3, 4)):
     return pd.DataFrame(rows)
 
 
+def losses_of(runs):
+    return runs.rename(columns={"final_loss": "value"}).assign(outcome=OUTCOME)
+
+
 IN_A_ROW = {
     name: MUON | {"optimizer.ns_steps": steps}
     for name, steps in {"alpha": 5, "bravo": 6, "charlie": 7, "delta": 8}.items()
@@ -254,7 +258,7 @@ def test_the_loss_over_its_dose(sign):
     doses = dict(zip(IN_A_ROW, [0.1, 0.2, 0.3, 0.4], strict=True))
     runs = made_up_runs({arm: 3 + sign * d for arm, d in doses.items()}, noise=0.001)
     records = made_up_direction(doses)
-    points, found = dose.response_tables(runs, records, study(IN_A_ROW), IN_A_ROW, 0.05)
+    points, found = dose.response_tables(losses_of(runs), records, study(IN_A_ROW), IN_A_ROW)
     row = found[found.metric == "direction_error"].iloc[0]
     assert row.doses == 4 and row.slope == pytest.approx(sign, rel=0.05) and row.rho == sign
     own = points[points.metric == "direction_error"].set_index("arm")
@@ -269,7 +273,7 @@ def test_two_arms_make_no_dose_response(tmp_path):
     few = dict(list(IN_A_ROW.items())[:2])
     runs = made_up_runs({arm: 3.0 for arm in few})
     records = made_up_direction(dict.fromkeys(few, 0.1))
-    points, found = dose.response_tables(runs, records, study(few), few, 0.05)
+    points, found = dose.response_tables(losses_of(runs), records, study(few), few)
     assert points.empty and found.empty
     write_csv(points, tmp_path / "points.csv")
     points = pd.read_csv(tmp_path / "points.csv")
@@ -303,7 +307,7 @@ def parabola(arm, field, factor):
 
 
 def test_changed_settings_are_compared_by_seed():
-    table = robustness.robustness_table(changed_rows(parabola), study(), 0.05)
+    table = robustness.robustness_table(changed_rows(parabola), study())
     rows = table[table.arm == "adamw"].set_index(["field", "factor"])
     assert rows.change["lr", 2.0] == pytest.approx(0.2, abs=0.01)
     assert rows.change["momentum", 0.8] == pytest.approx(0.5, abs=0.01)
@@ -312,7 +316,7 @@ def test_changed_settings_are_compared_by_seed():
 
 def test_a_basin_that_the_rates_cut_off_is_at_least_so_wide():
     changed = changed_rows(parabola)
-    table = robustness.basins(changed, study(), 0.05)
+    table = robustness.basins(changed, study())
     widths = table[table.against == ""].set_index("arm")
     assert widths.at_least.alpha and widths.octaves.alpha == pytest.approx(4.0)
     assert not widths.at_least.adamw and widths.octaves.adamw < 1
@@ -320,8 +324,9 @@ def test_a_basin_that_the_rates_cut_off_is_at_least_so_wide():
     # Four octaves are the whole range on every seed, yet the other arm's widths vary.
     assert contrast.verdict == "wider"
     (_, sentence), *_ = insights.basin_sentences(table, rank(made_up_runs()))
-    assert "ALPHA at least 4 octaves" in sentence and "the first is wider" in sentence
-    curves = robustness.lr_curves(changed, study(), 0.05)
+    assert "at least 4 octaves for ALPHA" in sentence
+    assert "The range of ALPHA is significantly wider than that of ADAMW." in sentence
+    curves = robustness.lr_curves(changed, study())
     assert sorted(set(curves.factor)) == [0.25, 0.5, 1, 2, 4]
     assert curves.lr[curves.factor == 4].eq(0.04).all()
     plt.close(lr_sensitivity(curves, table, study()))
@@ -332,11 +337,11 @@ def test_a_diverged_change_is_not_estimable_and_still_drawn():
         return math.inf if (arm, factor) == ("adamw", 4.0) else parabola(arm, field, factor)
 
     changed = changed_rows(curve)
-    table = robustness.robustness_table(changed, study(), 0.05)
+    table = robustness.robustness_table(changed, study())
     row = table[(table.arm == "adamw") & (table.factor == 4)].iloc[0]
     assert row.diverged == 3 and row.verdict == "not estimable"
-    curves = robustness.lr_curves(changed, study(), 0.05)
-    plt.close(lr_sensitivity(curves, robustness.basins(changed, study(), 0.05), study()))
+    curves = robustness.lr_curves(changed, study())
+    plt.close(lr_sensitivity(curves, robustness.basins(changed, study()), study()))
 
 
 def selection(scores):
@@ -351,15 +356,14 @@ def selection(scores):
 
 
 def test_more_trials_never_find_worse():
-    table = robustness.budget_table(
-        selection({"alpha": [3.0, 4.0, 5.0], "adamw": [3.5, math.inf, 4.5]}), study(), 0.05
-    )
+    chosen = selection({"alpha": [3.0, 4.0, 5.0], "adamw": [3.5, math.inf, 4.5]})
+    table = best_of_k(chosen, study())
     own = table[table.arm == "alpha"]
     assert list(own.k) == [1, 2, 3]
     assert own.expected.to_list() == pytest.approx([4.0, 10 / 3, 3.0])
     other = table[table.arm == "adamw"].expected.to_numpy()
     assert math.isinf(other[0]) and other[-1] == 3.5
-    plt.close(best_of_k(table, study()))
+    plt.close(draw_best_of_k(table, study()))
 
 
 def test_figures_of_a_ranking(tmp_path):

@@ -14,7 +14,7 @@ from scipy import stats
 
 from muonlab.plan.runs import load_plan
 from muonlab.plan.sweeps import arm_sweeps, varied_numbers, varies_settings
-from muonlab.report import factorials, sweeps
+from muonlab.report import sweeps
 from muonlab.report.crowd import MANY, apart, line_styles
 from muonlab.report.figures import expert_load, tuning_grids
 from muonlab.report.figures.component_curves import components
@@ -22,10 +22,14 @@ from muonlab.report.figures.component_worth import contributions
 from muonlab.report.figures.effect_forest import effects
 from muonlab.report.figures.single_settings import one_at_a_time
 from muonlab.report.figures.training_curves import learning_curves
-from muonlab.report.findings import findings
-from muonlab.report.measured import over_experts, spectra_table
+from muonlab.report.measured import over_experts
 from muonlab.report.sentences import factorial_sentences, interval, sweep_sentences
-from muonlab.report.tables import summary_table
+from muonlab.report.tables.contrasts import compare
+from muonlab.report.tables.factorials import ASKED, factorials_table
+from muonlab.report.tables.one_at_a_time import one_at_a_time_table
+from muonlab.report.tables.runs import summary_table
+from muonlab.report.tables.spectra import spectra as spectra_table
+from muonlab.report.texts.findings import findings
 from muonlab.statistics.contrasts import contrasts
 
 ROOT = Path(__file__).parents[2]
@@ -43,11 +47,11 @@ def study(arms=("adamw", *ROLES, "ns_3"), seeds=(1, 2, 3, 4, 5), title="Made up"
         "data": "python",
         "protocol": "fair",
         "kind": "text",
+        "alpha": 0.05,
+        "interval": "95 %",
         "seeds": list(seeds),
         "training": {"paired": True, "evaluate_on": "validation"},
         "target_loss": 4.0,
-        "alpha": 0.05,
-        "interval": "95 %",
         "arms": [
             {
                 "name": arm,
@@ -78,7 +82,7 @@ def losses_of(means, seeds=(1, 2, 3, 4, 5), noise=0.01, rng=None):
 
 def effects_of(means, **kwargs):
     losses = losses_of(dict(zip(ROLES, means, strict=True)), **kwargs)
-    return factorials.factorials_table(losses, [FACTORIAL], study(), 0.05)
+    return factorials_table(losses, [FACTORIAL], study())
 
 
 def one(table, **where):
@@ -93,7 +97,7 @@ def one(table, **where):
 
 def test_a_contribution_is_what_removing_the_component_costs():
     losses = losses_of(dict(zip(ROLES, (3.0, 5.0, 3.5, 5.2), strict=True)), noise=0.3)
-    table = factorials.factorials_table(losses, [FACTORIAL], study(), 0.05)
+    table = factorials_table(losses, [FACTORIAL], study())
     by_arm = losses.pivot(index="seed", columns="arm", values="value")
     for component, arm in (("Newton–Schulz", "no_ns"), ("momentum", "no_momentum")):
         row = one(table, effect="contribution", component=component)
@@ -117,10 +121,10 @@ def test_every_value_is_the_statistics_rooms_own():
 
 def test_holm_is_over_the_four_questions():
     table = effects_of((3.0, 3.02, 3.01, 3.05), noise=0.02)
-    asked = table[table.effect.isin(factorials.ASKED)]
+    asked = table[table.effect.isin(ASKED)]
     assert len(asked) == 4
     assert asked.p_holm.min() == pytest.approx(min(1.0, 4 * asked.p.min()))
-    assert table[~table.effect.isin(factorials.ASKED)].p_holm.isna().all()
+    assert table[~table.effect.isin(ASKED)].p_holm.isna().all()
 
 
 def test_one_seed_gives_values_without_intervals():
@@ -128,14 +132,14 @@ def test_one_seed_gives_values_without_intervals():
     row = one(table, effect="synergy")
     assert row.value == pytest.approx(5.0 + 3.5 - 3.0 - 5.2)
     assert math.isnan(row.low) and row.verdict == "not estimable" and "One seed" in row.reason
-    text = "\n".join(factorial_sentences(table))
-    assert text.count("cannot be estimated") == 4 and "+2 here" in text
+    text = "\n".join(factorial_sentences(table, study()))
+    assert text.count("cannot be estimated") == 4 and "its value is +2" in text
 
 
 def test_a_diverged_run_leaves_what_it_enters_not_estimable():
     losses = losses_of(dict(zip(ROLES, (3.0, 5.0, 3.5, 5.2), strict=True)))
     losses.loc[(losses.arm == "no_ns") & (losses.seed == 2), "value"] = math.nan
-    table = factorials.factorials_table(losses, [FACTORIAL], study(), 0.05)
+    table = factorials_table(losses, [FACTORIAL], study())
     lost = one(table, effect="contribution", component="Newton–Schulz")
     assert lost.verdict == "not estimable" and "diverged" in lost.reason and math.isnan(lost.value)
     assert one(table, effect="contribution", component="momentum").verdict == "positive"
@@ -143,28 +147,30 @@ def test_a_diverged_run_leaves_what_it_enters_not_estimable():
 
 def test_the_sentences_flip_with_the_numbers():
     def said(*means):
-        return "\n".join(factorial_sentences(effects_of(means)))
+        return "\n".join(factorial_sentences(effects_of(means), study()))
 
     assert "Newton–Schulz contributes more" in said(3.0, 5.0, 3.5, 5.5)
     assert "momentum contributes more" in said(3.0, 3.5, 5.0, 5.5)
-    assert "cannot be told apart" in said(3.0, 4.0, 4.0, 5.0)
-    assert "removing momentum helps, by 0.5" in said(3.0, 5.0, 2.5, 5.2)
-    assert "each is worth more beside" in said(3.0, 5.0, 4.0, 5.0)
-    assert "each is worth less beside" in said(3.0, 5.0, 4.0, 9.0)
-    assert "synergy cannot be told from 0" in said(3.0, 5.0, 4.0, 6.0)
+    assert "The two contributions do not differ significantly" in said(3.0, 4.0, 4.0, 5.0)
+    assert "Removing momentum lowers the loss by 0.5" in said(3.0, 5.0, 2.5, 5.2)
+    assert "Removing momentum makes no significant difference" in said(3.0, 5.0, 3.0, 5.0)
+    # Removing each costs 2 and 1; removing both costs 2, 6 and 3.
+    assert "nats less than the sum of removing each" in said(3.0, 5.0, 4.0, 5.0)
+    assert "nats more than the sum of removing each" in said(3.0, 5.0, 4.0, 9.0)
+    assert "does not differ significantly from the sum" in said(3.0, 5.0, 4.0, 6.0)
 
 
 def test_factorials_that_disagree_are_said_to():
     def agreement(*tables):
         labelled = [t.assign(factorial=f"case {i}") for i, t in enumerate(tables)]
-        return list(factorial_sentences(pd.concat(labelled)))[-1]
+        return list(factorial_sentences(pd.concat(labelled), study()))[-1]
 
     ns, momentum = effects_of((3.0, 5.0, 3.5, 5.5)), effects_of((3.0, 3.5, 5.0, 5.5))
     neither = effects_of((3.0, 4.0, 4.0, 5.0), noise=0.2)
     assert agreement(ns, ns) == "Newton–Schulz contributes more in all of these: case 0, case 1."
     assert "depends on the comparison: Newton–Schulz (case 0), momentum" in agreement(ns, momentum)
-    assert "it cannot be told in: case 1" in agreement(ns, neither)
-    assert "cannot be told in any" in agreement(neither, neither)
+    assert "the two do not differ significantly in: case 1" in agreement(ns, neither)
+    assert "Neither component contributes significantly more" in agreement(neither, neither)
 
 
 # ---------------------------------------------------------------- one setting at a time
@@ -218,7 +224,7 @@ def test_a_sweep_varies_one_number_beside_the_choice():
 
 def test_a_row_compares_with_the_reference_by_seed():
     points = points_of(selection())
-    table = sweeps.one_at_a_time_table(points, study(), 0.05)
+    table = one_at_a_time_table(points, study())
     own = points[points.field == "ns_steps"].pivot(index="seed", columns="value", values="loss")
     row = one(table, field="ns_steps", value=3)
     expected = stats.ttest_rel(own[3], own[5])
@@ -230,20 +236,16 @@ def test_a_row_compares_with_the_reference_by_seed():
 
 
 def test_a_diverged_value_is_counted_and_said():
-    table = sweeps.one_at_a_time_table(
-        points_of(selection(diverged=[("muon", 0.1)])), study(), 0.05
-    )
+    table = one_at_a_time_table(points_of(selection(diverged=[("muon", 0.1)])), study())
     row = one(table, arm="muon", field="lr", value=0.1)
     assert row.verdict == "diverged" and row.diverged == 1 and math.isnan(row["mean"])
-    labels = {arm["name"]: arm["label"] for arm in study()["arms"]}
-    text = "\n".join(sweep_sentences(table, labels))
-    assert "0.1 — (1 of 2 diverged)" in text
+    text = "\n".join(sweep_sentences(table, study()))
+    assert "0.1: — (1 of 2 diverged)" in text
 
 
 def test_what_can_be_told_apart_is_said():
     context = study()
     runs = run_list(context)
-    labels = {arm["name"]: arm["label"] for arm in context["arms"]}
 
     def said(shift):
         rng = np.random.default_rng(3)
@@ -255,12 +257,12 @@ def test_what_can_be_told_apart_is_said():
             for r in runs
         ]
         points = sweeps.sweep_points(selection(), SWEEPS, runs, losses, context)
-        table = sweeps.one_at_a_time_table(points, context, 0.05)
-        return next(line for line in sweep_sentences(table, labels) if "ns_steps" in line)
+        table = one_at_a_time_table(points, context)
+        return next(line for line in sweep_sentences(table, context) if "ns_steps" in line)
 
-    assert said(0.5).endswith("3 is worse than 5.") and "the base has 5" in said(0.5)
-    assert said(-0.5).endswith("Better than 5: 3.")
-    assert said(0.0).endswith("No value can be told apart from 5.")
+    assert said(0.5).endswith("Significantly worse than 5: 3.") and "the base has 5" in said(0.5)
+    assert said(-0.5).endswith("Significantly better than 5: 3.")
+    assert said(0.0).endswith("No value differs significantly from 5.")
 
 
 def test_a_map_holds_the_means_of_two_varied_numbers_alone():
@@ -402,37 +404,40 @@ def compared(context, shift):
     outcomes = ["final_loss", "test_loss", "test_accuracy", "matched_step"]
     table = contrasts(pd.DataFrame(rows), [(a, names[0]) for a in names[1:]], outcomes)
     table = table.assign(label=table.outcome, point="", left_out=0, variables="", compound=False)
-    return table, summary_table(pd.DataFrame(runs), context)
+    runs = pd.DataFrame(runs).assign(reached_target=True, code_digest="a1", observer_digest="b1")
+    return table, summary_table(runs, context), runs
 
 
 def test_perplexities_are_the_exponentials_of_losses():
     context = study(("adamw", "muon"))
-    table, summary = compared(context, {"muon": -0.5})
-    text = findings(table, summary, kind="text")
+    table, summary, runs = compared(context, {"muon": -0.5})
+    text = findings(table, summary, runs, context)
     mean = one(summary, arm="muon", outcome="test_loss")["mean"]
     difference = one(table, outcome="test_loss").difference
     assert f"{math.exp(mean):.4g}" in text
     assert f"**×{math.exp(difference):.3g} [" in text
-    assert "Warning" in text and "muon rests on an edge of its tuning grid (momentum=low)" in text
+    assert "Warning" in text
+    assert "what tuning chose for muon lies at the edge of what was tried (momentum=low)" in text
 
 
 def test_many_pairs_are_rows_and_untuned_arms_are_not_called_chosen():
     context = study()
-    table, summary = compared(context, {})
-    text = findings(table, summary, kind="text")
+    table, summary, runs = compared(context, {})
+    text = findings(table, summary, runs, context)
     assert "| ns 3 − adamw |" in text
     assert "Chosen by tuning: adamw lr=0.01; muon lr=0.01, momentum=0.9." in text
 
 
 def test_experiments_are_in_the_findings_where_there_are_any():
     context = study()
-    table, summary = compared(context, {})
+    table, summary, runs = compared(context, {})
     found = findings(
-        table, summary, "text", effects_of((3.0, 5.0, 3.5, 5.5)),
-        sweeps.one_at_a_time_table(points_of(selection()), context, 0.05),
+        table, summary, runs, context,
+        factorials_table=effects_of((3.0, 5.0, 3.5, 5.5)),
+        one_at_a_time=one_at_a_time_table(points_of(selection()), context),
     )  # fmt: skip
     assert "**What each component is worth**" in found and "**One setting at a time**" in found
-    assert "What each component" not in findings(table, summary, kind="text")
+    assert "What each component" not in findings(table, summary, runs, context)
 
 
 def test_an_interval_is_written_with_as_many_digits_as_it_takes():
@@ -458,7 +463,7 @@ def figure_of(name, seeds=(1, 2, 3, 4, 5), broken=(), arms=("adamw", *ROLES, "ns
         losses = losses_of(dict.fromkeys(ROLES, 3.0), seeds=seeds, noise=0.1)
         lost = [(arm, seed) in broken for arm, seed in zip(losses.arm, losses.seed, strict=True)]
         losses["value"] = losses.value.mask(lost)
-        table = factorials.factorials_table(losses, [FACTORIAL], context, 0.05)
+        table = factorials_table(losses, [FACTORIAL], context)
         return contributions(table, [FACTORIAL], context)
     if name == "one_at_a_time":
         lost = [(arm, lr) for arm in ("adamw", "muon") for lr in LRS] if broken else []
@@ -474,7 +479,7 @@ def figure_of(name, seeds=(1, 2, 3, 4, 5), broken=(), arms=("adamw", *ROLES, "ns
         return expert_load.experts(records(context, broken=broken), context)
     if name == "learning_curves":
         return learning_curves(curve_records(context, broken), context, {})
-    table, _ = compared(context, {})
+    table, *_ = compared(context, {})
     outcomes = [{"name": n, "quantity": n, "point": "", "label": n} for n in table.outcome.unique()]
     return effects(table, outcomes, context)
 
@@ -499,8 +504,6 @@ def test_a_figure_is_drawn_without_a_warning(name, case):
 
 
 def test_one_seed_says_so_and_not_that_it_diverged():
-    from muonlab.report.outcomes import compare
-
     context = study(("adamw", "muon"), seeds=(42,))
     values = losses_of({"adamw": 3.0, "muon": 2.5}, seeds=(42,)).assign(reached=True)
     outcomes = [{"name": "final_loss", "point": "", "label": "final loss"}]
@@ -508,7 +511,7 @@ def test_one_seed_says_so_and_not_that_it_diverged():
     plan = {"alpha": 0.05, "smallest_difference": {}}
     row = compare(values, outcomes, pairs, context, plan).iloc[0]
     assert row.verdict == "not estimable" and "a test needs two runs" in row.reason
-    table, summary = compared(context, {"muon": -0.5})
-    text = findings(table, summary, kind="text")
+    table, summary, runs = compared(context, {"muon": -0.5})
+    text = findings(table, summary, runs, context)
     assert "No comparison can be estimated" in text and "diverged" not in text
     assert f"{one(summary, arm='muon', outcome='final_loss')['mean']:.4g}" in text

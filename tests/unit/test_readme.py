@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from muonlab.plan.runs import load_plan
-from muonlab.report.findings import findings
-from muonlab.report.insights import insights
+from muonlab.report.texts.findings import findings
+from muonlab.report.texts.insights import insights
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -38,21 +38,35 @@ def kept(study, name):
     return pd.read_csv(ROOT / "docs" / study / f"{name}.csv")
 
 
+def context(study):
+    """What a text says of a default study besides its tables."""
+    plan = load_plan([ROOT / "config.yaml"]).studies[study]
+    arms = plan.arms.values()
+    return {
+        "kind": "images" if study == "fashion" else "text",
+        "interval": "95 %",
+        "training": next(iter(arms)).settings["training"],
+        "arms": [{"name": arm.name, "label": arm.label} for arm in arms],
+    }
+
+
 @pytest.mark.parametrize("study", ["fashion", "moe", "ablation"])
 def test_the_findings_are_computed_from_the_kept_tables(study):
-    names = ["contrasts", "summary", *(["factorials"] if study == "moe" else [])]
-    tables = {name: kept(study, name) for name in names}
+    tables = {name: kept(study, name) for name in ("contrasts", "summary")}
+    tables["runs_table"] = kept(study, "runs")
+    if study == "moe":
+        tables["factorials_table"] = kept(study, "factorials")
     if study != "fashion":
-        tables["sweeps"] = kept(study, "one_at_a_time")
-    kind = "images" if study == "fashion" else "text"
+        tables["one_at_a_time"] = kept(study, "one_at_a_time")
     shown = (ROOT / "docs" / study / "findings.md").read_text()
-    assert shown == findings(kind=kind, **tables)
+    assert shown == findings(study=context(study), **tables)
 
 
 def test_the_insights_are_computed_from_the_kept_tables():
     names = ("ranking", "field_effects", "dose_response", "basins")
+    tables = {name: kept("ablation", name) for name in names}
     shown = (ROOT / "docs" / "ablation" / "insights.md").read_text()
-    assert shown == insights(*(kept("ablation", name) for name in names))
+    assert shown == insights(study=context("ablation"), **tables)
 
 
 def test_the_readme_shows_what_the_findings_say():

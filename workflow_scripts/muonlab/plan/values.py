@@ -9,6 +9,8 @@ from functools import cache
 from itertools import combinations
 from typing import Any, NamedTuple
 
+import yaml
+
 from muonlab.plan.arms import differences
 from muonlab.plan.known import Known
 from muonlab.plan.measure import outcomes
@@ -16,7 +18,6 @@ from muonlab.plan.naming import flatten
 from muonlab.plan.registry import LIBRARY
 from muonlab.plan.runs import StudyPlan
 from muonlab.plan.sweeps import arm_sweeps, varied_numbers, varies_settings
-from muonlab.plan.validate import read_yaml
 
 
 class Value(NamedTuple):
@@ -125,9 +126,9 @@ def overhead_runs(known: Known) -> list[dict]:
 
 
 @cache
-def published_claims() -> dict:
+def published_claims() -> list[dict]:
     """What published sources claim, as data; a value, so that an edit of it is seen."""
-    return read_yaml(LIBRARY / "report" / "claims.yaml")
+    return yaml.safe_load((LIBRARY / "report" / "claims.yaml").read_text(encoding="utf-8"))
 
 
 VALUES: dict[str, Value] = {

@@ -16,7 +16,7 @@ def read_sources(path: Path = SOURCES) -> list[dict]:
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
-def tested(
+def examined(
     effects: pd.DataFrame, sources: Sequence[dict]
 ) -> Iterator[tuple[str, pd.Series, pd.Series | None, str]]:
     """(claim, comparison as run, comparison with updates of one size or None, verdict) for those of

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from muonlab.declare import text
-from muonlab.report.claims import read_sources, tested
+from muonlab.report.claims import examined, read_sources
 
 FIELDS = {
     "optimizer.ns_steps": "Newton–Schulz steps",
@@ -194,7 +194,7 @@ def _compared(row, first: str, second: str) -> str:
 
 def claims(effects: pd.DataFrame, sources: Sequence[dict]) -> Iterator[tuple[str, str, str]]:
     """(claim, what was found, verdict) for those of the sources' claims that the arms can test."""
-    for words, raw, matched, verdict in tested(effects, sources):
+    for words, raw, matched, verdict in examined(effects, sources):
         found = f"as run {_difference(raw)}, {_said(raw.verdict)}"
         if matched is not None:
             found += f"; with steps of one size {_difference(matched)}, {_said(matched.verdict)}"

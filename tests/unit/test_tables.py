@@ -1,0 +1,309 @@
+"""Declared tables and texts: what their decorators say, and what they add to the records."""
+
+import ast
+import math
+import re
+import string
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from muonlab.measure import stability as steadiness
+from muonlab.report.claims import SOURCES, examined, judged, read_sources
+from muonlab.report.measured import over_seeds
+from muonlab.report.records import matched_records
+from muonlab.report.tables.runs import runs
+from muonlab.report.tables.stability import stability
+from muonlab.report.texts.findings import LEGEND, findings
+from muonlab.report.versions import version_sentences
+
+REPORT = Path(SOURCES).parent
+MARKS = {"table": {"section", "outputs"}, "text": {"title", "section", "caption"}}
+WORDS = {
+    "title", "data", "protocol", "n", "interval", "alpha", "split", "target_loss", "rates",
+    "against", "test", "effect",
+}  # fmt: skip
+
+
+def declarations():
+    """(module, function, what its decorator says) of each table and each text."""
+    for kind in MARKS:
+        for path in sorted((REPORT / f"{kind}s").glob("*.py")):
+            for node in ast.parse(path.read_text()).body:
+                for mark in getattr(node, "decorator_list", []):
+                    if isinstance(mark, ast.Call) and getattr(mark.func, "id", "") == kind:
+                        said = {word.arg: ast.literal_eval(word.value) for word in mark.keywords}
+                        yield path.stem, node, kind, said
+
+
+def captions():
+    for module, _, kind, said in declarations():
+        if kind == "text":
+            yield module, said["caption"]
+        for name, shown in said.get("outputs", {}).items():
+            if shown is not None:
+                yield name, shown[1]
+
+
+def test_every_decorator_is_literal_and_says_what_its_kind_needs():
+    found = list(declarations())
+    assert {module for module, *_ in found} == {
+        path.stem
+        for kind in MARKS
+        for path in (REPORT / f"{kind}s").glob("*.py")
+        if path.stem != "__init__"
+    }
+    for module, node, kind, said in found:
+        assert module == node.name, "the function's name is the module's"
+        assert set(said) == MARKS[kind]
+        names = [arg.arg for arg in node.args.args]
+        required = names[: len(names) - len(node.args.defaults)]
+        assert required and not node.args.kwonlyargs
+        assert all(default.value is None for default in node.args.defaults)
+    outputs = [name for *_, said in found for name in said.get("outputs", {})]
+    assert len(set(outputs)) == len(outputs)
+
+
+@pytest.mark.parametrize(("name", "caption"), list(captions()), ids=lambda value: value[:20])
+def test_a_caption_is_filled_with_known_words_alone(name, caption):
+    fields = {field for _, field, *_ in string.Formatter().parse(caption) if field is not None}
+    assert fields <= WORDS
+    filled = caption.format(**{word: f"<{word}>" for word in WORDS})
+    assert "{" not in filled and "  " not in filled and filled.endswith(".")
+
+
+def test_the_level_of_an_interval_is_typed_nowhere():
+    shared = [REPORT / f"{name}.py" for name in ("sentences", "measured", "outcomes", "claims")]
+    for path in [*REPORT.glob("tables/*.py"), *REPORT.glob("texts/*.py"), *shared]:
+        assert not re.search(r"\b9[05] %", path.read_text()), path.name
+
+
+# ---------------------------------------------------------------- matched losses and runs
+
+
+def metrics_of(losses, arm="muon", seed=1, split="validation"):
+    rows = [
+        {"arm": arm, "seed": seed, "step": 10 * i, "split": split, "metric": "loss", "value": value}
+        for i, value in enumerate(losses)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_the_matched_loss_is_the_first_evaluation_at_or_under_the_target():
+    metrics = pd.concat(
+        [
+            metrics_of([3.0, 2.0, 1.0, 0.5], seed=2),
+            metrics_of([0.0] * 4, seed=2, split="train"),
+            metrics_of([0.1] * 4, seed=2).assign(metric="accuracy"),
+            metrics_of([3.0, 2.5, 2.9], seed=1),
+            metrics_of([math.nan, math.inf], arm="adamw", seed=1),
+        ]
+    )
+    summaries = [{"evaluated_on": "validation"}] * 3
+    first, unreached, broken = matched_records(metrics, summaries, 1.0)
+    assert first == {"step": 20, "loss": 1.0, "reached": True, "target_loss": 1.0}
+    assert unreached == {"step": 10, "loss": 2.5, "reached": False, "target_loss": 1.0}
+    assert broken == {"step": 0, "loss": None, "reached": False, "target_loss": 1.0}
+    with pytest.raises(ValueError, match="longer|shorter"):
+        matched_records(metrics, summaries[:2], 1.0)
+
+
+def study(**facts):
+    arms = [
+        {"name": arm, "label": label, "tuned": True, "settings": {"lr": 0.1}, "edges": {}}
+        for arm, label in (("muon", "Muon"), ("adamw", "AdamW"))
+    ]
+    known = {"title": "Made up", "data": "digits", "protocol": "fair", "kind": "images"}
+    known |= {"training": {"paired": True, "evaluate_on": "validation"}, "seeds": [1, 2, 3, 4, 5]}
+    return known | {"alpha": 0.05, "interval": "95 %", "arms": arms} | facts
+
+
+def run_records(digests=("code", "watch"), lost=()):
+    """The records of five runs of each of two arms; `lost` (arm, seed) miss the matched loss."""
+    rng = np.random.default_rng(0)
+    listed, summaries, provenances, matched = [], [], [], []
+    for arm in ("muon", "adamw"):
+        for seed in (1, 2, 3, 4, 5):
+            listed.append({"arm": arm, "seed": seed, "run": f"{arm}/{seed}"})
+            names = ("final_loss", "final_accuracy", "test_loss", "test_accuracy", "best_loss")
+            summaries.append({name: float(rng.uniform()) for name in names})
+            summaries[-1] |= {"best_step": 9, "steps": 9, "diverged": False, "diverged_at": None}
+            summaries[-1] |= {"parameters": 8, "evaluated_on": "validation"}
+            names = ("seconds", "seconds_per_epoch", "cpu_seconds_per_epoch", "peak_host_bytes")
+            provenances.append(dict.fromkeys(names, 1.0) | {"device": "cpu", "device_type": "cpu"})
+            provenances[-1] |= {"threads": 1, "code_digest": digests[0]}
+            if digests[1]:
+                provenances[-1]["observer_digest"] = digests[1]
+            reached = (arm, seed) not in lost
+            matched.append({"step": 5, "loss": 0.5, "reached": reached, "target_loss": 0.6})
+    return listed, summaries, provenances, matched
+
+
+def test_runs_name_the_code_that_watched_them_where_it_is_known():
+    known = runs(*run_records(), study())["runs"]
+    place = list(known).index("code_digest")
+    assert list(known)[place : place + 2] == ["code_digest", "observer_digest"]
+    assert (known.observer_digest == "watch").all()
+    assert runs(*run_records(("code", None)), study())["runs"].observer_digest.isna().all()
+
+
+def test_intervals_have_the_level_of_the_study():
+    wide, narrow = (
+        runs(*run_records(), study(alpha=alpha))["summary"].set_index(["arm", "outcome"])
+        for alpha in (0.01, 0.5)
+    )
+    at = ("muon", "final_loss")
+    assert wide.low[at] < narrow.low[at] < narrow.high[at] < wide.high[at]
+    records = pd.DataFrame(
+        {"arm": "muon", "value": [1.0, 2.0, 4.0], "reached": True, "metric": "x"}
+    )
+    wide, narrow = (over_seeds(records, ["metric"], study(alpha=a)).iloc[0] for a in (0.01, 0.5))
+    assert wide.low < narrow.low < narrow.high < wide.high
+
+
+def test_the_stability_of_a_run_is_that_of_its_training_losses():
+    rng = np.random.default_rng(1)
+    frames, expected = [], {}
+    for seed in (2, 1):
+        losses = 3 * np.exp(-np.arange(120) / 40) + 0.1 * rng.standard_normal(120)
+        norms = rng.uniform(0, 2000, 120)
+        train = metrics_of(losses, seed=seed, split="train")
+        frames += [train, train.assign(metric="gradient_norm", value=norms)]
+        frames += [train.assign(metric="lr", value=0.1), metrics_of([9.0] * 120, seed=seed)]
+        expected[seed] = steadiness.stability(train.step, losses, norms)
+    table = stability(pd.concat(frames).sort_values("step", kind="stable"))
+    assert list(table.seed) == [2, 1] and set(table.arm) == {"muon"}
+    for row in table.to_dict("records"):
+        own = expected[row["seed"]]
+        assert {name: row[name] for name in own} == pytest.approx(own)
+
+
+# ---------------------------------------------------------------- findings
+
+
+def contrast(**facts):
+    row = {"outcome": "sharpness_matched", "label": "sharpness", "point": "matched"}
+    row |= {"arm_a": "muon", "arm_b": "adamw", "difference": 1.0, "low": 0.5, "high": 1.5}
+    row |= {"verdict": "a higher", "n_a": 2, "n_b": 2, "left_out": 3, "reason": ""}
+    return pd.DataFrame([row | {"compound": False, "variables": "optimizer"} | facts])
+
+
+def text(lost=(), digests=("code", "watch"), mixed=None, settings=None, **facts):
+    made = runs(*run_records(digests, lost), study())
+    for column, values in (mixed or {}).items():
+        made["runs"][column] = values
+    return findings(contrast(**facts), made["summary"], made["runs"], study(), settings)
+
+
+def test_a_comparison_says_on_how_many_seeds_it_rests_and_why():
+    lost = {("adamw", 1), ("adamw", 2), ("adamw", 3)}
+    assert (
+        "3 of 5 AdamW seeds did not reach the matched loss; this comparison rests on the other 2."
+    ) in text(lost)
+    both = {("adamw", 1), ("adamw", 2), ("muon", 2), ("muon", 3)}
+    assert (
+        "2 of 5 Muon seeds and 2 of 5 AdamW seeds did not reach the matched loss; this comparison "
+        "rests on the 2 on which both did."
+    ) in text(both)
+    assert "3 seeds have no snapshot at or under the matched loss" in text()
+    assert "matched loss;" not in text(left_out=0)
+
+
+def test_a_compound_pair_is_explained():
+    found = text(left_out=0, compound=True, variables="optimizer, lr")
+    assert "Muon against AdamW: the arms differ in more than one setting (optimizer, lr)" in found
+
+
+def test_findings_name_the_studys_own_level():
+    made = runs(*run_records(), study())
+    found = findings(contrast(), made["summary"], made["runs"], study(interval="90 %"))
+    assert (
+        "90 % interval" in found and "95 %" not in found and "{" not in LEGEND.format(interval="")
+    )
+
+
+def test_runs_of_more_than_one_version_are_told_and_why_it_matters():
+    assert "version of the code" not in text()
+    trained = text(mixed={"code_digest": ["new"] * 2 + ["old"] * 3 + ["other"] * 5})
+    assert (
+        "were trained by more than one version of the code (2 by new, 3 by old); differences "
+        "between these runs may come from the code"
+    ) in trained
+    watched = text(mixed={"observer_digest": ["new"] * 9 + [None]})
+    assert "were watched by more than one version of the code" in watched
+    assert "were trained" not in watched and "1 by an unknown version" in watched
+    assert "version of the code" not in text(digests=("code", None))
+
+
+def test_only_arms_with_one_optimizer_and_model_share_their_code():
+    table = pd.DataFrame({"arm": ["a", "b", "c"], "seed": 1, "code_digest": ["x", "x", "y"]})
+    settings = {arm: {"optimizer.name": "muon", "model.name": "mlp"} for arm in "abc"}
+    assert len(list(version_sentences(table, settings))) == 1
+    settings["c"] = {"optimizer.name": "adamw", "model.name": "mlp"}
+    assert not list(version_sentences(table, settings))
+    assert not list(version_sentences(table))
+
+
+# ---------------------------------------------------------------- claims
+
+
+def effect(value, verdict, matched=False, reference="5", field="optimizer.ns_steps"):
+    return {
+        "field": field, "reference_value": reference, "value": value, "matched_step": matched,
+        "verdict": verdict, "difference": 0.1, "low": 0.0, "high": 0.2,
+    }  # fmt: skip
+
+
+def source(**claim):
+    known = {"words": "{value} beats 5", "field": "optimizer.ns_steps", "reference": "5"}
+    return [
+        {"source": "made up", "claims": [known | {"values": ["10"], "expected": "lower"} | claim]}
+    ]
+
+
+def test_claims_are_read_from_their_file_and_are_complete():
+    for one in read_sources():
+        assert one["source"] and one["claims"]
+        for claim in one["claims"]:
+            assert {"words", "field", "reference", "values", "expected"} <= set(claim)
+            assert claim["expected"] in ("lower", "higher")
+            assert all(isinstance(value, str) for value in [claim["reference"], *claim["values"]])
+    for path in REPORT.glob("**/*.py"):
+        assert "beat 5" not in path.read_text(), f"{path.name}: what a source claims is data"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "found"),
+    [
+        ("lower", "holds"), ("higher", "does not hold"), ("equivalent", "does not hold"),
+        ("undecided", "undecided"), ("not estimable", "undecided"),
+    ],
+)  # fmt: skip
+def test_a_claim_follows_the_verdict(verdict, found):
+    ((words, raw, matched, said),) = examined(pd.DataFrame([effect("10", verdict)]), source())
+    assert (words, raw.verdict, matched, said) == ("10 beats 5", verdict, None, found)
+
+
+def test_a_claim_at_any_size_needs_both_comparisons():
+    claim = source(at_any_size=True)[0]["claims"][0]
+    lower, higher = (pd.Series(effect("10", verdict)) for verdict in ("lower", "higher"))
+    assert judged(claim, lower, lower) == "holds"
+    assert judged(claim, lower, higher) == "does not hold"
+    assert judged(claim, lower, None) == "undecided"
+    assert judged(claim, higher, lower) == "does not hold"
+
+
+def test_claims_that_no_arm_tests_are_left_out():
+    assert not list(examined(pd.DataFrame([effect("7", "lower")]), source()))
+    assert not list(examined(pd.DataFrame([effect("10", "lower", reference="3")]), source()))
+
+
+def test_values_are_found_again_after_the_table_was_read_from_a_file(tmp_path):
+    numbers = pd.DataFrame([effect("10", "lower"), effect("7", "lower")])
+    flags = pd.DataFrame([effect("false", "lower", reference="true")])
+    claims = source() + source(values=["false"], reference="true")
+    for i, table in enumerate((numbers, flags)):
+        table.to_csv(tmp_path / f"{i}.csv", index=False)
+        assert len(list(examined(pd.read_csv(tmp_path / f"{i}.csv"), claims))) == 1
