@@ -1,11 +1,14 @@
-"""What stands beside the progress bar."""
+"""The progress bar, and what stands beside it."""
 
+import io
 import math
+from types import SimpleNamespace
 
 import pytest
 
 from muonlab.observers import progress
-from muonlab.observers.progress import Throughput, postfix, scaled
+from muonlab.observers.progress import ProgressBar, Throughput, postfix, scaled
+from muonlab.training.metrics import Metrics
 
 
 def test_the_postfix_says_what_it_is_given():
@@ -45,3 +48,34 @@ def test_throughput_is_of_the_time_since_the_last_reading(monkeypatch):
     throughput.add(400)
     assert throughput.read() == 100
     assert math.isnan(throughput.read())
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def a_run():
+    metrics = Metrics([(10, "train", "loss", 2.5), (10, "train", "lr_factor", 0.5)])
+    update = SimpleNamespace(tokens=lambda steps: 64 * steps)
+    return SimpleNamespace(step=10, total=100, metrics=metrics, update=update)
+
+
+def test_a_bar_goes_on_where_a_resumed_run_does():
+    run, terminal = a_run(), Terminal()
+    with ProgressBar(terminal, run, lr=0.02, unit="images") as bar:
+        run.step = 35
+        bar.after_updates(run)
+        assert bar.bar.n == 35
+        bar.bar.refresh()
+    assert "35/100" in terminal.getvalue()
+    assert "loss 2.5, lr 1.0e-02" in terminal.getvalue() and "images/s" in terminal.getvalue()
+
+
+@pytest.mark.parametrize("file", [None, io.StringIO()], ids=["none", "no terminal"])
+def test_a_bar_that_nobody_sees_looks_through_no_records(file):
+    run = a_run()
+    run.metrics = None
+    with ProgressBar(file, run, lr=0.02, unit="images") as bar:
+        bar.after_updates(run)
+    assert file is None or file.getvalue() == ""

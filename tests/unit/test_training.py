@@ -249,6 +249,25 @@ def test_an_observer_that_cannot_go_on_starts_anew_and_the_run_does_not(
     assert geometry.step.min() > 25 and geometry.step.max() == 72
 
 
+def test_a_checkpoint_without_the_observers_states_keeps_the_weights(
+    tmp_path, data, uninterrupted, monkeypatch
+):
+    folder = tmp_path / "run"
+    stopped_at(25, folder, data, monkeypatch)
+    checkpoint = tmp_path / "run.partial" / "checkpoint.pt"
+    state = torch.load(checkpoint, weights_only=True)
+    del state["recorders"]
+    torch.save(state, checkpoint)
+    train(folder, data, config())
+    assert [found["observer"] for found in provenance(folder)["observers_restarted"]] == [
+        "geometry",
+        "snapshots",
+    ]
+    found = contents(folder)
+    for name in ("metrics.parquet", "summary.json", "records/snapshots/00000072.safetensors"):
+        assert found[name] == uninterrupted[name]
+
+
 def test_snapshots_that_were_lost_are_not_forgotten_in_silence(tmp_path, data, monkeypatch, capfd):
     folder = tmp_path / "run"
     stopped_at(45, folder, data, monkeypatch)

@@ -88,7 +88,7 @@ def _resume(trainer: Trainer, recorders: Recorders, workspace: Workspace) -> boo
     state = workspace.load()
     if state is None:
         return False
-    recorders.load_state_dict(state["recorders"], state["run"]["step"])
+    recorders.load_state_dict(state.get("recorders", {}), state["run"]["step"])
     trainer.load_state_dict(state["run"])
     return True
 

@@ -35,14 +35,14 @@ class Recorders:
         return {"states": states, "codes": self.codes, "restarted": self.restarted}
 
     def load_state_dict(self, state: dict, step: int) -> None:
-        """Goes on from `state`, saved after `step` updates. Call it before the model gets the
-        weights of that step: what starts anew is made as at the start."""
+        """Goes on from `state`, saved after `step` updates, perhaps by other code. Call it before
+        the model gets the weights of that step: what starts anew is made as at the start."""
         own = self.codes
-        self.codes = [*(code for code in state["codes"] if code not in own), *own]
-        self.restarted = list(state["restarted"])
+        self.codes = [*(code for code in state.get("codes", []) if code not in own), *own]
+        self.restarted = list(state.get("restarted", []))
         for name, make in self.makers.items():
             try:
-                self.observers[name].load_state_dict(state["states"][name])
+                self.observers[name].load_state_dict(state.get("states", {})[name])
             except Exception as failure:  # noqa: BLE001 (whatever it is, the weights are not lost)
                 print(
                     f"the observer {name} cannot go on from the checkpoint "
@@ -70,7 +70,7 @@ def makers(trainer: Trainer, folder: Path) -> Makers:
         made["components"] = lambda: ComponentMonitor(model, training["components_every"])
     keep = trainer.config.get("keep", {"snapshots": "none", "updates": False})
     if keep["snapshots"] != "none":
-        steps = training["snapshot_every"] if keep["snapshots"] == "all" else None
+        steps = {"all": training["snapshot_every"], "end": None}[keep["snapshots"]]
         made["snapshots"] = lambda: Snapshots(
             folder / FOLDER, trainer.total, steps, keep["updates"]
         )
