@@ -102,11 +102,5 @@ rule unknown_target:
         unknown_target,
     output:
         "{unknown}",
-    log:
-        f"{ROOT}/logs/unknown_target/{{unknown}}.log",
     wildcard_constraints:
         unknown="[A-Za-z0-9_-]+",
-    conda:
-        "../envs/report.yaml"
-    shell:
-        "false"

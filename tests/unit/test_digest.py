@@ -147,7 +147,7 @@ def modules(*rooms):
 MOVES = modules("models", "optim", "training") - BESIDE - WATCHES
 MOVES |= {f"muonlab/data/{name}.py" for name in ("batches", "labelled", "tokens", "windows")}
 MOVES |= {"muonlab/hooks.py", "muonlab/streams.py"}
-MEASURES = modules("observers", "measure", "probes", "jobs") | WATCHES | {"muonlab/digest.py"}
+MEASURES = modules("observers", "measure", "probes", "jobs") | WATCHES
 
 
 @pytest.fixture(scope="module")

@@ -109,9 +109,9 @@ def jobs() -> list[tuple[str, Path, Path]]:
 
 def modules(script: Path) -> set[Path]:
     """All modules that a job with that script may import."""
-    found = closure(script, SCRIPTS)
+    found = closure([script], SCRIPTS)
     for module in (SCRIPTS / "muonlab" / LOADED.get(script.name, "-")).glob("*.py"):
-        found |= closure(module, SCRIPTS)
+        found |= closure([module], SCRIPTS)
     return found
 
 
@@ -124,7 +124,7 @@ def test_every_job_names_an_environment_that_exists():
 
 def test_only_scripts_that_are_known_to_load_modules_by_name_do():
     for script in {script for _, script, _ in jobs()} - {SCRIPTS / name for name in LOADED}:
-        for module in closure(script, SCRIPTS):
+        for module in closure([script], SCRIPTS):
             if module.parent.name != "jobs":
                 assert "import_module" not in module.read_text(), f"{script.name}: {module.name}"
 

@@ -194,8 +194,7 @@ def profile(tmp_path_factory):
     plan = load_plan([ROOT / "config.yaml"]).studies["fashion"]
     configs = {}
     for arm in ("muon_hybrid", "adamw"):
-        name = plan.reporting_runs(arm, plan.arms[arm].trials[0].settings)[0][1]
-        configs[arm] = plan.runs[name]
+        configs[arm] = plan.reporting_runs(arm, plan.arms[arm].trials[0].settings)[0].config
     facts = json.loads((folder / "data" / "digest.json").read_text())
     steps = {"warmup_steps": 2, "steps": 4, "traced_steps": 2}
     trace = folder / "trace.json.gz"

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from muonlab.io.errors import UserError
+from muonlab.plan.known import Known
 from muonlab.plan.runs import load_plan
 from muonlab.training import build
 
@@ -26,36 +27,25 @@ def plan(tmp_path, **sections):
     return load_plan([file]).studies["toy"]
 
 
+def tuning_runs(study):
+    return study.tuning_runs(Known(study).trials)
+
+
 def test_tuning_runs_have_the_tuning_seeds_and_reporting_runs_the_others(tmp_path):
     study = plan(tmp_path)
-    assert {(r["phase"], r["seed"]) for r in study.runs.values()} == {
-        *(("tuning", seed) for seed in (7, 8)),
-        *(("reporting", seed) for seed in (1, 2, 3)),
-    }
     for arm in study.arms:
-        tuning = study.tuning_runs(arm)
-        assert [(trial.settings["lr"], seed) for trial, seed, _ in tuning] == [
+        tuning = [run for run in tuning_runs(study) if run.arm == arm]
+        assert [(run.settings["lr"], run.seed) for run in tuning] == [
             *((0.001, seed) for seed in (7, 8)),
             *((0.01, seed) for seed in (7, 8)),
         ]
         reporting = study.reporting_runs(arm, {"lr": 0.01})
-        assert [seed for seed, _ in reporting] == [1, 2, 3]
-        of_each = [(seed, run, "tuning") for _, seed, run in tuning]
-        of_each += [(seed, run, "reporting") for seed, run in reporting]
-        for seed, run, phase in of_each:
-            config = study.runs[run]
-            assert (config["seed"], config["phase"]) == (seed, phase)
-            assert config["optimizer"]["name"] == arm
-        assert not {run for *_, run in tuning} & {run for _, run in reporting}
-
-
-def test_every_run_that_can_be_reported_is_planned_before_anything_is_chosen(tmp_path):
-    section = {"arms": ["muon"], "lr_factors": [0.5], "fields": ["momentum"], "seeds": 2}
-    study = plan(tmp_path, robustness=section)
-    planned = set(study.runs)
-    for lr in (0.001, 0.01):
-        assert {run for _, run in study.reporting_runs("muon", {"lr": lr})} <= planned
-        assert {run for *_, run in study.robustness_runs("muon", {"lr": lr})} <= planned
+        assert [run.seed for run in reporting] == [1, 2, 3]
+        for phase, runs in (("tuning", tuning), ("reporting", reporting)):
+            for run in runs:
+                assert (run.config["seed"], run.config["phase"]) == (run.seed, phase)
+                assert run.phase == phase and run.config["optimizer"]["name"] == arm
+        assert not {run.name for run in tuning} & {run.name for run in reporting}
 
 
 @pytest.mark.parametrize("tuned", [[1], [7, 3], [1, 2, 3]])
@@ -84,14 +74,16 @@ def test_robustness_changes_by_what_it_says_on_as_many_seeds_as_it_says(tmp_path
     study = plan(tmp_path, robustness=section | {"relative": relative, "seeds": seeds})
     rows = study.robustness_runs("muon", {"lr": 0.01})
     expected = [("lr", 3.0), ("weight_decay", 1 - relative), ("weight_decay", 1 + relative)]
-    assert [row[:3] for row in rows] == [(*e, seed) for e in expected for seed in (1, 2)[:seeds]]
-    for _, factor, _, run in rows[seeds:]:
-        assert study.runs[run]["optimizer"]["weight_decay"] == pytest.approx(0.01 * factor)
+    assert [(field, factor, run.seed) for field, factor, run in rows] == [
+        (*e, seed) for e in expected for seed in (1, 2)[:seeds]
+    ]
+    for _, factor, run in rows[seeds:]:
+        assert run.config["optimizer"]["weight_decay"] == pytest.approx(0.01 * factor)
 
 
 def test_what_only_reporting_runs_are_watched_by_makes_no_tuning_run_another(tmp_path):
     one, two = (plan(tmp_path, training={"geometry_every": every}) for every in (10, 20))
-    names = [{n for n, r in p.runs.items() if r["phase"] == "tuning"} for p in (one, two)]
+    names = [{run.name for run in tuning_runs(study)} for study in (one, two)]
     assert names[0] == names[1]
 
 
@@ -99,10 +91,8 @@ def test_evaluation_is_on_the_validation_split_and_only_reporting_runs_load_the_
     monkeypatch,
 ):
     monkeypatch.setattr(build, "load_splits", lambda wanted, *_: wanted)
-    runs = load_plan([ROOT / "config.yaml"]).studies["fashion"].runs.values()
-    asked = [
-        build.build_splits(next(r for r in runs if r["phase"] == phase), Path(), {}, "cpu")
-        for phase in ("tuning", "reporting")
-    ]
+    study = load_plan([ROOT / "config.yaml"]).studies["fashion"]
+    runs = [tuning_runs(study)[0], study.reporting_runs("muon", {"lr": 0.01})[0]]
+    asked = [build.build_splits(run.config, Path(), {}, "cpu") for run in runs]
     tuning = {"train": ["train"], "validation": ["validation"]}
     assert asked == [tuning, tuning | {"report": ["test"]}]

@@ -70,12 +70,6 @@ def test_every_run_is_named_by_its_settings_and_names_are_safe_paths(tmp_path):
         assert ("tuning-seed" in name) == (run.phase == run.config["phase"] == "tuning")
 
 
-def test_tuning_runs_have_the_tuning_seeds_and_reporting_runs_the_others(tmp_path):
-    runs = possible_runs(plan(tmp_path)).values()
-    assert {run.seed for run in runs if run.phase == "tuning"} == {7}
-    assert {run.seed for run in runs if run.phase == "reporting"} == {1, 2}
-
-
 def test_two_studies_share_equal_runs(tmp_path):
     twin = {"studies": {"twin": SMALL["studies"]["toy"]}}
     assert set(possible_runs(plan(tmp_path, twin))) == set(possible_runs(plan(tmp_path)))

@@ -88,4 +88,4 @@ def test_the_arms_of_the_example_are_valid(tmp_path):
     for i, example in enumerate(examples):
         file = tmp_path / f"{i}.yaml"
         file.write_text(example)
-        assert load_plan([ROOT / "config.yaml", file]).runs
+        assert load_plan([ROOT / "config.yaml", file]).studies

@@ -67,7 +67,7 @@ def test_a_field_of_another_arms_optimizer_is_refused(tmp_path):
     ],
 )
 def test_fields_that_one_of_the_arms_has_are_taken(tmp_path, section):
-    assert plan(tmp_path, robustness=section).runs
+    assert plan(tmp_path, robustness=section).studies
 
 
 # ---------------------------------------------------------------- names of studies
@@ -104,7 +104,7 @@ def test_a_study_named_as_a_target_a_rule_or_a_folder_is_refused(tmp_path, name)
 
 @pytest.mark.parametrize("name", ["fashion", "trains", "plots", "measured", "my_data"])
 def test_other_names_are_taken(tmp_path, name):
-    assert plan(tmp_path, name=name).runs
+    assert plan(tmp_path, name=name).studies
 
 
 # ---------------------------------------------------------------- numbers
@@ -130,7 +130,7 @@ def test_digits_that_leave_none_to_train_on_are_refused(tmp_path, sizes, refused
         said = sentence(tmp_path, data=sizes)
         assert "data.digits: validation (" in said and "1797 digits for training" in said
     else:
-        assert plan(tmp_path, data=sizes).runs
+        assert plan(tmp_path, data=sizes).studies
 
 
 @pytest.mark.parametrize(

@@ -38,8 +38,7 @@ def data(tmp_path_factory):
 
 def config(arm="muon_hybrid", seed=1, training=None, **optimizer):
     plan = load_plan([ROOT / "config.yaml"]).studies["fashion"]
-    name = plan.reporting_runs(arm, plan.arms[arm].trials[0].settings)[0][1]
-    settings = plan.runs[name]
+    settings = plan.reporting_runs(arm, plan.arms[arm].trials[0].settings)[0].config
     return settings | {
         "seed": seed,
         "training": settings["training"] | SHORT | (training or {}),

@@ -101,7 +101,17 @@ class Study(Section):
 # Names of targets, of rules and of folders beside the studies' own.
 RESERVED = (
     *("all", "data", "logs", "measure", "profile_overhead", "propose", "report", "runs", "select"),
-    *("train", "train_trial", "tune", "spectra", "curvature", "quantize", "statistics"),
+    *(
+        "train",
+        "train_run",
+        "train_trial",
+        "tune",
+        "unknown_target",
+        "spectra",
+        "curvature",
+        "quantize",
+        "statistics",
+    ),
     *("tables", "figures"),
 )
 RESERVED_STARTS = ("prepare_", "measure_", "tabulate_", "plot_", "write_")  # of rules
