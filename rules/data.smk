@@ -6,10 +6,6 @@ text as tokens with the offsets of its documents and the tokenizer, and digest.j
 """
 
 
-def data_job(kind, dataset):
-    return {"code": adapter_digest("prepare.py"), "kind": kind, "config": PLAN.data[dataset]}
-
-
 rule prepare_images:
     input:
         # The IDX files that the data set is made from, so that a replaced file is noticed.

@@ -5,41 +5,6 @@ Needs: the reporting runs. Gives: results/<name>/<study>/<measurement>/<arm>/see
 profile of the steps of two arms (profile.json, and trace.json.gz for ui.perfetto.dev).
 """
 
-
-def measured_runs(made, wildcards):
-    """The reporting runs that a measuring job opens."""
-    now = chosen(wildcards.study)
-    if made.of == "run":
-        return [now.reporting_run(wildcards.arm, wildcards.seed)]
-    return [run for run in now.reporting_runs if run.arm == wildcards.arm]
-
-
-def measuring_inputs(made):
-    def inputs(wildcards):
-        runs = [f"{ROOT}/runs/{run.name}" for run in measured_runs(made, wildcards)]
-        data = PLAN.studies[wildcards.study].data
-        return {
-            # The small files say whether a run changed; its tensors only have to be there.
-            "runs": [f"{run}/summary.json" for run in runs],
-            "metrics": [f"{run}/metrics.parquet" for run in runs],
-            "records": ancient([f"{run}/records" for run in runs]),
-            "data": f"{ROOT}/data/{data}/digest.json",
-            "splits": ancient(OUTPUTS.data_files(data, [made.split] if made.split else [])),
-        }
-
-    return inputs
-
-
-def measuring_job(made):
-    def job(wildcards):
-        now, runs = chosen(wildcards.study), measured_runs(made, wildcards)
-        code = adapter_digest("measure.py", made.file, configs=[run.config for run in runs])
-        seeds = [run.seed for run in runs]
-        return {"code": code, "seeds": seeds} | OUTPUTS.measure_job(made, now)
-
-    return job
-
-
 for made in OUTPUTS.registry.measurements.values():
 
     rule:
@@ -67,19 +32,6 @@ for made in OUTPUTS.registry.measurements.values():
             f"Measuring the {made.name} of {{wildcards.study}}, {{wildcards.arm}}"
         script:
             "../workflow_scripts/measure.py"
-
-
-def overhead_job(wildcards):
-    study = PLAN.studies[wildcards.study]
-    configs = [study.arms[arm].settings for arm in study.measure["overhead"]["arms"]]
-    code = adapter_digest("profile_overhead.py", configs=configs)
-    return {"code": code, "settings": study.measure["overhead"]}
-
-
-def all_cores():
-    """The cores of this invocation, so that a job has them for itself; 1 where jobs are sent to
-    other machines, whose cores it does not know."""
-    return workflow.resource_settings.cores or 1 if workflow.local_exec else 1
 
 
 rule profile_overhead:

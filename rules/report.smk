@@ -4,45 +4,6 @@ Needs: what the functions' parameters name (`muonlab.plan.needs`). Gives:
 results/<name>/<study>/tables/*.csv, figures/*.svg and .png, *.md, and results/<name>/report.html.
 """
 
-import subprocess
-
-CAPTION = "captions/output.rst"
-
-
-def needed(made):
-    def inputs(wildcards):
-        given = OUTPUTS.given(made, chosen(wildcards.study))
-        return given.files | {name: ancient(files) for name, files in given.ancient.items()}
-
-    return inputs
-
-
-def reporting_job(adapter, made):
-    def job(wildcards):
-        return {"code": adapter_digest(adapter, made.file)} | OUTPUTS.job(
-            made, chosen(wildcards.study)
-        )
-
-    return job
-
-
-def shown(path, output, section, kind):
-    """A file as the report shows it; what has no title is not shown."""
-    if output.title is None:
-        return path
-    labels = {kind: output.title}
-    return report(path, caption=CAPTION, category="{study}", subcategory=section, labels=labels)
-
-
-def table_files(made):
-    return {
-        output.name: shown(
-            f"{ROOT}/{{study}}/tables/{output.name}.csv", output, made.section, "table"
-        )
-        for output in made.outputs
-    }
-
-
 for made in OUTPUTS.registry.tables.values():
 
     rule:
@@ -116,25 +77,3 @@ for made in OUTPUTS.registry.texts.values():
             f"Writing the {made.name} of {{wildcards.study}}"
         script:
             "../workflow_scripts/texts.py"
-
-
-REPORT = Path(ROOT) / "report.html"
-
-
-def write_report():
-    """Asks Snakemake for the report of every study that has results, where one of its files is
-    newer than the report; a failure does not fail the run."""
-    studies = [name for name in PLAN.studies if OUTPUTS.is_whole(name)]
-    if not studies or OUTPUTS.is_newer(REPORT, studies):
-        return
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(workflow.main_snakefile)]
-    command += ["--report", str(REPORT)]
-    if overlays:
-        command += ["--configfile", *map(str, overlays)]
-    if workflow.config_settings.config_args:
-        command += ["--config", *workflow.config_settings.config_args]
-    outcome = subprocess.run([*command, "--", *studies], capture_output=True, text=True)
-    if outcome.returncode == 0:
-        print(f"Report: {REPORT}", file=sys.stderr)
-    else:
-        print(f"The report could not be written:\n{outcome.stderr}", file=sys.stderr)

@@ -4,25 +4,6 @@ Needs: nothing. Gives: the targets data, tune, train (or runs), spectra, curvatu
 statistics (or tables), figures, and one for each study.
 """
 
-import difflib
-
-
-def runs_of(*studies):
-    """Every run of some studies, once their tuning has been run."""
-    return lambda wildcards: [
-        file for study in studies for file in OUTPUTS.summaries(chosen(study))
-    ]
-
-
-def measured_in(*studies, names=None):
-    return lambda wildcards: [
-        file for study in studies for file in OUTPUTS.measurements(chosen(study), names)
-    ]
-
-
-def of_each(files):
-    return [file for study in PLAN.studies for file in files(study)]
-
 
 rule data:
     input:
@@ -84,16 +65,6 @@ for study in PLAN.studies:
             OUTPUTS.results(study),
             runs_of(study),
             measured_in(study),
-
-
-def unknown_target(wildcards):
-    """Ends the plan with a sentence that says which targets there are."""
-    names = [rule.name for rule in workflow.rules if not rule.has_wildcards()]
-    close = difflib.get_close_matches(wildcards.unknown, names, n=1)
-    hint = f"; did you mean {close[0]}?" if close else ""
-    sys.exit(
-        f"error: there is no target {wildcards.unknown!r}{hint} (there are {', '.join(names)})"
-    )
 
 
 # A single word that is no rule is taken for a file: this rule would make it, and says why not.

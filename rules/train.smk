@@ -10,15 +10,6 @@ not delete; the next attempt goes on from there.
 RUN = f"{ROOT}/runs/{{run}}"
 
 
-def run_data(wildcards):
-    return WRITTEN.config(wildcards.run)["data"]
-
-
-def train_job(wildcards):
-    config = WRITTEN.config(wildcards.run)
-    return {"code": run_digest(config), "config": config}
-
-
 rule train_run:
     input:
         # It says whether the data changed. The splits are too large to hash for every run, and as

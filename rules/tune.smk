@@ -6,21 +6,6 @@ get what was chosen by value: a learning rate that is added and does not win ret
 """
 
 
-def tuning_job(study, before, **more):
-    return {
-        "code": adapter_digest("tune.py"),
-        **more,
-        "tuning": before.study.tuning,
-        "spaces": before.spaces,
-        "trials": before.trial_records,
-    }
-
-
-def proposal_job(wildcards):
-    before, number = known(wildcards.study, int(wildcards.round) - 1), int(wildcards.round)
-    return tuning_job(wildcards.study, before, round=number, limits=before.limits)
-
-
 checkpoint propose:
     input:
         summaries=lambda wildcards: OUTPUTS.trial_summaries(
