@@ -30,6 +30,8 @@ rule all:
         of_each(OUTPUTS.results),
         runs_of(*PLAN.studies),
         measured_in(*PLAN.studies),
+    message:
+        "Everything is made."
 
 
 onsuccess:

@@ -8,52 +8,72 @@ statistics (or tables), figures, and one for each study.
 rule data:
     input:
         [f"{ROOT}/data/{dataset}/digest.json" for dataset in PLAN.data_used],
+    message:
+        "The data sets are prepared."
 
 
 rule tune:
     input:
         of_each(OUTPUTS.selection),
+    message:
+        "The settings of every arm are chosen."
 
 
 rule train:
     input:
         of_each(OUTPUTS.selection),
         runs_of(*PLAN.studies),
+    message:
+        "Every run is trained."
 
 
 rule runs:
     input:
         rules.train.input,
+    message:
+        "Every run is trained."
 
 
 rule spectra:
     input:
         measured_in(*PLAN.studies, names=["spectra"]),
+    message:
+        "The spectra are measured."
 
 
 rule curvature:
     input:
         measured_in(*PLAN.studies, names=["curvature"]),
+    message:
+        "The curvature is measured."
 
 
 rule quantize:
     input:
         measured_in(*PLAN.studies, names=["quantization"]),
+    message:
+        "The quantized models are measured."
 
 
 rule statistics:
     input:
         of_each(OUTPUTS.tables),
+    message:
+        "The tables are written."
 
 
 rule tables:
     input:
         of_each(OUTPUTS.tables),
+    message:
+        "The tables are written."
 
 
 rule figures:
     input:
         of_each(OUTPUTS.figures),
+    message:
+        "The figures are drawn."
 
 
 for study in PLAN.studies:
@@ -65,6 +85,8 @@ for study in PLAN.studies:
             OUTPUTS.results(study),
             runs_of(study),
             measured_in(study),
+        message:
+            f"The study {study} is finished."
 
 
 # A single word that is no rule is taken for a file: this rule would make it, and says why not.

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from muonlab.io.errors import UserError
 from muonlab.plan.optimizers import OPTIMIZERS
+from muonlab.section import field_limits
 from muonlab.tuning.rounds import propose
 from muonlab.tuning.space import grid_points, sobol_points
 from muonlab.tuning.tpe import STARTUP, tpe_points
-from muonlab.tuning.widening import extended, field_limits, further_points
+from muonlab.tuning.widening import extended, further_points
 
 LR = {"low": 1e-4, "high": 1e-1, "log": True}
 SPACE = {

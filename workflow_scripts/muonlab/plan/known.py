@@ -13,7 +13,7 @@ from typing import Any
 from muonlab.plan.arms import ResolvedArm, Value
 from muonlab.plan.optimizers import OPTIMIZERS
 from muonlab.plan.runs import Run, StudyPlan
-from muonlab.tuning.widening import field_limits
+from muonlab.section import field_limits
 
 
 @dataclass(frozen=True)

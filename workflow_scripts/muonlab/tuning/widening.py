@@ -8,8 +8,6 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pydantic import BaseModel
-
 from muonlab.io.errors import UserError
 from muonlab.tuning.space import (
     Choice,
@@ -77,20 +75,6 @@ def further_points(
     if checked != inner:
         fresh = (p for p in fresh if not all(inner[f].holds(v) for f, v in p.items()))
     return take(fresh, n, place)
-
-
-def field_limits(model: type[BaseModel]) -> dict[str, Limits]:
-    """The (lowest, highest) values that the model's own checks allow its numeric fields."""
-    found = {}
-    for field, info in model.model_fields.items():
-        bounds = {name: [] for name in ("ge", "gt", "le", "lt")}
-        for check in info.metadata:
-            for name, values in bounds.items():
-                if getattr(check, name, None) is not None:
-                    values.append(getattr(check, name))
-        low = max(bounds["ge"] + bounds["gt"], default=-math.inf)
-        found[field] = (low, min(bounds["le"] + bounds["lt"], default=math.inf))
-    return found
 
 
 def _grown(axis: Range | Choice, sides: set[str], limits: Limits) -> dict[str, Any]:
