@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_training import config, data, train  # noqa: F401 (data is a fixture)
 from test_text_separation import write
+from test_training import config, data, train  # noqa: F401 (data is a fixture)
 from torch import nn
 from torch.nn.functional import cross_entropy
 
