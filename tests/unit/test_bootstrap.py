@@ -90,6 +90,14 @@ def test_the_baseline_and_the_other_arm_are_of_the_same_seeds():
     assert found.ratio == pytest.approx(0.6) and math.isnan(found.low)
 
 
+def test_the_time_of_both_arms_is_of_the_same_seeds():
+    """Seeds of which each takes its own time to every step, alike in both arms."""
+    steps, pace = np.linspace(0, 100, 11), np.array([1.0, 3.0, 2.0, 1.5])
+    losses = np.tile(4 - 2 * steps / 100, (4, 1))
+    found = speed_up(pace[:, None] * steps, losses, 100 * pace, [4 - 2 * 0.6] * 4)
+    assert found.ratio == pytest.approx(0.6) and math.isnan(found.low)
+
+
 def test_resamples_have_streams_of_their_own():
     same = resampled(50, 3, 0, "seeds")
     assert same.shape == (3, 50) and same.min() >= 0 and same.max() <= 49

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muonlab.data.batches import BatchOrder, epoch_order, evenly, steps_per_epoch
+from muonlab.data.near_duplicates import SketchIndex, similarity, sketch
 from muonlab.data.vision import SPLITS, Labelled, load_split, prepare
 
 DIGITS = {"source": "digits", "validation": 300, "test": 360, "split_seed": 0}
@@ -45,10 +46,28 @@ def test_the_brightest_pixel_of_the_digits_is_told(digits):
     assert facts["pixel_max"] == load_split(digits / "train.safetensors").images.max() == 16
 
 
+def test_the_splits_of_the_digits_are_those_of_the_kept_numbers(digits):
+    splits = json.loads((digits / "digest.json").read_text())["splits"]
+    assert {name: part["sha256"][:12] for name, part in splits.items()} == {
+        "train": "7529dbd38859",
+        "validation": "b94b7d7bd708",
+        "test": "d4d0eef0b4af",
+    }
+
+
 def test_the_test_images_do_not_depend_on_how_many_are_held_out_for_validation(digits, tmp_path):
     prepare("digits", DIGITS | {"validation": 100}, tmp_path)
     one, two = (load_split(place / "test.safetensors") for place in (digits, tmp_path))
     assert (one.images == two.images).all() and (one.labels == two.labels).all()
+
+
+@pytest.mark.parametrize("threshold", [0.5, 1.0])
+def test_documents_exactly_as_similar_as_the_threshold_are_near_duplicates(threshold):
+    one = sketch(np.arange(10))
+    other = one if threshold == 1 else np.union1d(one[:4], sketch(np.arange(50, 56)))
+    assert similarity(one, other) == threshold
+    assert SketchIndex([other]).close_to(one, threshold) == [0]
+    assert SketchIndex([other]).close_to(one, threshold + 0.01) == []
 
 
 @given(n=st.integers(1, 60), size=st.integers(1, 20), epoch=st.integers(0, 3))

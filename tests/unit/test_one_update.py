@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from test_text_separation import write
 from test_training import config, data, train  # noqa: F401 (data is a fixture)
 from torch import nn
 from torch.nn.functional import cross_entropy
@@ -22,7 +23,7 @@ from muonlab.streams import numpy_generator
 from muonlab.training.build import build_model
 from muonlab.training.checkpoint import Workspace, stamp
 from muonlab.training.images import Images
-from muonlab.training.language import Text
+from muonlab.training.language import Text, text_splits
 from muonlab.training.update import Update
 
 SGD = OPTIMIZERS["sgd"](name="sgd", lr=0.5, momentum=0.0).model_dump()
@@ -294,6 +295,33 @@ def test_the_auxiliary_loss_is_minimised_and_not_recorded():
     extra = model.auxiliary_loss().item()
     assert extra > 0.5 and objective.item() == pytest.approx(recorded.item() + extra, rel=1e-5)
     assert recorded.item() == pytest.approx(by_hand(model, split, range(5))[0], rel=1e-4)
+
+
+def test_windows_of_a_run_are_those_of_its_splits(tmp_path):
+    """Disjoint ones stay in their splits; of overlapping ones a tenth is evaluated, never more."""
+    sizes = {"train": 50, "validation": 30, "test": 20}
+    for first, (split, size) in enumerate(sizes.items(), 1):
+        write(tmp_path, split, [[first] * 4] * (size // 5))
+    facts = {"vocab": VOCAB, "dtype": "uint16"}
+    facts["splits"] = {s: {"tokens": n, "documents": n // 5} for s, n in sizes.items()}
+    wanted = {"train": ["train"], "validation": ["validation"], "report": ["test"]}
+
+    def splits(windows):
+        training = Training(windows=windows).model_dump()
+        asked = {"training": training, "model": {"context": LENGTH}}
+        return text_splits(wanted, tmp_path, facts, asked, "cpu")
+
+    disjoint = splits("disjoint")
+    assert {name: len(part) for name, part in disjoint.items()} == {
+        "train": 8,
+        "validation": 4,
+        "report": 3,
+    }
+    overlapping = splits("overlapping")
+    assert len(overlapping["report"]) == 3
+    assert len(overlapping["validation"]) == 7 and len(overlapping["train"]) == 80 - LENGTH - 7
+    first = disjoint["report"].batch(np.arange(1))[0]
+    assert set(first.flatten().tolist()) == {0, 3}
 
 
 def test_documents_are_masked_where_that_is_asked_for_alone():

@@ -30,7 +30,7 @@ from muonlab.probes.stopwatch import Stopwatch, TimedUpdate
 from muonlab.report import overhead
 from muonlab.report.figures import step_costs
 from muonlab.report.tables.overhead import overhead_table, shapes_table
-from muonlab.statistics.cost_benefit import cost_benefit, share
+from muonlab.statistics.cost_benefit import Share, cost_benefit, share
 from muonlab.training.build import build_model
 from muonlab.training.language import Text
 from muonlab.training.update import Update
@@ -290,6 +290,21 @@ def test_seeds_and_rounds_have_to_pair():
     for arguments in (([1, 2], [1], [1], [1]), ([1], [1], [1, 2], [1]), ([], [], [1], [1])):
         with pytest.raises(ValueError, match="pair"):
             cost_benefit(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "level"),
+    [
+        (0.04, 0.049, "low"),
+        (0.05, 0.2, "medium"),
+        (0.049, 0.05, "undecided"),
+        (0.2, 0.201, "undecided"),
+        (0.201, 0.4, "high"),
+        (math.nan, math.nan, "not estimable"),
+    ],
+)
+def test_the_levels_of_an_overhead_end_where_they_say(low, high, level):
+    assert Share(5, 0.1, low, high).level == level
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from muonlab.data.corpus import SPLITS, Document
 from muonlab.data.near_duplicates import (
     SHINGLE,
     SketchIndex,
@@ -13,7 +14,8 @@ from muonlab.data.near_duplicates import (
     sketch,
 )
 from muonlab.data.spans import SHORTEST_PIECE, Cut, HashTable, cut_out, shared_runs, span_hashes
-from muonlab.data.tokens import SplitFiles, TokenWriter, join, load_tokens
+from muonlab.data.text import write_splits
+from muonlab.data.tokens import CHUNK, SplitFiles, TokenWriter, join, load_tokens
 from muonlab.io.errors import UserError
 
 END = 0
@@ -193,3 +195,58 @@ def test_the_rate_of_near_duplicates_against_exact_similarities(tmp_path):
     rates = near_duplicate_rates(files, write(tmp_path, "train", train), 0.8)
     assert rates["validation"]["near_duplicates"] == expected
     assert rates["validation"]["rate"] == pytest.approx(expected / 10)
+
+
+def test_a_sketch_of_both_documents_is_no_larger_than_that_of_one():
+    """Of {0 … 3} and {2 … 5} the four smallest together are {0 … 3}, and two are in both."""
+    one, other = np.arange(4, dtype=np.uint64), np.arange(2, 6, dtype=np.uint64)
+    assert similarity(one, other, size=4) == 0.5
+    assert similarity(one, other, size=6) == pytest.approx(2 / 6)
+
+
+def test_a_span_that_lies_across_two_pieces_of_training_is_found(tmp_path):
+    random = np.random.default_rng(0)
+    train = random.integers(1, 60_000, CHUNK + 200)
+    shared = train[CHUNK - 30 : CHUNK + 34]
+    own = random.integers(1, 60_000, (2, 70))
+    evaluation = write(tmp_path, "test", [np.concatenate([own[0], shared, own[1]])])
+    runs = shared_runs(evaluation, write(tmp_path, "train", [train]))
+    assert runs.tolist() == [[70, 134]]
+
+
+@pytest.mark.parametrize(("before", "stays"), [(SHORTEST_PIECE, True), (SHORTEST_PIECE - 1, False)])
+def test_a_piece_of_the_shortest_length_stays(tmp_path, before, stays):
+    files = write(tmp_path, "test", [[5] * before + [6] * 70])
+    cut = Cut()
+    cut_out(files, np.array([[before, before + 70]]), END, lambda tokens: len(tokens), cut)
+    assert documents_of(files) == ([[5] * before + [END]] if stays else [])
+    assert cut.tokens_removed == 70 + (0 if stays else before)
+
+
+class Counting:
+    """An encoder of which each word is the token of its length."""
+
+    end_of_text = END
+
+    def encode(self, texts):
+        for text in texts:
+            yield np.array([len(word) for word in text.split()], dtype=U2)
+
+    def decode(self, tokens):
+        return " ".join("x" * token for token in tokens.tolist())
+
+
+@pytest.mark.parametrize("budget", [*range(1, 14), None])
+def test_a_budget_of_any_size_is_met_to_the_token(tmp_path, budget):
+    """Documents of 3, 4 and 2 tokens and their ends, twelve in all, one in each split."""
+    documents = [Document(0, "a bb ccc"), Document(1, "d ee fff gggg"), Document(2, "hh i")]
+    files = {split: SplitFiles(tmp_path, split, U2) for split in SPLITS}
+    sizes = write_splits(documents, files, Counting(), budget, None)
+    written = sum(len(part) for part in files.values())
+    # A document that would be its end alone is left out.
+    alone = budget in (1, 5, 10)
+    assert written == (12 if budget is None else min(budget - alone, 12))
+    kept = {split: documents_of(part) for split, part in files.items()}
+    for split in SPLITS:
+        tokens = [document[:-1] for document in kept[split]]
+        assert sizes[split] == sum(len(Counting().decode(np.array(t))) for t in tokens)

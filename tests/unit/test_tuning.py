@@ -93,3 +93,11 @@ def test_a_series_that_was_never_finite():
     step, loss, reached = first_at_or_under([(0, math.nan), (10, math.inf)], 0.5)
     assert (step, reached) == (0, False)
     assert math.isnan(loss)
+
+
+def test_a_seed_that_diverged_with_a_finite_loss_ranks_its_trial_last_too():
+    """A loss that ended above its start is a number, and the run diverged all the same."""
+    records = trials("a", {0.1: [(0.1, 0.1), (0.2, 0.2)], 0.2: [(9.0, 9.0), (9.0, 9.0)]})
+    records[1]["diverged"] = True
+    found = select_trials(records, TUNING)
+    assert found["arms"]["a"]["settings"] == {"lr": 0.2}
