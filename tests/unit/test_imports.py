@@ -12,7 +12,7 @@ LIBRARY = Path(__file__).parents[2] / "workflow_scripts" / "muonlab"
 ALLOWED = {
     "io": set(),
     "jobs": {"io"},
-    "plan": {"io", "section", "streams", "tuning"},
+    "plan": {"io", "optim", "section", "streams", "tuning"},
     "data": {"io", "streams"},
     "models": {"streams"},
     "optim": set(),

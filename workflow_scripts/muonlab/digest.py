@@ -21,15 +21,18 @@ def code_digest(
 ) -> str:
     """Hex digest of `script` and its import closure inside the package beside it.
 
-    `alternatives` are modules of which a job uses only `chosen`, and what those import: a registry
-    imports all optimizers, and a run trains with one of them.
+    `alternatives` are modules of which a job uses only `chosen`, and what those import. A job may
+    also import them by name alone, as a run its optimizer.
     """
     root = script.resolve().parent
     unused = {_file(name, root) for name in alternatives - chosen}
     for name in chosen:
         unused -= closure(_file(name, root), root)
+    files = closure(script.resolve(), root, frozenset(unused))
+    for name in chosen:
+        files |= closure(_file(name, root), root)
     digest = hashlib.sha256()
-    for path in sorted(closure(script.resolve(), root, frozenset(unused))):
+    for path in sorted(files):
         name = path.relative_to(root).as_posix()
         digest.update(f"{name}\0{_tree(path)[0]}\0".encode())
     return digest.hexdigest()[:16]
