@@ -11,9 +11,8 @@ from pathlib import Path
 SCRIPTS = Path(workflow.basedir) / "workflow_scripts"
 sys.path.append(str(SCRIPTS))
 
-from muonlab.data.sources import source_files
 from muonlab.io.errors import UserError
-from muonlab.plan.datasets import IMAGES, KINDS, TEXT
+from muonlab.plan.datasets import IMAGES, KINDS, TEXT, source_files
 from muonlab.digest import code_digest
 from muonlab.plan.models import MODELS, READS
 from muonlab.plan.naming import RUN_PATTERN
@@ -68,6 +67,13 @@ def train_job(run):
     config = PLAN.runs[run]
     code = code_digest(SCRIPTS / "train.py", ALTERNATIVES, own_code(config))
     return {"code": code, "config": config}
+
+
+def prepare_job(script, dataset):
+    """The param of the preparation of a data set: of the sources' code only its own counts."""
+    config = PLAN.data[dataset]
+    own = frozenset([f"muonlab.data.sources.{config['source']}"])
+    return {"code": code_digest(SCRIPTS / script, chosen=own), "config": config}
 
 
 def measuring_job(script, study, **settings):

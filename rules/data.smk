@@ -22,7 +22,7 @@ rule prepare_images:
     resources:
         mem_mb=2000,
     params:
-        job=lambda wildcards: job("prepare_images.py", config=PLAN.data[wildcards.images]),
+        job=lambda wildcards: prepare_job("prepare_images.py", wildcards.images),
     message:
         "Preparing the data set {wildcards.images}"
     script:
@@ -44,7 +44,7 @@ rule prepare_text:
     resources:
         mem_mb=2000,
     params:
-        job=lambda wildcards: job("prepare_text.py", config=PLAN.data[wildcards.corpus]),
+        job=lambda wildcards: prepare_job("prepare_text.py", wildcards.corpus),
     message:
         "Preparing the corpus {wildcards.corpus}"
     script:

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from muonlab.data.batches import BatchOrder, epoch_order
 from muonlab.data.idx import read_idx
-from muonlab.data.sources import IDX_FILES
-from muonlab.data.vision import SPLITS, load_split, prepare
+from muonlab.data.labelled import load_split
+from muonlab.data.sources.fashion_mnist import IDX_FILES
+from muonlab.data.vision import SPLITS, prepare
 from muonlab.io.errors import UserError
 
 DIGITS = {"source": "digits", "validation": 300, "test": 360, "split_seed": 0}

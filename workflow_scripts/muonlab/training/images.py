@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from muonlab.data.batches import evenly
-from muonlab.data.vision import load_split
+from muonlab.data.labelled import load_split
 
 CHUNK = 4096  # images at a time, which bounds memory
 

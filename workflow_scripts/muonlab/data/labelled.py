@@ -1,0 +1,24 @@
+"""Files of labelled images: a split of a prepared data set, as training reads it."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Labelled(NamedTuple):
+    """Images (n, pixels) and their labels (n,), both uint8."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def take(self, indices: np.ndarray) -> "Labelled":
+        return Labelled(self.images[indices], self.labels[indices])
+
+
+def load_split(path: str | Path) -> Labelled:
+    """One split as it was saved."""
+    from safetensors.numpy import load_file
+
+    tensors = load_file(path)
+    return Labelled(tensors["images"], tensors["labels"])
