@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from muonlab.models.mlp import MLP
-from muonlab.optim.declared import declarations
 from muonlab.optim.factory import build_optimizers, optimizer_class
+from muonlab.plan.optimizers import OPTIMIZERS
 
 CONFIG = {
     "name": "muon",
@@ -65,7 +65,7 @@ def config_for(name):
     }
 
 
-@pytest.mark.parametrize("name", sorted(declarations()))
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
 def test_every_name_builds_from_plain_data_trains_everything_and_resumes_bitwise(name):
     config = config_for(name)
     net = Attention() if name == "muonclip" else model()
@@ -84,7 +84,7 @@ def test_every_name_builds_from_plain_data_trains_everything_and_resumes_bitwise
     assert all(torch.equal(p, q) for p, q in zip(net.parameters(), twin.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("name", sorted(declarations()))
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
 def test_defaults_are_the_constructors_own(name):
     """A config that sets nothing gives what the class gives when called with nothing."""
     cls = optimizer_class(name)

@@ -5,8 +5,7 @@ Loshchilov and Hutter, Decoupled weight decay regularization (arXiv 1711.05101).
 
 import torch
 
-from muonlab.optim.declared import complete, optimizer
-from muonlab.optim.fields import Betas, NotNegative, Positive
+from muonlab.optim.declared import Betas, NotNegative, Positive, complete, optimizer
 
 
 @optimizer

@@ -9,7 +9,9 @@ Express (arXiv 2505.16932); `cans` Grishina et al., CANS (arXiv 2506.10935); `po
 Emerging-Optimizers; the last three belong to a public ablation of nineteen Muon variants.
 """
 
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
+
+from muonlab.optim.declared import Where
 
 Triple = tuple[float, float, float]
 
@@ -95,6 +97,9 @@ def known(coefficients: str | list[Triple]) -> str | list[Triple]:
     if coefficients != "exact":
         schedule(coefficients)
     return coefficients
+
+
+Coefficients = Annotated[ScheduleName | list[list[float]], Where(known)]
 
 
 def triples(coefficients: str | list[Triple], steps: int) -> tuple[Triple, ...]:

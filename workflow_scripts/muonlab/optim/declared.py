@@ -1,31 +1,60 @@
 """An optimizer's settings, stated once: in the body of its class.
 
-A module of this room is an optimizer that a config can name, by the module's name, where a class
-of that name, with capitals as one likes, is marked `@optimizer`. Its settings are its attributes
-with a type of `fields`, a default and a sentence below, beside those of its bases; what has the
-type Final is fixed. `declarations` reads them off the source, so that the plan needs no torch.
+A module of this room is an optimizer that a config can name, by the module's name, where a class is
+marked `@optimizer`. Its settings are its attributes with a type that this module or `coefficients`
+names, a default and a sentence below, beside those of its bases; what has the type Final is fixed.
+The class checks its settings by these types, and the plan makes the config's section of them: it
+reads the source, since it must not import torch. Nothing here needs torch or pydantic; pydantic
+asks what stands in a type for `__get_pydantic_core_schema__`.
 """
 
-import ast
 import inspect
-from functools import cache
-from pathlib import Path
-from typing import Any, Final, NamedTuple
-
-from muonlab.optim import fields
+import operator
+from collections.abc import Callable
+from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
 KEYWORD_ONLY = inspect.Parameter.KEYWORD_ONLY
-HERE = Path(__file__).parent
+SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 
 
-class Declaration(NamedTuple):
-    """An optimizer's class by name, the sentence about it, whether it is for matrices alone, and
-    the type, default and sentence of each setting."""
+class Range:
+    """Numbers within `ge`, `gt`, `le`, `lt`; lists within `min_length`, `max_length`."""
 
-    name: str
-    sentence: str
-    for_matrices: bool
-    settings: dict[str, tuple[Any, Any, str]]
+    def __init__(self, **limits: float):
+        vars(self).update(limits)
+
+    def check(self, name: str, value: Any) -> None:
+        for which, limit in vars(self).items():
+            if which in SIGNS and not getattr(operator, which)(value, limit):
+                raise ValueError(f"{name}: must be {SIGNS[which]} {limit}, not {value!r}")
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Callable) -> dict:
+        return handler(source) | vars(self)
+
+
+class Where:
+    """Values that a function gives back; it raises ValueError for others."""
+
+    def __init__(self, accept: Callable[[Any], Any]):
+        self.accept = accept
+
+    def check(self, name: str, value: Any) -> None:
+        self.accept(value)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Callable) -> dict:
+        after = {"type": "no-info", "function": self.accept}
+        return {"type": "function-after", "function": after, "schema": handler(source)}
+
+
+Positive = Annotated[float, Range(gt=0)]
+NotNegative = Annotated[float, Range(ge=0)]
+Count = Annotated[int, Range(ge=1)]
+Beta = Annotated[float, Range(ge=0, lt=1)]
+Betas = Annotated[list[Beta], Range(min_length=2, max_length=2)]
+Scale = Literal["match_rms_adamw", "original", "none", "fixed_rms"]
+Precision = Literal["auto", "float16", "bfloat16", "float32", "float64"]
+Component = str  # the plan knows the models' names for them
+Parts = int | list[int] | dict[Literal["columns"], int | list[int]]
 
 
 def optimizer(cls: type) -> type:
@@ -53,45 +82,18 @@ def complete(cls: type, given: dict) -> dict:
     return {name: given.get(name, default) for name, (_, default) in cls.settings.items()}
 
 
-@cache
-def declarations() -> dict[str, Declaration]:
-    """All optimizers by the names that a config has for them."""
-    found = {path.stem: _read(path) for path in sorted(HERE.glob("*.py"))}
-    return {name: declaration for name, declaration in found.items() if declaration}
-
-
-def _read(path: Path) -> Declaration | None:
-    """What the module declares, its bases' settings included."""
-    if not path.is_file():
-        return None
-    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-    for node in tree.body:
-        if isinstance(node, ast.ClassDef) and "optimizer" in map(ast.unparse, node.decorator_list):
-            names = [ast.unparse(base) for base in node.bases]
-            bases = list(filter(None, [_read(HERE / f"{name.lower()}.py") for name in names]))
-            settings = {n: s for base in bases for n, s in base.settings.items()} | _settings(node)
-            return Declaration(
-                name=node.name,
-                sentence=ast.get_docstring(tree).split("\n\n")[0].replace("\n", " "),
-                for_matrices="MatrixOptimizer" in names or any(b.for_matrices for b in bases),
-                settings={n: setting for n, setting in settings.items() if setting[0] is not Final},
-            )
-    return None
-
-
-def _settings(node: ast.ClassDef) -> dict[str, tuple[Any, Any, str]]:
-    """The attributes with a type in a class's body; TypeError where one is not complete."""
-    found = {}
-    for line, below in zip(node.body, [*node.body[1:], node], strict=True):
-        if isinstance(line, ast.AnnAssign):
-            name = line.target.id
-            try:
-                kind = eval(ast.unparse(line.annotation), {"Final": Final, **vars(fields)})
-                sentence = "" if kind is Final else inspect.cleandoc(below.value.value)
-                found[name] = kind, ast.literal_eval(line.value), sentence
-            except (NameError, AttributeError, ValueError) as failure:
-                raise TypeError(
-                    f"{node.name}.{name}: a setting needs a type made of muonlab.optim.fields, a "
-                    f"literal as its default and a sentence below ({failure})"
-                ) from failure
-    return found
+def check(name: str, kind: Any, value: Any) -> None:
+    """Raises ValueError for a word that is not one of the type's, a number out of its range or a
+    fraction where it counts."""
+    inner = get_args(kind)
+    if get_origin(kind) is Annotated:
+        check(name, inner[0], value)
+        for limit in inner[1:]:
+            limit.check(name, value)
+    elif get_origin(kind) is list:
+        for item in value:
+            check(name, inner[0], item)
+    elif get_origin(kind) is Literal and value not in inner:
+        raise ValueError(f"{name}: must be one of {', '.join(inner)}, not {value!r}")
+    elif kind is int and not isinstance(value, int):
+        raise ValueError(f"{name}: must be a whole number, not {value!r}")

@@ -11,8 +11,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from muonlab.optim.declared import optimizer
-from muonlab.optim.fields import Beta, NotNegative, Range, Scale
+from muonlab.optim.declared import Beta, NotNegative, Range, Scale, optimizer
 from muonlab.optim.matrix_optimizer import MatrixOptimizer
 from muonlab.optim.scale import fix_rms, update_scale
 

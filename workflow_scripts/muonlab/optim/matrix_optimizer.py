@@ -4,8 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from muonlab.optim.declared import complete
-from muonlab.optim.fields import check
+from muonlab.optim.declared import check, complete
 from muonlab.optim.precision import HALF
 
 

@@ -10,17 +10,17 @@ import torch
 from torch import Tensor
 
 from muonlab.optim.bundles import Bundle, Scratch, Settings, make_bundles
+from muonlab.optim.coefficients import Coefficients
 from muonlab.optim.compiled import compiled_update, without_looking
-from muonlab.optim.declared import optimizer
-from muonlab.optim.fields import (
+from muonlab.optim.declared import (
     Beta,
-    Coefficients,
     Component,
     NotNegative,
     Parts,
     Precision,
     Range,
     Scale,
+    optimizer,
 )
 from muonlab.optim.matrix_optimizer import MatrixOptimizer
 from muonlab.optim.precision import resolve_dtype

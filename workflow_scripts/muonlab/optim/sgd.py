@@ -2,8 +2,7 @@
 
 import torch
 
-from muonlab.optim.declared import complete, optimizer
-from muonlab.optim.fields import Beta, NotNegative
+from muonlab.optim.declared import Beta, NotNegative, complete, optimizer
 
 
 @optimizer

@@ -10,8 +10,7 @@ take one step of orthogonal iteration.
 import torch
 from torch import Tensor
 
-from muonlab.optim.declared import optimizer
-from muonlab.optim.fields import Betas, Count, NotNegative, Positive
+from muonlab.optim.declared import Betas, Count, NotNegative, Positive, optimizer
 from muonlab.optim.matrix_optimizer import MatrixOptimizer
 
 

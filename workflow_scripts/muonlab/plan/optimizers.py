@@ -1,23 +1,95 @@
 """Optimizer sections of the config, made of what the optimizers of `muonlab.optim` declare.
 
-A setting's type, default and sentence stand in the optimizer's class. Here is what all have, and
-what decides which tensors an optimizer for matrices gets.
+A setting's type, default and sentence stand in the optimizer's class (`muonlab.optim.declared`) and
+are read off the source, so that nothing here imports torch. Here are besides: what every section
+has, and what decides which tensors an optimizer for matrices gets.
 """
 
-from typing import Annotated, Literal, Union, get_args
+import ast
+import inspect
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, NamedTuple, Union, get_args
 
 from pydantic import Field, create_model, field_validator
 
-from muonlab.optim.declared import declarations
-from muonlab.optim.fields import Component
+from muonlab.optim import coefficients, declared
 from muonlab.section import Section
 
+# What the models call their matrices: the perceptron's first, then the transformer's.
+Component = Literal[
+    "input",
+    "hidden",
+    "output",
+    "embedding",
+    "query",
+    "key",
+    "value",
+    "attention_output",
+    "up",
+    "gate",
+    "down",
+    "expert_up",
+    "expert_gate",
+    "expert_down",
+    "router",
+    "head",
+]
 COMPONENTS: tuple[Component, ...] = get_args(Component)
 GroupOfComponents = Literal["attention", "feedforward"]
 GROUPS: dict[GroupOfComponents, tuple[Component, ...]] = {
     "attention": ("query", "key", "value", "attention_output"),
     "feedforward": ("up", "gate", "down", "expert_up", "expert_gate", "expert_down"),
 }
+LR_OF_THE_REST = "Peak learning rate; null takes the matrix optimizer's."
+FOLDER = Path(declared.__file__).parent
+TYPES = {**vars(coefficients), **vars(declared), "Component": Component}
+
+
+class Declaration(NamedTuple):
+    """An optimizer's class by name, the sentence about it, whether it is for matrices alone, and
+    the type, default and sentence of each setting."""
+
+    name: str
+    sentence: str
+    for_matrices: bool
+    settings: dict[str, tuple[Any, Any, str]]
+
+
+def _read(path: Path) -> Declaration | None:
+    """What the module declares, its bases' settings included."""
+    if not path.is_file():
+        return None
+    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and "optimizer" in map(ast.unparse, node.decorator_list):
+            names = [ast.unparse(base) for base in node.bases]
+            bases = list(filter(None, [_read(FOLDER / f"{name.lower()}.py") for name in names]))
+            settings = {n: s for base in bases for n, s in base.settings.items()} | _settings(node)
+            return Declaration(
+                name=node.name,
+                sentence=ast.get_docstring(tree).split("\n\n")[0].replace("\n", " "),
+                for_matrices="MatrixOptimizer" in names or any(b.for_matrices for b in bases),
+                settings={n: setting for n, setting in settings.items() if setting[0] is not Final},
+            )
+    return None
+
+
+def _settings(node: ast.ClassDef) -> dict[str, tuple[Any, Any, str]]:
+    """The attributes with a type in a class's body; TypeError where one is not complete."""
+    found = {}
+    for line, below in zip(node.body, [*node.body[1:], node], strict=True):
+        if isinstance(line, ast.AnnAssign):
+            name = line.target.id
+            try:
+                kind = eval(ast.unparse(line.annotation), dict(TYPES))
+                sentence = "" if kind is Final else inspect.cleandoc(below.value.value)
+                found[name] = kind, ast.literal_eval(line.value), sentence
+            except (NameError, AttributeError, ValueError) as failure:
+                raise TypeError(
+                    f"{node.name}.{name}: a setting needs a type of muonlab.optim.declared, a "
+                    f"literal as its default and a sentence below ({failure})"
+                ) from failure
+    return found
 
 
 def _section(
@@ -35,6 +107,9 @@ def _section(
     )
 
 
+DECLARED = {path.stem: found for path in sorted(FOLDER.glob("*.py")) if (found := _read(path))}
+
+
 class _Tuned(Section):
     """What every optimizer has."""
 
@@ -46,13 +121,8 @@ AdamWGroup = _section(
     "AdamWGroup",
     Section,
     "AdamW for the tensors that a matrix optimizer leaves.",
-    declarations()["adamw"].settings,
-    lr=(
-        float | None,
-        Field(
-            default=None, gt=0, description="Peak learning rate; null takes the matrix optimizer's."
-        ),
-    ),
+    DECLARED["adamw"].settings,
+    lr=(float | None, Field(default=None, gt=0, description=LR_OF_THE_REST)),
 )
 
 
@@ -80,12 +150,12 @@ class _ForMatrices(_Tuned):
 
 OPTIMIZERS: dict[str, type[Section]] = {
     name: _section(
-        declared.name,
-        _ForMatrices if declared.for_matrices else _Tuned,
-        declared.sentence,
-        declared.settings,
+        found.name,
+        _ForMatrices if found.for_matrices else _Tuned,
+        found.sentence,
+        found.settings,
         name=(Literal[name], ...),
     )
-    for name, declared in declarations().items()
+    for name, found in DECLARED.items()
 }
 OptimizerConfig = Annotated[Union[*OPTIMIZERS.values()], Field(discriminator="name")]
