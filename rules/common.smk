@@ -12,11 +12,10 @@ from pathlib import Path
 SCRIPTS = Path(workflow.basedir) / "workflow_scripts"
 sys.path.append(str(SCRIPTS))
 
-from muonlab.data.sources import source_files
 from muonlab.io.errors import UserError
 from muonlab.digest import observer_digest
 from muonlab.plan.code import adapter_digest, run_digest
-from muonlab.plan.datasets import IMAGES, TEXT
+from muonlab.plan.datasets import IMAGES, KINDS, TEXT, source_files
 from muonlab.plan.naming import REPORTING_PATTERN, RUN_PATTERN, TUNING_PATTERN
 from muonlab.plan.outputs import SPLITS, Outputs
 from muonlab.plan.runs import load_plan

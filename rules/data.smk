@@ -22,7 +22,7 @@ rule prepare_images:
     resources:
         mem_mb=2000,
     params:
-        job=lambda wildcards: data_job(IMAGES, wildcards.images),
+        job=lambda wildcards: data_job(wildcards.images),
     message:
         "Preparing the images {wildcards.images}"
     script:
@@ -44,7 +44,7 @@ rule prepare_text:
     resources:
         mem_mb=2000,
     params:
-        job=lambda wildcards: data_job(TEXT, wildcards.corpus),
+        job=lambda wildcards: data_job(wildcards.corpus),
     message:
         "Preparing the text {wildcards.corpus}"
     script:

@@ -11,8 +11,11 @@ import subprocess
 CAPTION = "captions/output.rst"
 
 
-def data_job(kind, dataset):
-    return {"code": adapter_digest("prepare.py"), "kind": kind, "config": PLAN.data[dataset]}
+def data_job(dataset):
+    config = PLAN.data[dataset]
+    source = SCRIPTS / "muonlab/data/sources" / f"{config['source']}.py"
+    code = adapter_digest("prepare.py", source)
+    return {"code": code, "kind": KINDS[config["source"]], "config": config}
 
 
 def run_data(wildcards):

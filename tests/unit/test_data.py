@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from muonlab.data.batches import BatchOrder, epoch_order
 from muonlab.data.idx import read_idx
 from muonlab.data.labelled import load_split
-from muonlab.data.sources import IDX_FILES
+from muonlab.data.sources.fashion_mnist import IDX_FILES
 from muonlab.data.vision import SPLITS, prepare
 from muonlab.io.errors import UserError
 

@@ -98,6 +98,23 @@ def test_only_one_process_is_inside_at_a_time(tmp_path):
     assert not (tmp_path / "x.lock").exists()
 
 
+def test_who_waits_is_told_for_whom_and_learns_that_it_waited(tmp_path, capsys):
+    context = multiprocessing.get_context("fork")
+    holder = context.Process(target=hold, args=(tmp_path / "x.lock", tmp_path / "journal", 0.5))
+    holder.start()
+    while not (tmp_path / "journal").exists():
+        time.sleep(0.01)
+    with exclusive(tmp_path / "x.lock", poll_seconds=0.01) as waited:
+        assert waited
+        assert (tmp_path / "journal").read_text().split() == ["in", "out"]
+    holder.join()
+    told = capsys.readouterr().out
+    assert told.count("waiting: another process works on this run") == 1
+    assert f"pid {holder.pid} on " in told
+    with exclusive(tmp_path / "x.lock") as waited:
+        assert not waited
+
+
 def test_a_lock_dies_with_its_holder(tmp_path):
     context = multiprocessing.get_context("fork")
     holder = context.Process(target=hold, args=(tmp_path / "x.lock", tmp_path / "journal", 60))

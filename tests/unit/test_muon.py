@@ -94,7 +94,13 @@ def test_one_step_is_the_written_equation(shape, nesterov, orthogonalize, seed):
     (p,) = parameters([shape], seed, torch.float64)
     W, M = p.detach().clone(), torch.zeros(shape, dtype=torch.float64)
     optimizer = Muon(
-        [p], lr, mu, nesterov, scale="none", weight_decay=wd, orthogonalize=orthogonalize
+        [p],
+        lr,
+        momentum=mu,
+        nesterov=nesterov,
+        scale="none",
+        weight_decay=wd,
+        orthogonalize=orthogonalize,
     )
     for k in range(2):
         set_gradients([p], seed + k)

@@ -1,41 +1,39 @@
-"""The config's optimizer sections mirror the optimizers' own fields and defaults."""
+"""The config's optimizer sections are made of what the optimizers declare."""
 
 import pytest
 import torch
 from torch import nn
 
-from muonlab.optim.coefficients import SCHEDULES
-from muonlab.optim.factory import REGISTRY, build_optimizers
-from muonlab.optim.scale import SCALES
+from muonlab.optim.declared import Precision
+from muonlab.optim.factory import build_optimizers, optimizer_class
+from muonlab.optim.matrix_optimizer import MatrixOptimizer
+from muonlab.optim.precision import DTYPES
 from muonlab.plan.naming import defaults_of
-from muonlab.plan.optimizers import COMPONENTS, OPTIMIZERS, Muon, Scale, ScheduleName
+from muonlab.plan.optimizers import COMPONENTS, OPTIMIZERS
 
 ROUTED = {"components", "adamw"}
+Muon = OPTIMIZERS["muon"]
 
 
-def plain(value):
-    return list(value) if isinstance(value, tuple) else value
+def test_the_optimizers_are_those_that_there_were():
+    assert set(OPTIMIZERS) == {
+        *("adamuon", "adamw", "dion", "muon", "muonclip", "normuon", "sgd", "soap", "spectral")
+    }
 
 
-def test_every_optimizer_can_be_configured():
-    assert set(OPTIMIZERS) == set(REGISTRY)
-
-
-@pytest.mark.parametrize("name", sorted(REGISTRY))
-def test_fields_and_defaults_are_the_optimizers_own(name):
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
+def test_what_is_read_off_the_source_is_what_the_class_has(name):
     section = {k: v for k, v in defaults_of(OPTIMIZERS[name]).items() if k != "lr"}
-    routed = ROUTED if REGISTRY[name].matrices_only else set()
-    own = {field: plain(value) for field, value in REGISTRY[name].defaults.items()}
+    cls = optimizer_class(name)
+    routed = ROUTED if issubclass(cls, MatrixOptimizer) else set()
+    fixed = {"momentum", "nesterov"} if name == "spectral" else set()
+    own = {n: default for n, (_, default) in cls.settings.items() if n not in fixed}
     assert {k: v for k, v in section.items() if k not in routed} == own
     assert routed <= set(section)
 
 
-def test_every_schedule_can_be_named():
-    assert set(ScheduleName.__args__) == set(SCHEDULES) | {"exact"}
-
-
-def test_every_scale_can_be_named():
-    assert Scale.__args__ == SCALES
+def test_every_precision_can_be_named():
+    assert set(Precision.__args__) == {"auto", *DTYPES}
 
 
 def test_components_have_one_spelling():
@@ -60,7 +58,7 @@ class TwoLayers(nn.Module):
         return {"a.weight": "input", "a.bias": "bias", "b.weight": "output"}
 
 
-@pytest.mark.parametrize("name", sorted(set(REGISTRY) - {"muonclip"}))
+@pytest.mark.parametrize("name", sorted(set(OPTIMIZERS) - {"muonclip"}))
 def test_a_section_with_its_defaults_trains(name):
     torch.manual_seed(0)
     model = TwoLayers()
@@ -75,3 +73,17 @@ def test_a_section_with_its_defaults_trains(name):
         optimizers.step()
         losses.append(loss.item())
     assert losses[-1] < 0.95 * losses[0]
+
+
+def test_help_shows_every_setting_and_a_fixed_one_cannot_be_given():
+    from inspect import signature
+
+    from muonlab.optim.muon import Muon
+    from muonlab.optim.spectral import Spectral
+
+    assert signature(Muon).parameters["momentum"].default == 0.95
+    assert "momentum" not in signature(Spectral).parameters
+    p = nn.Parameter(torch.ones(3, 3))
+    assert Spectral([p]).param_groups[0]["momentum"] == 0.0
+    with pytest.raises(TypeError, match="Spectral has no argument momentum"):
+        Spectral([p], momentum=0.9)

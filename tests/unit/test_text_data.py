@@ -185,7 +185,7 @@ def test_a_budget_ends_the_reading(tmp_path, monkeypatch):
             read += 1
             yield f"{read} " + " ".join(random.Random(read).choices(WORDS, k=60))
 
-    monkeypatch.setattr("muonlab.data.text.stdlib_documents", endless)
+    monkeypatch.setattr("muonlab.data.sources.stdlib.stdlib_documents", endless)
     config = COMMON | {"source": "stdlib", "max_bytes": None, "max_tokens": 20_000}
     facts = prepared(config, tmp_path)
     assert facts["read"]["documents"] <= read < 2000

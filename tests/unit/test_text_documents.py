@@ -11,14 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muonlab.data.documents import (
-    SHORTEST_DOCUMENT,
-    Mended,
-    local_documents,
-    stdlib_documents,
-)
-from muonlab.data.sources import source_files, text_files
+from muonlab.data.documents import Mended
+from muonlab.data.sources.local import SHORTEST_DOCUMENT, local_documents, text_files
+from muonlab.data.sources.stdlib import stdlib_documents
 from muonlab.io.errors import UserError
+from muonlab.plan.datasets import source_files
 
 
 def read(path, document_start=None, field="text"):
@@ -48,7 +45,7 @@ def test_paragraphs_are_joined_to_documents_of_some_length(tmp_path):
 
 
 def test_a_file_without_blank_lines_is_cut_at_a_line_end(tmp_path, monkeypatch):
-    monkeypatch.setattr("muonlab.data.documents.LONGEST_UNMARKED", 1000)
+    monkeypatch.setattr("muonlab.data.sources.local.LONGEST_UNMARKED", 1000)
     documents, _ = read(write(tmp_path / "a.txt", "some line\n" * 1000))
     assert len(documents) == 10 and all(d.endswith("line\n") for d in documents)
 

@@ -32,8 +32,8 @@ def code_digest(
 ) -> str:
     """Hex digest of the files `entries`, by their paths from `root`, and of all that they import.
 
-    `alternatives` are modules of which a job uses only `chosen`, and what those import: a registry
-    imports all optimizers, and a run trains with one of them.
+    `alternatives` are modules of which a job uses only `chosen`, and what those import. A job may
+    also import them by name alone, as a run its optimizer.
     """
     unused = {_file(name, root) for name in alternatives - chosen} | {root / STARTING}
     for name in chosen:

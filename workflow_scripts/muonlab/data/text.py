@@ -11,7 +11,6 @@ document (its digest, its offset), whatever the corpus holds.
 """
 
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -21,11 +20,17 @@ from pathlib import Path
 from typing import TextIO
 
 from muonlab.data.corpus import SPLITS, Document, Reading, Spool, split_documents
-from muonlab.data.documents import Mended, local_documents, stdlib_documents
+from muonlab.data.documents import Mended
 from muonlab.data.near_duplicates import near_duplicate_rates
-from muonlab.data.sources import is_tokenizer_file, text_files, tokenizer_file
+from muonlab.data.sections import Text, opened, place_of
 from muonlab.data.spans import SPAN, Cut, cut_out, shared_runs
-from muonlab.data.tokenizer import Encoder, read_tokenizer, train_tokenizer, use_threads
+from muonlab.data.tokenizer import (
+    Encoder,
+    hub_tokenizer,
+    read_tokenizer,
+    train_tokenizer,
+    use_threads,
+)
 from muonlab.data.tokens import SplitFiles, TokenWriter
 from muonlab.io.atomic import write_json, write_text
 from muonlab.io.errors import UserError
@@ -53,24 +58,24 @@ def prepare(
     shutil.rmtree(work, ignore_errors=True)  # of an attempt that was killed
     work.mkdir(parents=True)
     try:
-        _prepare(name, config, folder, work, progress)
+        _prepare(name, opened(config), folder, work, progress)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _prepare(name: str, config: dict, folder: Path, work: Path, progress: TextIO | None) -> None:
+def _prepare(name: str, corpus: Text, folder: Path, work: Path, progress: TextIO | None) -> None:
     mended, reading = Mended(), Reading()
-    source, texts = open_source(name, config, mended)
+    source, texts = corpus.read(place_of(name), mended)
     documents = split_documents(
-        mended.kept(texts), config["validation"], config["test"], config["split_seed"], reading
+        mended.kept(texts), corpus.validation, corpus.test, corpus.split_seed, reading
     )
-    encoder, documents = make_encoder(name, config, documents, work)
+    encoder, documents = make_encoder(name, corpus, documents, work)
     files = {split: SplitFiles(work, split, encoder.dtype) for split in SPLITS}
-    text_bytes = write_splits(documents, files, encoder, config["max_tokens"], progress)
+    text_bytes = write_splits(documents, files, encoder, corpus.max_tokens, progress)
     _check_splits(name, files, reading.documents)
     held_out = SPLITS[1:]
     near = near_duplicate_rates(
-        {split: files[split] for split in held_out}, files["train"], config["near_duplicates"]
+        {split: files[split] for split in held_out}, files["train"], corpus.near_duplicates
     )
     cuts = {split: separate(files[split], files["train"], encoder) for split in held_out}
     _check_splits(name, files, reading.documents, f" once {SPAN}-token spans of training are cut")
@@ -87,7 +92,7 @@ def _prepare(name: str, config: dict, folder: Path, work: Path, progress: TextIO
         },
         "policy": asdict(mended),
         "duplicates_removed": reading.duplicates,
-        "near_duplicates": {"jaccard": config["near_duplicates"], **near},
+        "near_duplicates": {"jaccard": corpus.near_duplicates, **near},
         "shared_spans": {
             "tokens_in_a_span": SPAN,
             **{split: asdict(cut) for split, cut in cuts.items()},
@@ -95,64 +100,29 @@ def _prepare(name: str, config: dict, folder: Path, work: Path, progress: TextIO
     }
     write_text(folder / "tokenizer.json", encoder.saved)
     _publish(files, folder)
-    write_json(folder / "digest.json", facts | describe(config, encoder, files, text_bytes))
-
-
-def open_source(name: str, config: dict, mended: Mended) -> tuple[dict, Iterator[str]]:
-    """What `digest.json` says of the source, and its documents as they are."""
-    place = f"data.{name}"
-    if config["source"] == "stdlib":
-        import platform
-
-        described = {"name": "stdlib", "python": platform.python_version()}
-        return described, stdlib_documents(config["max_bytes"], mended)
-    if config["source"] == "local":
-        files, start = text_files(config["files"], f"{place}.files"), config["document_start"]
-        try:
-            re.compile(start or "")
-        except re.error as failure:
-            raise UserError(
-                f"{place}.document_start: {start!r} is not a regular expression ({failure})"
-            ) from failure
-        described = {"name": "local", "files": [file.name for file in files]}
-        return described, local_documents(files, config["field"], start, mended)
-    from muonlab.data.hub import hub_documents, pinned_revision
-
-    if config["max_tokens"] is None:
-        raise UserError(f"{place}.max_tokens: must be set for a streamed corpus, not null")
-    revision = pinned_revision(config["name"], config["revision"], f"{place}.name")
-    described = {
-        "name": "hub",
-        "dataset": config["name"],
-        "config": config["config"],
-        "split": config["split"],
-        "revision": revision or config["revision"],
-    }
-    return described, hub_documents(config, described["revision"], f"{place}.name")
+    write_json(folder / "digest.json", facts | describe(corpus, encoder, files, text_bytes))
 
 
 def make_encoder(
-    name: str, config: dict, documents: Iterator[Document], work: Path
+    name: str, corpus: Text, documents: Iterator[Document], work: Path
 ) -> tuple[Encoder, Iterator[Document]]:
     """The tokenizer, and the documents that are to be encoded with it.
 
     To train one, documents are first read into a file: all, or with a token budget as many as it
     can take. A sample of the training documents among them trains it.
     """
-    place, given = f"data.{name}.tokenizer", config["tokenizer"]
+    place, given = f"data.{name}.tokenizer", corpus.tokenizer
     if given is None:
-        budget = config["max_tokens"]
+        budget = corpus.max_tokens
         spool = Spool(work / "documents")
         spool.fill(documents, None if budget is None else budget * BYTES_PER_BUDGETED_TOKEN)
         if not spool.train_bytes:
             raise UserError(f"data.{name}: no training document was read; take more text")
-        tokenizer = train_tokenizer(spool.sample(TOKENIZER_BYTES), config["vocab_size"])
+        tokenizer = train_tokenizer(spool.sample(TOKENIZER_BYTES), corpus.vocab_size)
         return Encoder(tokenizer, place), chain(spool, documents)
-    if is_tokenizer_file(given):
-        return Encoder(read_tokenizer(tokenizer_file(given, place)), place), documents
-    from muonlab.data.hub import hub_tokenizer
-
-    return Encoder(read_tokenizer(hub_tokenizer(given, place)), place), documents
+    local = corpus.has_tokenizer_file(place_of(name))
+    file = Path(given) if local else hub_tokenizer(given, place)
+    return Encoder(read_tokenizer(file), place), documents
 
 
 def write_splits(
@@ -209,7 +179,7 @@ def _text_bytes(encoder: Encoder) -> Callable:
 
 
 def describe(
-    config: dict, encoder: Encoder, files: dict[str, SplitFiles], text_bytes: dict[str, int]
+    corpus: Text, encoder: Encoder, files: dict[str, SplitFiles], text_bytes: dict[str, int]
 ) -> dict:
     """What `digest.json` says of tokens and splits; bytes are those of the text that they stand
     for, and ends of text count as tokens."""
@@ -225,7 +195,7 @@ def describe(
         for split, part in files.items()
     }
     return {
-        "tokenizer": config["tokenizer"] or "byte-level BPE trained on the training split",
+        "tokenizer": corpus.tokenizer or "byte-level BPE trained on the training split",
         "vocab": encoder.vocab,
         "dtype": encoder.dtype.name,
         "end_of_text": encoder.end_of_text,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from muonlab.io.errors import UserError
+from muonlab.io.errors import UserError, first_line
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 END_OF_TEXT = "<|endoftext|>"
 # What published tokenizers call the token that ends a text.
 KNOWN_ENDS = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "<|eot_id|>", "[SEP]")
+PATIENCE = 10  # seconds for the first request to the hub
 PIECE = 2**18  # characters that are encoded at a time, which bounds memory
 
 
@@ -123,3 +124,21 @@ def cut_lines(text: str, size: int = PIECE) -> Iterator[str]:
         yield text[start:end]
         start = end
     yield text[start:]
+
+
+def hub_tokenizer(name: str, place: str) -> Path:
+    """The tokenizer.json of a model on the hub, from its cache where the hub does not answer."""
+    from huggingface_hub import HfApi, hf_hub_download
+
+    try:
+        # The libraries try again for 23 seconds where there is no network; one request asks first.
+        commit = HfApi().model_info(name, timeout=PATIENCE).sha
+        return Path(hf_hub_download(name, "tokenizer.json", revision=commit))
+    except Exception as failure:
+        try:
+            return Path(hf_hub_download(name, "tokenizer.json", local_files_only=True))
+        except Exception:
+            raise UserError(
+                f"{place}: the tokenizer {name} cannot be had from the hub "
+                f"({first_line(failure)}); name the path of a tokenizer.json"
+            ) from failure

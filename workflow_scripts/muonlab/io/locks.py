@@ -1,55 +1,37 @@
 """One process per run folder: an advisory lock that dies with its holder."""
 
-import fcntl
 import os
 import socket
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
+
+from filelock import FileLock, Timeout
 
 
 @contextmanager
 def exclusive(path: str | os.PathLike, poll_seconds: float = 1.0) -> Iterator[bool]:
-    """Holds an exclusive flock on `path`, waiting for its holder to end where there is one.
+    """Holds an exclusive lock on `path`, waiting for its holder to end where there is one.
 
     Yields whether it had to wait: a second comer then finds the first one's results and can leave.
     The file names its holder and is removed at the end.
     """
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    waited = False
-    while (file := _try(path)) is None:
-        if not waited:
-            print(f"waiting: another process works on this run ({_holder(path)})", flush=True)
-        waited = True
-        time.sleep(poll_seconds)
+    file, waited = Path(path), False
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(file, poll_interval=poll_seconds, fallback_to_soft=False)
     try:
-        file.write(f"pid {os.getpid()} on {socket.gethostname()}\n")
-        file.flush()
+        lock.acquire(timeout=0)
+    except Timeout:
+        waited = True
+        holder = "holder unknown"
+        with suppress(OSError):  # it may have ended meanwhile
+            holder = file.read_text().strip() or holder
+        print(f"waiting: another process works on this run ({holder})", flush=True)
+        lock.acquire()
+    try:
+        file.write_text(f"pid {os.getpid()} on {socket.gethostname()}\n")
         yield waited
     finally:
         # Removed before it is released: whoever opened it meanwhile sees that the name is gone.
-        Path(path).unlink(missing_ok=True)
-        file.close()
-
-
-def _try(path: str | os.PathLike) -> TextIO | None:
-    """The locked file, or None where another process holds it or has just removed it."""
-    file = open(path, "a+")  # noqa: SIM115 (it stays open as long as the lock is held)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
-            file.truncate(0)
-            return file
-    except (BlockingIOError, FileNotFoundError):
-        pass
-    file.close()
-    return None
-
-
-def _holder(path: str | os.PathLike) -> str:
-    try:
-        return Path(path).read_text().strip() or "holder unknown"
-    except OSError:
-        return "holder unknown"
+        file.unlink(missing_ok=True)
+        lock.release()

@@ -1,4 +1,4 @@
-"""AdaMuon: Muon whose update is normalised element by element.
+"""AdaMuon: Muon whose update is normalised entry by entry.
 
 Si, Zhang and Shen, AdaMuon (arXiv 2507.11005): O is the orthogonalized *sign* of the momentum,
 V ← β·V + (1 − β)·O∘O, Ô = O / (√V + ε), brought to root mean square 0.2 by 0.2·√(mn)/‖Ô‖_F. β is
@@ -8,21 +8,26 @@ the momentum's.
 import torch
 from torch import Tensor
 
-from muonlab.optim import muon
 from muonlab.optim.bundles import Bundle
+from muonlab.optim.declared import Beta, Positive, optimizer
+from muonlab.optim.muon import Muon
 from muonlab.optim.normuon import normalise
 
-DEFAULTS = muon.DEFAULTS | dict(beta2=0.95, eps=1e-8, sign=True)
 
-
-class AdaMuon(muon.Muon):
-    """Muon, then one second moment per element (state "second_moment", the parameter's shape).
+@optimizer
+class AdaMuon(Muon):
+    """Muon, then one second moment per entry (state "second_moment", the parameter's shape).
 
     `sign` takes the sign of the momentum before it is orthogonalized, as the paper's final version
-    does. Scales as in `NorMuon`. Arguments are `Muon`'s, `beta2` in [0, 1), `eps` and `sign`.
+    does. Scales as in `NorMuon`.
     """
 
-    FIELDS = DEFAULTS
+    beta2: Beta = 0.95
+    """Decay rate of each entry's second moment."""
+    eps: Positive = 1e-8
+    """Added to the root of the second moment."""
+    sign: bool = True
+    """Whether the sign of the momentum is orthogonalized."""
 
     def bundle_scale(self, group: dict) -> str:
         return "none"

@@ -1,26 +1,23 @@
-"""AdamW is torch's own (Loshchilov and Hutter, arXiv 1711.05101); here only its groups are made."""
+"""torch's AdamW for every tensor; tensors of one dimension are not decayed.
+
+Loshchilov and Hutter, Decoupled weight decay regularization (arXiv 1711.05101).
+"""
 
 import torch
-from torch import nn
 
-DEFAULTS = dict(betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01)
-
-
-def make(
-    named: list[tuple[str, nn.Parameter]], lr: float, betas, eps: float, weight_decay: float
-) -> torch.optim.AdamW:
-    """torch's AdamW, fused; vectors and scalars are not decayed."""
-    return torch.optim.AdamW(
-        decay_groups(named, weight_decay), lr=lr, betas=tuple(betas), eps=eps, fused=True
-    )
+from muonlab.optim.declared import Betas, NotNegative, Positive, complete, optimizer
 
 
-def decay_groups(named: list[tuple[str, nn.Parameter]], weight_decay: float) -> list[dict]:
-    """Matrices with weight decay, tensors of one dimension without."""
-    decayed = [p for _, p in named if p.ndim >= 2]
-    others = [p for _, p in named if p.ndim < 2]
-    groups = [
-        {"params": decayed, "name": "matrices", "weight_decay": weight_decay},
-        {"params": others, "name": "vectors", "weight_decay": 0.0},
-    ]
-    return [g for g in groups if g["params"]]
+@optimizer
+class AdamW(torch.optim.AdamW):
+    """torch's own, fused. Which groups are decayed is the factory's choice."""
+
+    weight_decay: NotNegative = 0.01
+    """Decoupled weight decay."""
+    betas: Betas = [0.9, 0.999]
+    """Decay rates of the first and second moments."""
+    eps: Positive = 1e-8
+    """Added to the root of the second moment."""
+
+    def __init__(self, params, lr: float = 1e-3, **settings):
+        super().__init__(params, lr, fused=True, **complete(AdamW, settings))

@@ -9,7 +9,9 @@ Express (arXiv 2505.16932); `cans` Grishina et al., CANS (arXiv 2506.10935); `po
 Emerging-Optimizers; the last three belong to a public ablation of nineteen Muon variants.
 """
 
-from typing import NamedTuple
+from typing import Annotated, Literal, NamedTuple
+
+from muonlab.optim.declared import Where
 
 Triple = tuple[float, float, float]
 
@@ -69,6 +71,7 @@ SCHEDULES: dict[str, Schedule] = {
     "mild_aggressive": Schedule(((3.2, -4.2, 1.8),)),
     "ultra_stable": Schedule(((2.8, -3.5, 1.2),), renormalise=True),
 }
+ScheduleName = Literal[*SCHEDULES, "exact"]
 
 
 def schedule(coefficients: str | list[Triple]) -> Schedule:
@@ -85,8 +88,18 @@ def schedule(coefficients: str | list[Triple]) -> Schedule:
         return SCHEDULES[coefficients]
     triples = tuple(tuple(float(x) for x in triple) for triple in coefficients)
     if not triples or any(len(triple) != 3 for triple in triples):
-        raise ValueError("ns_coefficients: give a schedule's name or a list of (a, b, c) triples")
+        raise ValueError("ns_coefficients must be a schedule's name or triples [a, b, c]")
     return Schedule(triples)
+
+
+def known(coefficients: str | list[Triple]) -> str | list[Triple]:
+    """The coefficients as they are. Raises ValueError where there is no schedule of them."""
+    if coefficients != "exact":
+        schedule(coefficients)
+    return coefficients
+
+
+Coefficients = Annotated[ScheduleName | list[list[float]], Where(known)]
 
 
 def triples(coefficients: str | list[Triple], steps: int) -> tuple[Triple, ...]:

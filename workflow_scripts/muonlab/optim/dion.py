@@ -1,4 +1,4 @@
-"""Dion: a low-rank orthonormal update from one step of power iteration.
+"""Dion: distributed orthonormalized updates of low rank, from one step of power iteration.
 
 Ahn, Xu, Abreu, Fan, Magakyan, Sharma, Zhu and Langford, Dion (arXiv 2504.05295): B = M + G;
 P = orthonormal basis of BQ; R = BᵀP; error feedback M ← B − (1 − μ)·PRᵀ; Q ← R with its columns
@@ -6,38 +6,35 @@ normalised; W ← (1 − lr·wd)·W − lr·s·PQᵀ. Only the r directions that
 momentum; what the low rank leaves out is kept for later updates.
 """
 
+from typing import Annotated
+
 import torch
 from torch import Tensor
 
+from muonlab.optim.declared import Beta, NotNegative, Range, Scale, optimizer
 from muonlab.optim.matrix_optimizer import MatrixOptimizer
 from muonlab.optim.scale import fix_rms, update_scale
 
-DEFAULTS = dict(
-    momentum=0.95,
-    rank_fraction=0.25,
-    scale="match_rms_adamw",
-    weight_decay=0.1,
-)
 SMALLEST = 1e-8
 
 
+@optimizer
 class Dion(MatrixOptimizer):
     """Dion for matrices (out, in) and stacks of them; state: momentum and right basis (in, r).
 
-    r is `rank_fraction` of the shorter side, at least 1. `scale` as in `Muon`. Raises ValueError
-    for other parameters and for a hyperparameter out of range.
+    r is `rank_fraction` of the shorter side, at least 1.
     """
 
-    FIELDS = DEFAULTS
     HALF_WEIGHTS = False
 
-    def __init__(self, params, lr: float = 1e-3, **fields):
-        super().__init__(params, lr, fields)
-
-    def check_group(self, group: dict) -> None:
-        """Raises ValueError for a rank out of range."""
-        if not 0 < group["rank_fraction"] <= 1:
-            raise ValueError(f"rank_fraction: must be in (0, 1], not {group['rank_fraction']}")
+    weight_decay: NotNegative = 0.1
+    """Decoupled weight decay."""
+    momentum: Beta = 0.95
+    """Decay of the error feedback."""
+    rank_fraction: Annotated[float, Range(gt=0, le=1)] = 0.25
+    """Rank of the update, as a fraction of the shorter side."""
+    scale: Scale = "match_rms_adamw"
+    """Factor on the step, as Muon's."""
 
     def update(self, p: Tensor, group: dict) -> None:
         state, lr = self.state[p], float(group["lr"])

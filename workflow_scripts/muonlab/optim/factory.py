@@ -1,37 +1,18 @@
 """From one `optimizer` section of a run's config to optimizers with their routing manifest.
 
-Adding an optimizer is one new module, with its class and its `DEFAULTS`, and one line in REGISTRY.
+The section's `name` is that of a module of this room with a class marked `@optimizer`, which is
+imported only then: a run depends on the code of its own optimizer and of AdamW.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from importlib import import_module
+from pathlib import Path
 
 import torch
 from torch import nn
 
-from muonlab.optim import adamuon, adamw, dion, muon, muonclip, normuon, sgd, soap, spectral
+from muonlab.optim.adamw import AdamW
+from muonlab.optim.matrix_optimizer import MatrixOptimizer
 from muonlab.optim.routing import Route, manifest, wants_muon
-
-
-class Entry(NamedTuple):
-    """A class, the config fields it takes beside lr, and whether it is for matrices alone."""
-
-    make: Callable[..., torch.optim.Optimizer]
-    defaults: dict
-    matrices_only: bool = True
-
-
-REGISTRY: dict[str, Entry] = {
-    "adamw": Entry(adamw.make, adamw.DEFAULTS, matrices_only=False),
-    "sgd": Entry(sgd.make, sgd.DEFAULTS, matrices_only=False),
-    "muon": Entry(muon.Muon, muon.DEFAULTS),
-    "normuon": Entry(normuon.NorMuon, normuon.DEFAULTS),
-    "adamuon": Entry(adamuon.AdaMuon, adamuon.DEFAULTS),
-    "muonclip": Entry(muonclip.MuonClip, muonclip.DEFAULTS),
-    "spectral": Entry(spectral.SpectralDescent, spectral.DEFAULTS),
-    "dion": Entry(dion.Dion, dion.DEFAULTS),
-    "soap": Entry(soap.SOAP, soap.DEFAULTS),
-}
 
 
 class OptimizerSet:
@@ -78,20 +59,17 @@ class OptimizerSet:
 def build_optimizers(model: nn.Module, config: dict) -> OptimizerSet:
     """The optimizers that `config`, a plain `optimizer` section, asks for.
 
-    `name` is one of REGISTRY; `lr` is needed, the other fields of that entry default to its
-    DEFAULTS. An optimizer for matrices gets those of `components` (and, with `split: {component:
-    parts}`, cuts them as `split.blocks` says), AdamW, set by the section `adamw`, the rest.
+    `name` and `lr` are needed, the optimizer's settings default to its own. An optimizer for
+    matrices gets those of `components` (and, with `split: {component: parts}`, cuts them as
+    `split.blocks` says), AdamW, set by the section `adamw`, the rest.
 
     Raises ValueError for an unknown name and where no matrix or not every tensor is routed.
     """
     name = config["name"]
-    if name not in REGISTRY:
-        raise ValueError(f"optimizer.name: must be one of {', '.join(REGISTRY)}, not {name!r}")
-    entry = REGISTRY[name]
-    fields = {field: config.get(field, default) for field, default in entry.defaults.items()}
+    cls = optimizer_class(name)
     named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
-    if not entry.matrices_only:
-        return OptimizerSet(model, {name: entry.make(named, config["lr"], **fields)})
+    if not issubclass(cls, MatrixOptimizer):
+        return OptimizerSet(model, {name: for_every_tensor(cls, named, config, config["lr"])})
     components = model.components()
     matrices, rest = [], []
     for tensor, p in named:
@@ -102,15 +80,44 @@ def build_optimizers(model: nn.Module, config: dict) -> OptimizerSet:
         raise ValueError(
             f"optimizer.components: no matrix of the model is one of {asked}; it has {known}"
         )
-    groups = matrix_groups(matrices, components, fields.pop("split", None) or {})
-    optimizers = {name: entry.make(groups, lr=config["lr"], **fields)}
+    settings = own_settings(cls, config)
+    groups = matrix_groups(matrices, components, settings.pop("split", None) or {})
+    optimizers = {name: cls(groups, lr=config["lr"], **settings)}
+    optimizers[name].attach(model)
     if rest:
-        section = adamw.DEFAULTS | config["adamw"]
-        lr = section.pop("lr", None)
-        optimizers["adamw"] = adamw.make(rest, config["lr"] if lr is None else lr, **section)
-    if name == "muonclip":
-        optimizers[name].targets = clip_targets(model)
+        lr = config["adamw"].get("lr")
+        lr = config["lr"] if lr is None else lr
+        optimizers["adamw"] = for_every_tensor(AdamW, rest, config["adamw"], lr)
     return OptimizerSet(model, optimizers)
+
+
+def optimizer_class(name: str) -> type[torch.optim.Optimizer]:
+    """The class of that name in a config. Raises ValueError where there is none."""
+    here = Path(__file__).parent.glob("*.py")
+    known = sorted(path.stem for path in here if "\n@optimizer\n" in path.read_text("utf-8"))
+    if name not in known:
+        raise ValueError(f"optimizer.name: must be one of {', '.join(known)}, not {name!r}")
+    module = import_module(f"muonlab.optim.{name}")
+    own = (value for value in vars(module).values() if hasattr(value, "settings"))
+    return next(cls for cls in own if cls.__module__ == module.__name__)
+
+
+def own_settings(cls: type, section: dict) -> dict:
+    """What the section says of the optimizer's own settings."""
+    return {name: section[name] for name in cls.settings if name in section}
+
+
+def for_every_tensor(
+    cls: type, named: list[tuple[str, nn.Parameter]], section: dict, lr: float
+) -> torch.optim.Optimizer:
+    """An optimizer for tensors of any shape; those of one dimension are not decayed."""
+    settings = own_settings(cls, section)
+    decay = settings.get("weight_decay", cls.settings["weight_decay"][1])
+    groups = [
+        {"params": [p for _, p in named if p.ndim >= 2], "name": "matrices", "weight_decay": decay},
+        {"params": [p for _, p in named if p.ndim < 2], "name": "vectors", "weight_decay": 0.0},
+    ]
+    return cls([group for group in groups if group["params"]], lr=lr, **settings)
 
 
 def matrix_groups(named: list[tuple[str, nn.Parameter]], components: dict, split: dict):
@@ -130,18 +137,3 @@ def matrix_groups(named: list[tuple[str, nn.Parameter]], components: dict, split
         if part in split:
             group["split"] = split[part]
     return list(groups.values())
-
-
-def clip_targets(model: nn.Module) -> Callable:
-    """The model's `qk_clip_targets`, told by `track_logits` to keep each head's largest logit.
-
-    Raises ValueError for a model without attention logits.
-    """
-    if not hasattr(model, "qk_clip_targets"):
-        raise ValueError(
-            "optimizer.name: muonclip needs a model with attention (its `qk_clip_targets` gives "
-            "query and key weights with their largest logits)"
-        )
-    if hasattr(model, "track_logits"):
-        model.track_logits = True  # the model looks for the largest ones only when asked to
-    return model.qk_clip_targets

@@ -1,34 +1,33 @@
-"""Muon: momentum, orthogonalized by Newton–Schulz, as a torch optimizer.
+"""Muon: momentum, orthogonalized by Newton–Schulz.
 
 Muon is for hidden weight matrices. Embeddings, output heads, norms and biases belong to AdamW
 (`muonlab.optim.factory` builds both from one config section and writes who got what).
 """
 
+from typing import Annotated
+
 import torch
 from torch import Tensor
 
 from muonlab.optim.bundles import Bundle, Scratch, Settings, make_bundles
-from muonlab.optim.coefficients import Triple, schedule
+from muonlab.optim.coefficients import Coefficients
 from muonlab.optim.compiled import compiled_update, without_looking
+from muonlab.optim.declared import (
+    Beta,
+    Component,
+    NotNegative,
+    Parts,
+    Precision,
+    Range,
+    Scale,
+    optimizer,
+)
 from muonlab.optim.matrix_optimizer import MatrixOptimizer
 from muonlab.optim.precision import resolve_dtype
-from muonlab.optim.split import Split, blocks
-
-# What a config may set beside lr, for the arm `muon`.
-DEFAULTS = dict(
-    momentum=0.95,
-    nesterov=True,
-    ns_steps=5,
-    ns_coefficients="jordan",
-    scale="match_rms_adamw",
-    weight_decay=0.1,
-    orthogonalize=True,
-    dtype=None,
-    split=None,
-    independent_decay=False,
-)
+from muonlab.optim.split import blocks
 
 
+@optimizer
 class Muon(MatrixOptimizer):
     """Muon for matrices (out, in) and stacks of matrices (experts, out, in).
 
@@ -54,40 +53,34 @@ class Muon(MatrixOptimizer):
     is computed together, and how, is said in `bundles` and `iteration`.
     """
 
-    FIELDS = DEFAULTS
+    weight_decay: NotNegative = 0.1
+    """Decoupled weight decay."""
+    ns_steps: Annotated[int, Range(ge=1, le=100)] = 5
+    """Newton–Schulz steps."""
+    ns_coefficients: Coefficients = "jordan"
+    """Coefficient schedule by name, or explicit triples [a, b, c]."""
+    scale: Scale = "match_rms_adamw"
+    """Factor on the step: 0.2·sqrt(max(out, in)), sqrt(max(1, out/in)), 1, or, for fixed_rms, what
+    gives each matrix's update the root mean square 0.2 exactly, whatever made it. Learning rates
+    are comparable only under one scale."""
+    orthogonalize: bool = True
+    """Whether Newton–Schulz is applied at all."""
+    dtype: Precision | None = None
+    """Precision of the matrix products; null is float32 on a CPU and bfloat16 on a GPU, auto what
+    is fastest on the machine."""
+    split: dict[Component, Parts] | None = None
+    """Components whose matrices are cut into blocks that are orthogonalized on their own."""
+    independent_decay: bool = False
+    """Whether weight decay follows the schedule and not the learning rate."""
+    momentum: Beta = 0.95
+    """Momentum; 0 turns it off."""
+    nesterov: bool = True
+    """Whether the update looks one gradient ahead."""
 
-    def __init__(
-        self,
-        params,
-        lr: float = 1e-3,
-        momentum: float = 0.95,
-        nesterov: bool = True,
-        ns_steps: int = 5,
-        ns_coefficients: str | list[Triple] = "jordan",
-        scale: str = "match_rms_adamw",
-        weight_decay: float = 0.1,
-        orthogonalize: bool = True,
-        dtype: torch.dtype | str | None = None,
-        split: Split = None,
-        independent_decay: bool = False,
-        compile: bool | dict = False,
-        **own,
-    ):
-        fields = dict(
-            momentum=momentum,
-            nesterov=nesterov,
-            ns_steps=ns_steps,
-            ns_coefficients=ns_coefficients,
-            scale=scale,
-            weight_decay=weight_decay,
-            orthogonalize=orthogonalize,
-            dtype=dtype,
-            split=split,
-            independent_decay=independent_decay,
-        )
+    def __init__(self, params, lr: float = 1e-3, *, compile: bool | dict = False, **settings):
         self.compile = {} if compile is True else compile
         self._forget()
-        super().__init__(params, lr, fields | own)
+        super().__init__(params, lr, **settings)
 
     def _forget(self) -> None:
         """Drops reused memory; it holds no state."""
@@ -117,13 +110,6 @@ class Muon(MatrixOptimizer):
         for p in group["params"]:
             blocks(p.detach()[None], group["split"])
         group["dtype"] = resolve_dtype(group["dtype"], group["params"][0].device)
-
-    def check_group(self, group: dict) -> None:
-        """Raises ValueError for steps under 1 or an unknown schedule."""
-        if not isinstance(group["ns_steps"], int) or group["ns_steps"] < 1:
-            raise ValueError(f"ns_steps: must be a whole number ≥ 1, not {group['ns_steps']!r}")
-        if group["ns_coefficients"] != "exact":
-            schedule(group["ns_coefficients"])
 
     def update_group(self, place: int, group: dict) -> None:
         for bundle in self._group_bundles(place, group):

@@ -1,4 +1,4 @@
-"""MuonClip: Muon, and attention logits that cannot run away.
+"""MuonClip: Muon with attention logits that are clipped through their weights; needs attention.
 
 Kimi Team, Kimi K2 (arXiv 2507.20534), QK-clip: after an update, every head whose
 largest attention logit S exceeded a threshold τ has its query and key weights shrunk, by γ^½ each
@@ -6,29 +6,38 @@ with γ = τ/S, so that the same input would give τ. A key that several query h
 it is and its queries take all of γ, as the paper does with its shared rotary key.
 """
 
-from collections.abc import Callable, Iterable
-
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from muonlab.optim import muon
-
-DEFAULTS = muon.DEFAULTS | dict(threshold=100.0)
-
-# Query weight (heads · d, in), key weight (key heads · d, in), largest logits (heads,).
-Target = tuple[Tensor, Tensor, Tensor]
+from muonlab.optim.declared import Positive, optimizer
+from muonlab.optim.muon import Muon
 
 
-class MuonClip(muon.Muon):
+@optimizer
+class MuonClip(Muon):
     """Muon, then `qk_clip_` on what `targets()` gives.
 
-    `targets` is set after construction (`factory` takes the model's `qk_clip_targets`): it yields,
-    for each attention layer, its query and key weights and the largest absolute logit of each head
-    in the last forward pass. Without it this is Muon. Arguments are `Muon`'s and `threshold` > 0.
+    `targets` is the model's `qk_clip_targets`, which `attach` takes: it yields, for each attention
+    layer, its query weight (heads · d, in), its key weight (key heads · d, in) and the largest
+    absolute logit of each head in the last forward pass (heads,). Without it this is Muon.
     """
 
-    FIELDS = DEFAULTS
-    targets: Callable[[], Iterable[Target]] | None = None
+    targets = None  # no setting, since it has no type
+
+    threshold: Positive = 100.0
+    """Largest attention logit that is let stand."""
+
+    def attach(self, model: nn.Module) -> None:
+        """Takes the model's `qk_clip_targets`, and tells it by `track_logits` to keep each head's
+        largest logit. Raises ValueError for a model without attention logits."""
+        if not hasattr(model, "qk_clip_targets"):
+            raise ValueError(
+                "optimizer.name: muonclip needs a model with attention (its `qk_clip_targets` "
+                "gives query and key weights with their largest logits)"
+            )
+        if hasattr(model, "track_logits"):
+            model.track_logits = True  # the model looks for the largest ones only when asked to
+        self.targets = model.qk_clip_targets
 
     @torch.no_grad()
     def step(self, closure=None):

@@ -10,24 +10,27 @@ import math
 import torch
 from torch import Tensor
 
-from muonlab.optim import muon
 from muonlab.optim.bundles import Bundle
+from muonlab.optim.declared import Beta, Positive, optimizer
 from muonlab.optim.iteration import frobenius
+from muonlab.optim.muon import Muon
 from muonlab.optim.scale import RMS, update_scale
 from muonlab.optim.split import Split, blocks
 
-DEFAULTS = muon.DEFAULTS | dict(beta2=0.95, eps=1e-8)
 
-
-class NorMuon(muon.Muon):
+@optimizer
+class NorMuon(Muon):
     """Muon, then one second moment per row (state "second_moment", (…, out, 1)).
 
     With scale "match_rms_adamw" or "fixed_rms", here the same, every update has root mean square
     0.2; with the others the normalisation keeps the Frobenius norm that Muon's update has. A split
-    weight has these sizes block by block. Arguments are `Muon`'s, and `beta2` in [0, 1) and `eps`.
+    weight has these sizes block by block.
     """
 
-    FIELDS = DEFAULTS
+    beta2: Beta = 0.95
+    """Decay rate of each neuron's second moment."""
+    eps: Positive = 1e-8
+    """Added to the root of the second moment."""
 
     def bundle_scale(self, group: dict) -> str:
         return "none"

@@ -11,7 +11,6 @@ import math
 import torch
 from torch import Tensor
 
-SCALES = ("match_rms_adamw", "original", "none", "fixed_rms")
 RMS = 0.2
 # Updates of a smaller norm keep RMS·√(mn)/SMALLEST as their factor, so that zero stays zero.
 SMALLEST = 1e-15

@@ -1,21 +1,20 @@
-"""SGD with momentum is torch's own; weight decay enters the gradient (it is not decoupled)."""
+"""torch's stochastic gradient descent for every tensor; one-dimensional ones do not decay."""
 
 import torch
-from torch import nn
 
-from muonlab.optim.adamw import decay_groups
-
-DEFAULTS = dict(momentum=0.9, nesterov=False, weight_decay=0.0)
+from muonlab.optim.declared import Beta, NotNegative, complete, optimizer
 
 
-def make(
-    named: list[tuple[str, nn.Parameter]],
-    lr: float,
-    momentum: float,
-    nesterov: bool,
-    weight_decay: float,
-) -> torch.optim.SGD:
-    """torch's SGD for all tensors; vectors and scalars are not decayed."""
-    return torch.optim.SGD(
-        decay_groups(named, weight_decay), lr=lr, momentum=momentum, nesterov=nesterov
-    )
+@optimizer
+class SGD(torch.optim.SGD):
+    """torch's own; its weight decay enters the gradient and is not decoupled."""
+
+    momentum: Beta = 0.9
+    """Momentum; 0 turns it off."""
+    nesterov: bool = False
+    """Whether the update looks one gradient ahead."""
+    weight_decay: NotNegative = 0.0
+    """Weight decay, added to the gradient."""
+
+    def __init__(self, params, lr: float = 1e-3, **settings):
+        super().__init__(params, lr, **complete(SGD, settings))

@@ -10,37 +10,30 @@ take one step of orthogonal iteration.
 import torch
 from torch import Tensor
 
+from muonlab.optim.declared import Betas, Count, NotNegative, Positive, optimizer
 from muonlab.optim.matrix_optimizer import MatrixOptimizer
 
-DEFAULTS = dict(
-    betas=(0.95, 0.95),
-    eps=1e-8,
-    frequency=10,
-    max_side=4096,
-    weight_decay=0.01,
-)
 
-
+@optimizer
 class SOAP(MatrixOptimizer):
     """SOAP for matrices (out, in) and stacks of them; weight decay is decoupled.
 
     A side longer than `max_side` is not rotated (its eigenbasis is left at the identity and takes
-    no memory). The first gradient sets the first eigenbasis, and is applied. Raises ValueError for
-    other parameters and for a hyperparameter out of range.
+    no memory). The first gradient sets the first eigenbasis, and is applied.
     """
 
-    FIELDS = DEFAULTS
     HALF_WEIGHTS = False
 
-    def __init__(self, params, lr: float = 3e-3, **fields):
-        super().__init__(params, lr, fields)
-
-    def check_group(self, group: dict) -> None:
-        """Raises ValueError for betas or a frequency out of range."""
-        if not all(0 <= beta < 1 for beta in group["betas"]):
-            raise ValueError(f"betas: must be in [0, 1), not {group['betas']}")
-        if not isinstance(group["frequency"], int) or group["frequency"] < 1:
-            raise ValueError(f"frequency: must be a whole number ≥ 1, not {group['frequency']!r}")
+    weight_decay: NotNegative = 0.01
+    """Decoupled weight decay."""
+    betas: Betas = [0.95, 0.95]
+    """Decay rates of the first and second moments; the second is the preconditioner's too."""
+    eps: Positive = 1e-8
+    """Added to the root of the second moment."""
+    frequency: Count = 10
+    """Updates between steps of the eigenbasis."""
+    max_side: Count = 4096
+    """Longer sides are not rotated."""
 
     def update(self, p: Tensor, group: dict) -> None:
         state, lr, (beta1, beta2) = self.state[p], float(group["lr"]), group["betas"]

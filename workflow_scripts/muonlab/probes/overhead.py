@@ -14,7 +14,7 @@ from muonlab.io.atomic import replacing
 from muonlab.measure.throughput import matmul_ceiling
 from muonlab.optim.factory import OptimizerSet, build_optimizers
 from muonlab.optim.iteration import plain_flops
-from muonlab.optim.muon import DEFAULTS, Muon
+from muonlab.optim.muon import Muon
 from muonlab.optim.precision import working_dtype
 from muonlab.probes.stopwatch import ORTHOGONALIZATION, Stopwatch, TimedUpdate
 from muonlab.training.build import build_model, build_splits
@@ -152,7 +152,7 @@ def _shape_record(params: list[nn.Parameter], group: dict, repeats: int, device:
         copy.grad = p.grad
         own.append(copy)
     # Nothing moves with a rate of 0, so that every repeat does the same.
-    fields = {name: group[name] for name in DEFAULTS if name in group}
+    fields = {name: group[name] for name in Muon.settings if name in group}
     optimizer = Muon(own, lr=0.0, **fields)
     with FlopCounterMode(display=False) as counter:
         optimizer.step()

@@ -1,4 +1,4 @@
-"""Documents and tokenizers from the Hugging Face hub, or one sentence where it is out of reach.
+"""Documents from the Hugging Face hub, or one sentence where it is out of reach.
 
 The libraries try again for 23 seconds where there is no network, so that one request of a few
 seconds asks first; it also gives the commit, to which reading is then pinned.
@@ -6,12 +6,43 @@ seconds asks first; it also gives the commit, to which reading is then pinned.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from muonlab.io.errors import UserError
+from muonlab.data.documents import Mended
+from muonlab.data.sections import Place, Text
+from muonlab.io.errors import UserError, first_line
 
 PATIENCE = 10  # seconds for the first request
 ADVICE = "name local files (source: local) where there is no network"
+
+
+class HubText(Text):
+    """A data set of the hub, streamed by `datasets`."""
+
+    source: Literal["hub"]
+    name: str
+    """The data set's name on the hub."""
+    config: str | None = None
+    """Its configuration."""
+    split: str = "train"
+    """The part of it that is read."""
+    revision: str | None = None
+    """Commit or tag, so that the data stay what they were."""
+    field: str = "text"
+    """Column that holds the text."""
+
+    def read(self, place: Place, mended: Mended) -> tuple[dict, Iterator[str]]:
+        if self.max_tokens is None:
+            raise UserError(f"{place('max_tokens')}: must be set for a streamed corpus, not null")
+        revision = pinned_revision(self.name, self.revision, place("name")) or self.revision
+        described = {
+            "name": "hub",
+            "dataset": self.name,
+            "config": self.config,
+            "split": self.split,
+            "revision": revision,
+        }
+        return described, hub_documents(self, revision, place("name"))
 
 
 def pinned_revision(name: str, revision: str | None, place: str) -> str | None:
@@ -25,26 +56,24 @@ def pinned_revision(name: str, revision: str | None, place: str) -> str | None:
         return HfApi().dataset_info(name, revision=revision, timeout=PATIENCE).sha
     except Exception as failure:  # of the HTTP client and of the hub: they share no base class
         raise UserError(
-            f"{place}: the data set {name} cannot be had from the hub ({_first_line(failure)}); "
+            f"{place}: the data set {name} cannot be had from the hub ({first_line(failure)}); "
             f"{ADVICE}"
         ) from failure
 
 
-def hub_documents(config: dict, revision: str | None, place: str) -> Iterator[str]:
+def hub_documents(section: HubText, revision: str | None, place: str) -> Iterator[str]:
     """The `field` of each record of a streamed data set, in the order of the hub.
 
     Raises UserError where the data set, its split or its field is not there, or the network fails.
     """
     from datasets import load_dataset
 
-    name, split, field = config["name"], config["split"], config["field"]
+    name, split, field = section.name, section.split, section.field
     try:
-        stream = load_dataset(
-            name, config["config"], split=split, revision=revision, streaming=True
-        )
+        stream = load_dataset(name, section.config, split=split, revision=revision, streaming=True)
     except Exception as failure:
         raise UserError(
-            f"{place}: the split {split} of {name} cannot be opened ({_first_line(failure)})"
+            f"{place}: the split {split} of {name} cannot be opened ({first_line(failure)})"
         ) from failure
     for number, record in enumerate(_records(stream, place), start=1):
         if not isinstance(record.get(field), str):
@@ -65,28 +94,7 @@ def _records(stream: Any, place: str) -> Iterator[dict]:
             return
         except Exception as failure:
             raise UserError(
-                f"{place}: reading stopped after {number} records ({_first_line(failure)})"
+                f"{place}: reading stopped after {number} records ({first_line(failure)})"
             ) from failure
         number += 1
         yield record
-
-
-def hub_tokenizer(name: str, place: str) -> Path:
-    """The tokenizer.json of a model on the hub, from its cache where the hub does not answer."""
-    from huggingface_hub import HfApi, hf_hub_download
-
-    try:
-        commit = HfApi().model_info(name, timeout=PATIENCE).sha
-        return Path(hf_hub_download(name, "tokenizer.json", revision=commit))
-    except Exception as failure:
-        try:
-            return Path(hf_hub_download(name, "tokenizer.json", local_files_only=True))
-        except Exception:
-            raise UserError(
-                f"{place}: the tokenizer {name} cannot be had from the hub "
-                f"({_first_line(failure)}); name the path of a tokenizer.json"
-            ) from failure
-
-
-def _first_line(failure: Exception) -> str:
-    return next(iter(str(failure).splitlines()), type(failure).__name__)

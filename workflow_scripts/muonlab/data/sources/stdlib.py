@@ -1,0 +1,63 @@
+"""The source text of the running Python's standard library."""
+
+import hashlib
+import os
+import platform
+import re
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from muonlab.data.documents import Mended
+from muonlab.data.sections import Place, Text
+
+# Folders of the standard library that are tests, other packages, made by the machine's build, or
+# generated: pydoc_data is the language reference as one long text.
+NOT_LIBRARY = re.compile(
+    r"tests?|idle_test|.*-packages|__pycache__|config-.*|lib-dynload|pydoc_data"
+)
+MACHINE_MADE = re.compile(r"_sysconfigdata.*|sitecustomize|usercustomize")
+
+
+class StandardLibrary(Text):
+    """The source text of Python's standard library, without tests; needs no network."""
+
+    source: Literal["stdlib"]
+    max_bytes: int | None = Field(default=None, ge=10_000)
+    """Bytes that are read; null reads everything."""
+
+    def read(self, place: Place, mended: Mended) -> tuple[dict, Iterator[str]]:
+        described = {"name": "stdlib", "python": platform.python_version()}
+        return described, stdlib_documents(self.max_bytes, mended)
+
+
+def stdlib_documents(max_bytes: int | None, mended: Mended) -> Iterator[str]:
+    """The running Python's standard library: its .py files without tests, one a document.
+
+    The order is that of the SHA-256 of a file's path in the library, so that it is the same on
+    every machine and a first part of it is a mixture. Reading stops before the file that would
+    exceed `max_bytes` in all.
+    """
+    root = Path(sysconfig.get_paths()["stdlib"])
+    read = 0
+    for path in sorted(_library_files(root), key=_path_digest):
+        raw = (root / path).read_bytes()
+        read += len(raw)
+        if max_bytes is not None and read > max_bytes:
+            return
+        yield mended.decode(raw)
+
+
+def _library_files(root: Path) -> Iterator[Path]:
+    for folder, inner, files in os.walk(root):
+        inner[:] = [name for name in inner if not NOT_LIBRARY.fullmatch(name)]
+        for path in map(Path, files):
+            if path.suffix == ".py" and not MACHINE_MADE.fullmatch(path.stem):
+                yield Path(folder, path).relative_to(root)
+
+
+def _path_digest(path: Path) -> bytes:
+    return hashlib.sha256(path.as_posix().encode()).digest()
