@@ -21,6 +21,9 @@ LOADED = {
     "tables.py": "report/tables",
     "texts.py": "report/texts",
     "measure.py": "probes",
+    "prepare.py": "data/sources",
+    "train.py": "optim",
+    "profile_overhead.py": "optim",
 }
 # Late imports of functions that only some jobs call, and the conda files that hold them.
 CALLED_BY = {

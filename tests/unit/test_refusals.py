@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from muonlab.data.sources.digits import DIGITS
 from muonlab.io.errors import UserError
-from muonlab.plan.datasets import DIGITS
 from muonlab.plan.runs import load_plan
 from muonlab.plan.schema import is_reserved
 
