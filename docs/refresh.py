@@ -12,9 +12,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 TABLES = {
-    "fashion": ["contrasts", "summary"],
-    "moe": ["contrasts", "summary", "factorials", "one_at_a_time"],
-    "ablation": ["contrasts", "summary", "one_at_a_time"]
+    "fashion": ["contrasts", "summary", "runs"],
+    "moe": ["contrasts", "summary", "runs", "factorials", "one_at_a_time"],
+    "ablation": ["contrasts", "summary", "runs", "one_at_a_time"]
     + ["ranking", "field_effects", "dose_response", "basins"],
 }
 TEXTS = {"fashion": ["findings"], "moe": ["findings"], "ablation": ["findings", "insights"]}
@@ -50,7 +50,7 @@ def section() -> str:
 
 def refresh() -> None:
     for study in TABLES:
-        source, target = ROOT / "results" / study, ROOT / "docs" / study
+        source, target = ROOT / "results" / "mini" / study, ROOT / "docs" / study
         target.mkdir(exist_ok=True)
         for name in TABLES[study]:
             shutil.copyfile(source / "tables" / f"{name}.csv", target / f"{name}.csv")

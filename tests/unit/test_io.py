@@ -60,6 +60,11 @@ def test_all_output_goes_to_the_log(tmp_path):
     assert "from C" in log
 
 
+def test_a_job_that_had_nothing_to_say_leaves_no_log(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        run_logged(tmp_path, "pass")
+
+
 def test_a_users_mistake_is_one_sentence_without_traceback(tmp_path):
     outcome, log = run_logged(tmp_path, "raise UserError('data.x.folder: is missing')")
     assert outcome.returncode != 0

@@ -193,7 +193,7 @@ def test_a_checkpoint_of_another_run_is_not_used(change, tmp_path, data, monkeyp
     else:
         checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
     in_child(lambda: train(folder, data, settings, code=code))
-    assert "starts at step 0" in capfd.readouterr().out
+    assert "the run starts anew" in capfd.readouterr().out
 
 
 def stopped_at(step, folder, data, monkeypatch, observer_code="observers"):

@@ -34,7 +34,7 @@ def test_jobs_by_themselves_make_the_same_bytes(finished_once, project, monkeypa
     assert outcome.code == 0, outcome.err
     assert contents(project.folder / run) == contents(finished_once.folder / run)
     logs = [f.folder / "results/mini/logs/train" for f in (finished_once, project)]
-    assert {len({p.read_text() for p in folder.rglob("*.log")}) for folder in logs} == {1}
+    assert not any(list(folder.rglob("*.log")) for folder in logs), "neither had anything to say"
 
 
 def test_the_training_jobs_of_one_call_have_one_worker(finished_once, project):

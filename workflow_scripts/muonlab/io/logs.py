@@ -23,7 +23,8 @@ def logged(path: str | os.PathLike) -> Iterator[TextIO]:
     """Sends file descriptors 1 and 2 to `path`, C and CUDA output and tracebacks included.
 
     Yields the user's stderr, for progress bars. A UserError ends the process with its sentence on
-    both; any other exception leaves its traceback in the log and a sentence that says where.
+    both; any other exception leaves its traceback in the log and a sentence that says where. A job
+    that had nothing to say leaves no log.
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
@@ -36,11 +37,19 @@ def logged(path: str | os.PathLike) -> Iterator[TextIO]:
         print(sentence, flush=True)
     try:
         yield user
+        _remove_if_empty(path)
     except UserError as mistake:
         _leave(user, f"error: {mistake}")
     except Exception as failure:
         traceback.print_exc()
         _leave(user, f"error: {type(failure).__name__}: {failure} (traceback in {path})")
+
+
+def _remove_if_empty(path: str | os.PathLike) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if os.path.getsize(path) == 0:
+        os.unlink(path)
 
 
 def _leave(user: TextIO, sentence: str) -> None:

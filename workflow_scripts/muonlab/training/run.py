@@ -66,8 +66,9 @@ def train_run(
         trainer = Trainer(config, facts, build_splits(config, data, facts, device), device)
         recorders = Recorders(trainer, workspace.folder, observer_code)
         resumed = _resume(trainer, recorders, workspace)
-        print(f"{'resumes at' if resumed else 'starts at'} step {trainer.step} of {trainer.total}")
-        name = "/".join(folder.parts[-5:])
+        if resumed:
+            print(f"resumes at step {trainer.step} of {trainer.total}")
+        name = "/".join(folder.parts[-2:])
         with (
             EventLog.open(log_to, workspace.folder / "events", config, name) as log,
             _progress_bar(trainer, progress) as bar,
