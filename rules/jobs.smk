@@ -56,7 +56,7 @@ def measuring_inputs(made):
         data = PLAN.studies[wildcards.study].data
         return {
             # The small files say whether a run changed; its tensors only have to be there.
-            "runs": [f"{run}/summary.json" for run in runs],
+            "runs": [f"{run}/run.json" for run in runs],
             "metrics": [f"{run}/metrics.parquet" for run in runs],
             "records": ancient([f"{run}/records" for run in runs]),
             "data": f"{ROOT}/data/{data}/digest.json",
@@ -147,9 +147,7 @@ def write_report():
 
 def runs_of(*studies):
     """Every run of some studies, once their tuning has been run."""
-    return lambda wildcards: [
-        file for study in studies for file in OUTPUTS.summaries(chosen(study))
-    ]
+    return lambda wildcards: [file for study in studies for file in OUTPUTS.records(chosen(study))]
 
 
 def measured_in(*studies, names=None):

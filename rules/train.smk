@@ -1,8 +1,8 @@
 """Training: the same job for every run of every study, for tuning and for reporting.
 
 Needs: a prepared data set. Gives: results/<name>/runs/<settings>/<seed>/ with metrics.parquet,
-run.json (settings, routing and provenance) and, written last, summary.json. A reporting run also
-has the folder records/ with what it was watched by and the snapshots of its weights that something
+run.json (summary, settings, routing and provenance), written last. A reporting run also has
+the folder records/ with what it was watched by and the snapshots of its weights that something
 reads. An unfinished run lies in <seed>.partial, which Snakemake does not know and therefore does
 not delete; the next attempt goes on from there.
 """
@@ -19,7 +19,6 @@ rule train_run:
         metrics=f"{RUN}/metrics.parquet",
         record=f"{RUN}/run.json",
         records=directory(f"{RUN}/records"),
-        summary=f"{RUN}/summary.json",
     log:
         f"{ROOT}/logs/train/{{run}}.log",
     wildcard_constraints:
@@ -46,7 +45,6 @@ use rule train_run as train_trial with:
     output:
         metrics=f"{RUN}/metrics.parquet",
         record=f"{RUN}/run.json",
-        summary=f"{RUN}/summary.json",
     wildcard_constraints:
         run=TUNING_PATTERN,
     message:

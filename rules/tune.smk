@@ -8,7 +8,7 @@ get what was chosen by value: a learning rate that is added and does not win ret
 
 checkpoint propose:
     input:
-        summaries=lambda wildcards: OUTPUTS.trial_summaries(
+        records=lambda wildcards: OUTPUTS.trial_records(
             known(wildcards.study, int(wildcards.round) - 1)
         ),
     output:
@@ -27,7 +27,7 @@ checkpoint propose:
 
 checkpoint select:
     input:
-        summaries=lambda wildcards: OUTPUTS.trial_summaries(known(wildcards.study)),
+        records=lambda wildcards: OUTPUTS.trial_records(known(wildcards.study)),
     output:
         selection=f"{ROOT}/{{study}}/tuning/selection.json",
     log:

@@ -16,7 +16,7 @@ with logged(snakemake.log[0]) as progress:
         # A resource and no param: an edit of what only watches runs trains none of them anew.
         observer_code=snakemake.resources.observers,
         data=Path(snakemake.input.digest).parent,
-        folder=Path(snakemake.output.summary).parent,
+        folder=Path(snakemake.output.record).parent,
         device="cuda" if snakemake.resources.gpu else "cpu",
         threads=snakemake.threads,
         checkpoint_seconds=snakemake.resources.checkpoint_seconds,

@@ -12,8 +12,9 @@ from muonlab.tuning.selection import select_trials
 
 with logged(snakemake.log[0]):
     job = snakemake.params.job
-    summaries = read_jsons(snakemake.input.summaries)
-    trials = [trial | run for trial, run in zip(job["trials"], summaries, strict=True)]
+    records = read_jsons(snakemake.input.records)
+    runs = zip(job["trials"], records, strict=True)
+    trials = [trial | record["summary"] for trial, record in runs]
     if "round" in job:
         found = next_round(trials, job["tuning"], job["spaces"], job["limits"], job["round"])
     else:

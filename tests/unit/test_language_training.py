@@ -120,7 +120,7 @@ def test_a_language_run_stopped_and_resumed_ends_in_the_same_bytes(tmp_path, cor
         with monkeypatch.context() as patch:
             patch.setattr(Trainer, "_update", signalled_at(step, number))
             assert in_child(lambda: train(folder, corpus, settings_of())) == code
-        assert not (folder / "summary.json").exists()
+        assert not (folder / "run.json").exists()
     assert in_child(lambda: train(folder, corpus, settings_of())) == 0
     assert contents(folder) == contents(tmp_path / "whole")
 
@@ -128,7 +128,7 @@ def test_a_language_run_stopped_and_resumed_ends_in_the_same_bytes(tmp_path, cor
 @pytest.mark.parametrize("experts", [0, 4])
 def test_the_loss_starts_at_that_of_a_guess(tmp_path, corpus, experts):
     train(tmp_path / "run", corpus, settings_of(model={"experts": experts}, training={"steps": 1}))
-    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    summary = json.loads((tmp_path / "run" / "run.json").read_text())["summary"]
     vocab = json.loads((corpus / "digest.json").read_text())["vocab"]
     assert summary["initial_loss"] == pytest.approx(math.log(vocab), rel=0.02)
 

@@ -95,7 +95,7 @@ def test_records_of_runs_are_the_folder_that_the_workflow_knows():
         "geometry_records": [f"results/mini/runs/{run}/records" for run in runs]
     }
     assert given.files["geometry_records_state"] == [
-        f"results/mini/runs/{run}/summary.json" for run in runs
+        f"results/mini/runs/{run}/run.json" for run in runs
     ]
 
 

@@ -60,7 +60,7 @@ def contents(folder):
         if path.is_file()
     }
     record = json.loads(found.pop("run.json"))
-    return found | {"config": record["config"], "routing": record["routing"]}
+    return found | {name: record[name] for name in ("summary", "config", "routing")}
 
 
 def provenance(folder):
@@ -111,7 +111,7 @@ def test_a_run_stopped_five_times_ends_in_the_same_bytes(
         with monkeypatch.context() as patch:
             patch.setattr(Trainer, "_update", signalled_at(step, number))
             assert in_child(lambda: train(folder, data, config())) == exit_code, steps
-        assert not (folder / "summary.json").exists()
+        assert not (folder / "run.json").exists()
     assert in_child(lambda: train(folder, data, config())) == 0
     assert contents(folder) == uninterrupted, f"stopped at {steps}"
     assert not list(tmp_path.glob("*.partial"))
@@ -158,15 +158,14 @@ def test_sigterm_in_the_middle_of_a_stretch_changes_no_record(
     assert contents(folder) == uninterrupted
 
 
-@pytest.mark.parametrize("name", ["run.json", "summary.json"])
 def test_a_run_killed_while_it_publishes_ends_in_the_same_bytes(
-    name, tmp_path, data, uninterrupted, monkeypatch
+    tmp_path, data, uninterrupted, monkeypatch
 ):
     folder = tmp_path / "run"
     write = folder_module.write_json
 
     def dying(path, value):
-        if path.name == name:
+        if path.name == "run.json":
             os.kill(os.getpid(), signal.SIGKILL)
         write(path, value)
 
@@ -263,7 +262,7 @@ def test_a_checkpoint_without_the_observers_states_keeps_the_weights(
         "snapshots",
     ]
     found = contents(folder)
-    for name in ("metrics.parquet", "summary.json", "records/snapshots/00000072.safetensors"):
+    for name in ("metrics.parquet", "summary", "records/snapshots/00000072.safetensors"):
         assert found[name] == uninterrupted[name]
 
 
@@ -286,7 +285,7 @@ def test_a_second_process_waits_and_leaves_with_the_firsts_results(tmp_path, dat
         process.join()
     assert [process.exitcode for process in both] == [0, 0]
     assert not (tmp_path / "run.lock").exists()
-    assert (folder / "summary.json").exists()
+    assert (folder / "run.json").exists()
 
 
 def facts(data):
@@ -331,7 +330,7 @@ def test_records_agree_with_the_final_weights(tmp_path, data):
     folder = tmp_path / "run"
     train(folder, data, config())
     weights = read_tensors(snapshot(folder, 72), "weights")
-    summary = json.loads((folder / "summary.json").read_text())
+    summary = json.loads((folder / "run.json").read_text())["summary"]
     for split, loss, accuracy in (
         ("validation", "final_loss", "final_accuracy"),
         ("test", "test_loss", "test_accuracy"),
@@ -369,7 +368,7 @@ def test_a_tuning_run_never_reads_the_test_set(tmp_path, data):
     shutil.copytree(data, without)
     (without / "test.safetensors").unlink()
     train(tmp_path / "run", without, config() | {"phase": "tuning"})
-    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    summary = json.loads((tmp_path / "run" / "run.json").read_text())["summary"]
     assert summary["test_loss"] is None
     assert summary["final_loss"] is not None
 
@@ -378,7 +377,7 @@ def test_a_run_that_diverges_is_a_result(tmp_path, data):
     folder = tmp_path / "run"
     settings = config("adamw", lr=1e30, training={"log_every": 1})
     train(folder, data, settings)
-    summary = json.loads((folder / "summary.json").read_text())
+    summary = json.loads((folder / "run.json").read_text())["summary"]
     assert summary["diverged"]
     assert summary["final_loss"] is None
     assert summary["diverged_at"] is not None
@@ -420,7 +419,7 @@ def test_a_kept_update_leads_to_its_snapshot(tmp_path, data):
 def test_a_tuning_run_has_no_records(tmp_path, data):
     train(tmp_path / "run", data, config() | {"phase": "tuning"})
     names = {path.name for path in (tmp_path / "run").iterdir()}
-    assert names == {"run.json", "metrics.parquet", "summary.json"}
+    assert names == {"run.json", "metrics.parquet"}
 
 
 def test_watching_moves_no_weight(tmp_path, data):

@@ -25,7 +25,7 @@ studies:
 def command(run):
     options = ["--set-resources", "train_run:checkpoint_seconds=0", "--configfile", "tiny.yaml"]
     snakemake = [sys.executable, "-m", "snakemake", "--cores", "1", *options]
-    return [*snakemake, "--", f"{run}/summary.json"]
+    return [*snakemake, "--", f"{run}/run.json"]
 
 
 def long_project(folder):
@@ -63,7 +63,7 @@ def test_a_killed_job_resumes_to_the_same_bytes(number, tmp_path, uninterrupted)
     os.kill(holder, number)
     attempt.communicate(timeout=60)
     assert attempt.returncode != 0
-    assert not (folder / run / "summary.json").exists()
+    assert not (folder / run / "run.json").exists()
 
     again = subprocess.run(command(run), cwd=folder, **pipes)
     assert again.returncode == 0, again.stderr

@@ -23,14 +23,14 @@ def contents(folder):
 
 def tuning_run(finished):
     """The folder of one tuning run, as a target would name it."""
-    summaries = (finished.folder / "results/mini/runs").rglob("tuning-seed-*/summary.json")
+    summaries = (finished.folder / "results/mini/runs").rglob("tuning-seed-*/run.json")
     return min(summaries).parent.relative_to(finished.folder)
 
 
 def test_jobs_by_themselves_make_the_same_bytes(finished_once, project, monkeypatch):
     run = tuning_run(finished_once)
     monkeypatch.setenv("MUONLAB_WARM", "0")
-    outcome = project.snakemake(f"{run}/summary.json")
+    outcome = project.snakemake(f"{run}/run.json")
     assert outcome.code == 0, outcome.err
     assert contents(project.folder / run) == contents(finished_once.folder / run)
     logs = [f.folder / "results/mini/logs/train" for f in (finished_once, project)]
@@ -45,7 +45,7 @@ def test_the_training_jobs_of_one_call_have_one_worker(finished_once, project):
     )
     rate = re.compile(r"lr=[\d.]+")
     run = tuning_run(finished_once).as_posix()
-    targets = [f"{rate.sub(f'lr={lr}', run)}/summary.json" for lr in ("0.003", "0.01")]
+    targets = [f"{rate.sub(f'lr={lr}', run)}/run.json" for lr in ("0.003", "0.01")]
     outcome = project.snakemake(*targets)
     assert outcome.code == 0, outcome.err
     logs = [p.read_text() for p in (project.folder / "results/mini/logs/train").rglob("*.log")]

@@ -57,7 +57,7 @@ def test_tables_hold_a_row_for_each_run(finished_once):
     summary = pd.read_csv(tables / "summary.csv")
     assert summary.edge.str.contains("lr=").all()
     for run in runs.run:
-        assert (finished_once.folder / "results/mini/runs" / run / "summary.json").exists()
+        assert (finished_once.folder / "results/mini/runs" / run / "run.json").exists()
 
 
 def test_the_matched_snapshot_is_the_first_under_the_target(finished_once):

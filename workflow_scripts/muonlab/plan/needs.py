@@ -40,7 +40,7 @@ class RunFiles(NamedTuple):
 
 RUN_FILES: dict[str, RunFiles] = {
     "metrics": RunFiles("runs", "metrics.parquet"),
-    "summaries": RunFiles("runs", "summary.json"),
+    "summaries": RunFiles("runs", "run.json"),
     "provenances": RunFiles("runs", "run.json"),
     "geometry_records": RunFiles("runs", "records/geometry.parquet", watched("geometry_every")),
     "component_records": RunFiles(
@@ -50,7 +50,7 @@ RUN_FILES: dict[str, RunFiles] = {
         "main_runs", "records/components.parquet", watched("components_every")
     ),
     "expert_records": RunFiles("runs", "records/components.parquet", has_experts),
-    "changed_summaries": RunFiles("changed", "summary.json", lambda study: study.robustness),
+    "changed_summaries": RunFiles("changed", "run.json", lambda study: study.robustness),
     "overhead_metrics": RunFiles(
         "overhead_runs", "metrics.parquet", lambda study: study.measure["overhead"]
     ),
@@ -143,7 +143,7 @@ class Needs:
         given.of[name] = of
         if file.startswith("records/"):
             given.ancient[name] = [f"{folder}/records" for folder in folders]
-            given.files[f"{name}_state"] = [f"{folder}/summary.json" for folder in folders]
+            given.files[f"{name}_state"] = [f"{folder}/run.json" for folder in folders]
         else:
             given.files[name] = [f"{folder}/{file}" for folder in folders]
 

@@ -76,17 +76,17 @@ class Outputs:
             *self.texts(study),
         ]
 
-    def summaries(self, known: Known) -> list[str]:
-        """The last file of every run of a study.
+    def records(self, known: Known) -> list[str]:
+        """The record, written last, of every run of a study.
 
         Targets name the runs too: Snakemake does not miss a file from which all that is asked for
         has been made already.
         """
         runs = known.tuning_runs + (known.later_runs if known.is_chosen else [])
-        return [f"{self.root}/runs/{run.name}/summary.json" for run in runs]
+        return [f"{self.root}/runs/{run.name}/run.json" for run in runs]
 
-    def trial_summaries(self, known: Known) -> list[str]:
-        return [f"{self.root}/runs/{run.name}/summary.json" for run in known.tuning_runs]
+    def trial_records(self, known: Known) -> list[str]:
+        return [f"{self.root}/runs/{run.name}/run.json" for run in known.tuning_runs]
 
     def measurements(self, known: Known, names: Iterable[str] | None = None) -> list[str]:
         """The files of what is measured on a study's reporting runs, of all measurements or some;

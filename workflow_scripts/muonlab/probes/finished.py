@@ -35,7 +35,7 @@ class FinishedRun:
         record = json.loads((folder / "run.json").read_text())
         self.folder, self.config, self.routes = folder, record["config"], record["routing"]
         self.facts = json.loads((data / "digest.json").read_text())
-        self.last: int = json.loads((folder / "summary.json").read_text())["steps"]
+        self.last: int = record["summary"]["steps"]
         self.kept = sorted(int(file.stem) for file in self._snapshots.glob("*.safetensors"))
         self.losses = self._losses()
         self.steps = [step for step, _ in self.losses]

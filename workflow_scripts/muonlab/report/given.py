@@ -48,7 +48,7 @@ def _argument(name: str, job: Mapping, inputs: Mapping[str, Sequence[str]]) -> A
     if name in SINGLE:
         return json.loads(Path(files[0]).read_text())
     if name.endswith("summaries"):
-        return read_jsons(files)
+        return [record["summary"] for record in read_jsons(files)]
     if name.endswith("provenances"):
         return [record["provenance"] for record in read_jsons(files)]
     if name in job["of"]:

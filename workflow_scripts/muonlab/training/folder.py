@@ -1,9 +1,9 @@
 """A finished run's folder.
 
-run.json          {config, routing (which tensor is trained by which optimizer), provenance}
 metrics.parquet   step, split, metric, value
 records/          of reporting runs: what their observers recorded
-summary.json      the run in one record, written last: it says that the run is whole
+run.json          {summary, config, routing (which tensor is trained by which optimizer),
+                  provenance}, written last: it says that the run is whole
 """
 
 import json
@@ -29,21 +29,22 @@ PACKAGES = ("torch", "numpy", "safetensors", "pyarrow", "scikit-learn")
 def publish(trainer: Trainer, observers: Iterable[Observer], folder: Path, facts: dict) -> None:
     """Writes the files of the finished run; `facts` go into its provenance."""
     folder.mkdir(parents=True, exist_ok=True)
-    routing = as_records(trainer.optimizers.routes)
-    provenance = facts | provenance_of(trainer)
-    record = {"config": trainer.config, "routing": routing, "provenance": provenance}
-    write_json(folder / "run.json", record)
     write_metrics(folder / "metrics.parquet", trainer.metrics.rows)
     if trainer.config["phase"] == "reporting":
         write_observed(folder / "records", observers)
-    write_json(folder / "summary.json", trainer.summary())
+    record = {
+        "summary": trainer.summary(),
+        "config": trainer.config,
+        "routing": as_records(trainer.optimizers.routes),
+        "provenance": facts | provenance_of(trainer),
+    }
+    write_json(folder / "run.json", record)
 
 
 def is_finished(folder: Path, mark: str) -> bool:
     """Whether `folder` holds the finished run with this stamp."""
     try:
-        provenance = json.loads((folder / "run.json").read_text())["provenance"]
-        return provenance["stamp"] == mark and (folder / "summary.json").exists()
+        return json.loads((folder / "run.json").read_text())["provenance"]["stamp"] == mark
     except (OSError, ValueError, KeyError):
         return False
 
