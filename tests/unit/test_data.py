@@ -134,8 +134,8 @@ BROKEN = {
         "39 labels for the 40 images",
     ),
     "label out of range": (
-        lambda f: (f / TRAIN_LABELS).write_bytes(gzip.compress(idx_bytes(np.full(40, 11)))),
-        "the label 11",
+        lambda f: (f / TRAIN_LABELS).write_bytes(gzip.compress(idx_bytes(np.full(40, 10)))),
+        "the label 10",
     ),
     "other size": (
         lambda f: (f / TRAIN_IMAGES).write_bytes(idx_bytes(np.zeros((40, 32, 32)))),

@@ -84,6 +84,13 @@ def test_an_epoch_visits_every_example_once_in_an_order_of_its_own(n, size, epoc
         assert sum(batches, []) != epoch_order(n, epoch, 2, "data").tolist()
 
 
+def test_batches_are_those_of_their_step_whichever_was_asked_for_before():
+    order = BatchOrder(20, 6, 1, "data")
+    for step in (0, 5, 9, 2, 40, 0):
+        fresh = BatchOrder(20, 6, 1, "data")
+        assert order.indices(step).tolist() == fresh.indices(step).tolist()
+
+
 @given(available=st.integers(1, 80), wanted=st.integers(1, 100))
 def test_a_part_of_a_split_is_spread_evenly_over_it(available, wanted):
     chosen = evenly(available, wanted)

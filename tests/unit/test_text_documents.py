@@ -2,6 +2,7 @@
 
 import json
 import sysconfig
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -158,3 +159,18 @@ def test_what_is_wrong_with_a_file_is_said_when_the_rules_are_read(tmp_path):
     with pytest.raises(UserError, match="data.corpus.tokenizer: the file .* does not exist"):
         source_files("corpus", plan_of(section))
     assert source_files("corpus", plan_of(section | {"tokenizer": "a-hub/name"})) == []
+
+
+def test_a_replacement_character_that_the_text_had_is_not_counted_as_ours():
+    mended = Mended()
+    assert mended.decode("kept \ufffd".encode() + b" \xff") == "kept \ufffd \ufffd"
+    assert mended.invalid_utf8_replaced == 1
+
+
+def test_the_standard_library_comes_in_the_order_of_its_paths_digests():
+    places = {text: i for i, text in enumerate(stdlib_documents(None, Mended()))}
+    root = Path(sysconfig.get_paths()["stdlib"])
+    names = sorted((p.name for p in root.glob("*.py")), key=lambda n: sha256(n.encode()).digest())
+    texts = [(root / name).read_bytes().decode("utf-8", "replace") for name in names]
+    found = [places[text] for text in texts if text in places]
+    assert len(found) > 100 and found == sorted(found)

@@ -250,3 +250,14 @@ def test_a_budget_of_any_size_is_met_to_the_token(tmp_path, budget):
     for split in SPLITS:
         tokens = [document[:-1] for document in kept[split]]
         assert sizes[split] == sum(len(Counting().decode(np.array(t))) for t in tokens)
+
+
+def test_a_document_that_training_has_word_for_word_is_a_near_duplicate_at_any_threshold(tmp_path):
+    documents = np.random.default_rng(0).integers(1, 9000, (4, 60))
+    train = write(tmp_path, "train", documents[:3])
+    evaluation = {"test": write(tmp_path, "test", documents[2:])}
+    assert near_duplicate_rates(evaluation, train, 1.0)["test"] == {
+        "documents_compared": 2,
+        "near_duplicates": 1,
+        "rate": 0.5,
+    }
