@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from muonlab.optim.declared import Precision
 from muonlab.optim.factory import build_optimizers, optimizer_class
+from muonlab.optim.hyperparameters import Precision
 from muonlab.optim.matrix_optimizer import MatrixOptimizer
 from muonlab.optim.precision import DTYPES
 from muonlab.plan.naming import defaults_of

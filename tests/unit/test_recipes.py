@@ -17,7 +17,7 @@ LION = '''"""Lion: the sign of a momentum, for matrices."""
 
 import torch
 
-from muonlab.optim.declared import Beta, NotNegative, optimizer
+from muonlab.optim.hyperparameters import Beta, NotNegative, optimizer
 from muonlab.optim.matrix_optimizer import MatrixOptimizer
 
 

@@ -9,16 +9,13 @@ slow inside its methods.
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
 from muonlab.data.documents import Mended
 from muonlab.io.errors import UserError
 from muonlab.section import Section, Seed
-
-if TYPE_CHECKING:
-    from muonlab.data.labelled import Labelled
 
 IMAGES, TEXT = "images", "text"
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -41,8 +38,9 @@ class Images(Source):
 
     kind = IMAGES
 
-    def read(self, place: Place) -> tuple[dict[str, "Labelled"], int]:
-        """The splits train, validation and test, and the largest value that a pixel can have."""
+    def read(self, place: Place) -> tuple[dict, int]:
+        """The splits train, validation and test as `Labelled`, and the largest value that a pixel
+        can have."""
         raise NotImplementedError
 
 

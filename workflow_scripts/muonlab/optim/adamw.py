@@ -5,7 +5,7 @@ Loshchilov and Hutter, Decoupled weight decay regularization (arXiv 1711.05101).
 
 import torch
 
-from muonlab.optim.declared import Betas, NotNegative, Positive, complete, optimizer
+from muonlab.optim.hyperparameters import Betas, NotNegative, Positive, complete, optimizer
 
 
 @optimizer

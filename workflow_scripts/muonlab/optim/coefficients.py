@@ -11,7 +11,7 @@ Emerging-Optimizers; the last three belong to a public ablation of nineteen Muon
 
 from typing import Annotated, Literal, NamedTuple
 
-from muonlab.optim.declared import Where
+from muonlab.optim.hyperparameters import Where
 
 Triple = tuple[float, float, float]
 

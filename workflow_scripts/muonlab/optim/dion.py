@@ -11,7 +11,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from muonlab.optim.declared import Beta, NotNegative, Range, Scale, optimizer
+from muonlab.optim.hyperparameters import Beta, NotNegative, Range, Scale, optimizer
 from muonlab.optim.matrix_optimizer import MatrixOptimizer
 from muonlab.optim.scale import fix_rms, update_scale
 

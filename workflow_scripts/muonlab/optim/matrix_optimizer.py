@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from muonlab.optim.declared import check, complete
+from muonlab.optim.hyperparameters import check, complete
 from muonlab.optim.precision import HALF
 
 

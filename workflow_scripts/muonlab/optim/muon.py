@@ -12,7 +12,7 @@ from torch import Tensor
 from muonlab.optim.bundles import Bundle, Scratch, Settings, make_bundles
 from muonlab.optim.coefficients import Coefficients
 from muonlab.optim.compiled import compiled_update, without_looking
-from muonlab.optim.declared import (
+from muonlab.optim.hyperparameters import (
     Beta,
     Component,
     NotNegative,

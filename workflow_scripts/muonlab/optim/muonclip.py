@@ -9,7 +9,7 @@ it is and its queries take all of γ, as the paper does with its shared rotary k
 import torch
 from torch import Tensor, nn
 
-from muonlab.optim.declared import Positive, optimizer
+from muonlab.optim.hyperparameters import Positive, optimizer
 from muonlab.optim.muon import Muon
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from muonlab.optim.bundles import Bundle
-from muonlab.optim.declared import Beta, Positive, optimizer
+from muonlab.optim.hyperparameters import Beta, Positive, optimizer
 from muonlab.optim.iteration import frobenius
 from muonlab.optim.muon import Muon
 from muonlab.optim.scale import RMS, update_scale

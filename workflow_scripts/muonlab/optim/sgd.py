@@ -2,7 +2,7 @@
 
 import torch
 
-from muonlab.optim.declared import Beta, NotNegative, complete, optimizer
+from muonlab.optim.hyperparameters import Beta, NotNegative, complete, optimizer
 
 
 @optimizer

@@ -10,7 +10,7 @@ take one step of orthogonal iteration.
 import torch
 from torch import Tensor
 
-from muonlab.optim.declared import Betas, Count, NotNegative, Positive, optimizer
+from muonlab.optim.hyperparameters import Betas, Count, NotNegative, Positive, optimizer
 from muonlab.optim.matrix_optimizer import MatrixOptimizer
 
 

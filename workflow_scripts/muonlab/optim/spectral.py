@@ -8,7 +8,7 @@ nuclear norm, is left to the learning rate, as in Muon.
 
 from typing import Final
 
-from muonlab.optim.declared import optimizer
+from muonlab.optim.hyperparameters import optimizer
 from muonlab.optim.muon import Muon
 
 

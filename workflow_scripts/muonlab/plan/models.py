@@ -1,16 +1,17 @@
 """The `model` section of a study: what is trained."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal, Union
 
 from pydantic import Field, model_validator
 
-from muonlab.plan.datasets import IMAGES, TEXT
+from muonlab.data.sections import IMAGES, TEXT
 from muonlab.section import Section
 
 
 class MLP(Section):
     """A multilayer perceptron for images."""
 
+    reads: ClassVar = IMAGES
     name: Literal["mlp"] = "mlp"
     width: int = Field(default=15, ge=1, le=65536)
     """Units of each hidden layer."""
@@ -25,6 +26,7 @@ class MLP(Section):
 class Transformer(Section):
     """A decoder-only transformer for text, dense or with a mixture of experts in each block."""
 
+    reads: ClassVar = TEXT
     name: Literal["transformer"]
     context: int = Field(default=256, ge=2)
     """Tokens in a sequence."""
@@ -80,6 +82,6 @@ class Transformer(Section):
         return self
 
 
-ModelConfig = Annotated[MLP | Transformer, Field(discriminator="name")]
 MODELS: dict[str, type[Section]] = {"mlp": MLP, "transformer": Transformer}
-READS = {"mlp": IMAGES, "transformer": TEXT}  # the kind of data that each model is for
+ModelConfig = Annotated[Union[*MODELS.values()], Field(discriminator="name")]
+READS = {name: section.reads for name, section in MODELS.items()}  # the kind of data of each

@@ -1,8 +1,8 @@
 """Optimizer sections of the config, made of what the optimizers of `muonlab.optim` declare.
 
-A setting's type, default and sentence stand in the optimizer's class (`muonlab.optim.declared`) and
-are read off the source, so that nothing here imports torch. Here are besides: what every section
-has, and what decides which tensors an optimizer for matrices gets.
+A setting's type, default and sentence stand in the optimizer's class, as `optim.hyperparameters`
+says, and are read off the source, so that nothing here imports torch. Besides, here is what every
+section has, and what decides which tensors an optimizer for matrices gets.
 """
 
 import ast
@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, Union, get_args
 
 from pydantic import Field, create_model, field_validator
 
-from muonlab.optim import coefficients, declared
+from muonlab.optim import coefficients, hyperparameters
 from muonlab.section import Section
 
 # What the models call their matrices: the perceptron's first, then the transformer's.
@@ -41,8 +41,8 @@ GROUPS: dict[GroupOfComponents, tuple[Component, ...]] = {
     "feedforward": ("up", "gate", "down", "expert_up", "expert_gate", "expert_down"),
 }
 LR_OF_THE_REST = "Peak learning rate; null takes the matrix optimizer's."
-FOLDER = Path(declared.__file__).parent
-TYPES = {**vars(coefficients), **vars(declared), "Component": Component}
+FOLDER = Path(hyperparameters.__file__).parent
+TYPES = {**vars(coefficients), **vars(hyperparameters), "Component": Component}
 
 
 class Declaration(NamedTuple):
@@ -86,7 +86,7 @@ def _settings(node: ast.ClassDef) -> dict[str, tuple[Any, Any, str]]:
                 found[name] = kind, ast.literal_eval(line.value), sentence
             except (NameError, AttributeError, ValueError) as failure:
                 raise TypeError(
-                    f"{node.name}.{name}: a setting needs a type of muonlab.optim.declared, a "
+                    f"{node.name}.{name}: a setting needs a type of optim/hyperparameters.py, a "
                     f"literal as its default and a sentence below ({failure})"
                 ) from failure
     return found

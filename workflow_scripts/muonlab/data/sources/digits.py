@@ -1,14 +1,11 @@
 """scikit-learn's bundled digits."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
 from muonlab.data.sections import Images, Place
 from muonlab.section import Seed
-
-if TYPE_CHECKING:
-    from muonlab.data.labelled import Labelled
 
 DIGITS = 1797  # images that scikit-learn bundles
 
@@ -33,7 +30,7 @@ class Digits(Images):
             )
         return self
 
-    def read(self, place: Place) -> tuple[dict[str, "Labelled"], int]:
+    def read(self, place: Place) -> tuple[dict, int]:
         """1,797 images of 8 × 8 pixels in 0..16, ten classes.
 
         They have no official test split: one of `test` images is drawn by `split_seed`, then the

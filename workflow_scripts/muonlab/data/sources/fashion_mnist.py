@@ -2,16 +2,13 @@
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from muonlab.data.sections import Images, Place
 from muonlab.io.errors import UserError, first_line
 from muonlab.section import Seed
-
-if TYPE_CHECKING:
-    from muonlab.data.labelled import Labelled
 
 IDX_FILES = {
     "train_images": "train-images-idx3-ubyte",
@@ -37,7 +34,7 @@ class FashionMNIST(Images):
             return []
         return list(find_idx(Path(self.folder), place("folder")).values())
 
-    def read(self, place: Place) -> tuple[dict[str, "Labelled"], int]:
+    def read(self, place: Place) -> tuple[dict, int]:
         from muonlab.data.vision import hold_out
 
         if self.folder is not None:
@@ -77,7 +74,7 @@ def find_idx(folder: Path, field: str) -> dict[str, Path]:
     return best
 
 
-def read_folder(folder: Path, field: str) -> dict[str, "Labelled"]:
+def read_folder(folder: Path, field: str) -> dict:
     """The official train and test parts from a folder of IDX files."""
     from muonlab.data.idx import read_idx
     from muonlab.data.labelled import Labelled
