@@ -11,7 +11,7 @@ from muonlab.optim.dion import Dion, first_basis
 from muonlab.optim.muon import Muon
 from muonlab.optim.normuon import NorMuon
 from muonlab.optim.soap import SOAP
-from muonlab.optim.spectral import SpectralDescent
+from muonlab.optim.spectral import Spectral
 
 STEPS = 5
 SHAPES = [(6, 10), (10, 6)]
@@ -95,7 +95,7 @@ def test_the_decay_of_muon_follows_the_rate_or_the_schedule_alone(independent):
 
 
 def test_spectral_descent_forgets():
-    seen, grads = follow(SpectralDescent, (6, 10), lr=0.05, scale="none", weight_decay=0.0)
+    seen, grads = follow(Spectral, (6, 10), lr=0.05, scale="none", weight_decay=0.0)
     for k, G in enumerate(grads):
         agree(seen[k + 1], seen[k] - 0.05 * polar(G))
 

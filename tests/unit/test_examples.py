@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muonlab.data.batches import BatchOrder, epoch_order, evenly, steps_per_epoch
+from muonlab.data.labelled import Labelled, load_split
 from muonlab.data.near_duplicates import SketchIndex, similarity, sketch
-from muonlab.data.vision import SPLITS, Labelled, load_split, prepare
+from muonlab.data.vision import SPLITS, prepare
 
 DIGITS = {"source": "digits", "validation": 300, "test": 360, "split_seed": 0}
 

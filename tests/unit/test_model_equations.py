@@ -5,9 +5,9 @@ import torch
 
 from muonlab.models.feedforward import ACTIVATIONS, FeedForward
 from muonlab.models.mlp import MLP
-from muonlab.optim.adamw import decay_groups
-from muonlab.optim.adamw import make as make_adamw
-from muonlab.optim.sgd import make as make_sgd
+from muonlab.optim.adamw import AdamW
+from muonlab.optim.factory import for_every_tensor
+from muonlab.optim.sgd import SGD
 
 X = torch.linspace(-3, 3, 25, dtype=torch.float64)
 BY_HAND = {
@@ -55,10 +55,10 @@ def test_the_perceptron_has_an_activation_between_its_layers_and_none_after_them
 # ---------------------------------------------------------------- torch's own optimizers
 
 
-def stepped(make, **fields):
+def stepped(kind, **fields):
     """Two updates of a matrix and a vector under gradients of ones and of twos."""
     named = [(n, torch.nn.Parameter(torch.ones(s))) for n, s in (("w", (2, 2)), ("b", (2,)))]
-    optimizer = make(named, lr=0.1, **fields)
+    optimizer = for_every_tensor(kind, named, fields, lr=0.1)
     for scale in (1.0, 2.0):
         for _, p in named:
             p.grad = torch.full_like(p, scale)
@@ -76,7 +76,7 @@ def test_sgd_decays_matrices_by_their_gradient_and_looks_ahead_with_nesterov(nes
             w -= 0.1 * (g + 0.9 * m if nesterov else m)
         return w
 
-    found = stepped(make_sgd, momentum=0.9, nesterov=nesterov, weight_decay=0.5)
+    found = stepped(SGD, momentum=0.9, nesterov=nesterov, weight_decay=0.5)
     assert found == pytest.approx([by_hand(0.5), by_hand(0.0)])
 
 
@@ -89,10 +89,11 @@ def test_adamw_has_its_own_betas_eps_and_decay_of_matrices_alone():
             w -= 0.1 * decay * w + 0.1 * m / (1 - 0.7**step) / root
         return w
 
-    found = stepped(make_adamw, betas=[0.7, 0.8], eps=0.3, weight_decay=0.5)
+    found = stepped(AdamW, betas=[0.7, 0.8], eps=0.3, weight_decay=0.5)
     assert found == pytest.approx([by_hand(0.5), by_hand(0.0)])
 
 
 def test_a_model_without_vectors_has_one_group():
     named = [("w", torch.nn.Parameter(torch.ones(2, 2)))]
-    assert [group["name"] for group in decay_groups(named, 0.1)] == ["matrices"]
+    optimizer = for_every_tensor(AdamW, named, {}, lr=0.1)
+    assert [group["name"] for group in optimizer.param_groups] == ["matrices"]

@@ -5,6 +5,7 @@ import math
 import pytest
 import yaml
 
+from muonlab.plan.known import Known
 from muonlab.plan.runs import load_plan
 from muonlab.tuning import rounds
 from muonlab.tuning.rounds import propose
@@ -50,12 +51,11 @@ def study(tmp_path, tuning, **arms):
 
 def test_a_trial_that_is_known_is_not_trained_again(tmp_path):
     toy = study(tmp_path, {"grid": {"lr": [0.1, 0.2]}})
-    runs = len(toy.runs)
-    toy.add_trials({"adamw": [{"lr": 0.2}, {"lr": 0.4}]})
-    toy.add_trials({"adamw": [{"lr": 0.4}]})
-    assert [trial.settings["lr"] for trial in toy.arms["adamw"].trials] == [0.1, 0.2, 0.4]
-    assert len(toy.tuning_runs("adamw")) == 3 and len(toy.runs) == runs * 3 / 2
-    assert [trial.settings["lr"] for trial in toy.first["adamw"]] == [0.1, 0.2]
+    rounds = [
+        {"points": {"adamw": points}} for points in ([{"lr": 0.2}, {"lr": 0.4}], [{"lr": 0.4}])
+    ]
+    assert [run.settings["lr"] for run in Known(toy, rounds).tuning_runs] == [0.1, 0.2, 0.4]
+    assert [run.settings["lr"] for run in Known(toy).tuning_runs] == [0.1, 0.2]
 
 
 def test_spaces_grow_within_the_narrowest_limits_of_all_arms():

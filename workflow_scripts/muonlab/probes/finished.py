@@ -64,7 +64,8 @@ class FinishedRun:
     def weights(self, step: int) -> dict[str, Tensor]:
         """The weights after `step` updates, of a snapshot or of the start."""
         if step == 0:
-            return {name: p.detach() for name, p in self.model().named_parameters()}
+            # In the order of the names, as snapshots have them.
+            return {name: p.detach() for name, p in sorted(self.model().named_parameters())}
         return self._kept(step, "weights")
 
     def matrices(self, step: int) -> dict[str, Tensor]:
