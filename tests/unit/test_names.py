@@ -73,7 +73,7 @@ def test_two_fields_that_change_are_both_in_the_name():
 def test_a_name_does_not_depend_on_the_order_of_fields_and_is_safe_as_a_path():
     one = section_name("muon", {"b": "x y/z", "a": [1, True, None]}, {})
     assert one == section_name("muon", {"a": [1, True, None], "b": "x y/z"}, {})
-    assert one == "muon,a=1+true+null,b=x_y_z"
+    assert one == "muon,a=1+true+none,b=x_y_z"
 
 
 def test_long_names_that_differ_beyond_their_cut_stay_different():
