@@ -259,6 +259,8 @@ def test_compound_arms_mark_their_contrasts():
     pairs = [("muon", "adamw"), ("sgd", "muon")]
     result = contrasts(table, pairs, ["val_loss"], compound={"sgd"})
     assert list(result["compound"]) == [False, True]
+    turned = contrasts(table, [pair[::-1] for pair in pairs], ["val_loss"], compound={"sgd"})
+    assert list(turned["compound"]) == [False, True]
 
 
 def test_an_arm_without_the_outcome_is_refused_or_empty():

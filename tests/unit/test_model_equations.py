@@ -52,6 +52,18 @@ def test_the_perceptron_has_an_activation_between_its_layers_and_none_after_them
     assert (y < 0).any()
 
 
+def test_the_perceptron_says_what_its_tensors_are_and_starts_within_their_bounds():
+    model = MLP(inputs=400, classes=3, width=100, depth=2, activation="relu", bias=True)
+    model.initialise(1, "init")
+    matrices = {name: kind for name, kind in model.components().items() if kind != "bias"}
+    assert list(matrices.values()) == ["input", "hidden", "output"]
+    assert sum(kind == "bias" for kind in model.components().values()) == 3
+    for layer, fan_in in zip(model.layers, (400, 100, 100), strict=True):
+        for p in layer.parameters():
+            assert p.abs().max() <= fan_in**-0.5
+        assert layer.weight.std().item() == pytest.approx((3 * fan_in) ** -0.5, rel=0.1)
+
+
 # ---------------------------------------------------------------- torch's own optimizers
 
 

@@ -7,12 +7,14 @@ import yaml
 from pydantic import ValidationError
 
 from muonlab.io.errors import UserError
-from muonlab.plan.arms import variables
+from muonlab.plan.arms import differences, variables
 from muonlab.plan.models import MODELS
 from muonlab.plan.naming import defaults_of, flatten, seed_name, settings_name
 from muonlab.plan.optimizers import OPTIMIZERS
 from muonlab.plan.runs import load_plan
+from muonlab.plan.sweeps import arm_sweeps
 from muonlab.plan.training import Training
+from muonlab.plan.validate import read_yaml
 
 OTHER = {bool: lambda v: not v, int: lambda v: v + 1, float: lambda v: v + 0.5, str: lambda v: "x"}
 OTHER[type(None)] = lambda v: 7
@@ -128,3 +130,70 @@ def test_a_mistake_is_looked_for_in_the_file_that_was_laid_on_last(tmp_path):
         files[-1].write_text(yaml.safe_dump(content))
     with pytest.raises(UserError, match="second.yaml: studies.toy.seeds.0: must be greater"):
         load_plan(files)
+
+
+def test_a_key_that_stands_twice_and_one_that_is_no_text_are_refused_with_their_line(tmp_path):
+    file = tmp_path / "bad.yaml"
+    for content, says in (
+        ("data: {}\nstudies: {}\ndata: {}\n", "line 3: .*'data' stands twice"),
+        ("data:\n  1: {}\n", "line 2: .*the key 1 is not text"),
+        ("data: [1\n", "line [12]: is not valid YAML"),
+    ):
+        file.write_text(content)
+        with pytest.raises(UserError, match=f"bad.yaml, {says}"):
+            read_yaml(file)
+
+
+# ---------------------------------------------------------------- arms that take another's choice
+
+
+def arms_of(tmp_path, grid=("lr",), **arms):
+    muon = {"optimizer": "muon", "grid": {field: [0.1, 0.2] for field in grid}}
+    toy = {
+        "data": "digits",
+        "optimizers": {"muon": {"name": "muon"}},
+        "arms": {"muon": muon} | arms,
+        "tuning": {"seeds": [7]},
+        "seeds": [1],
+    }
+    file = tmp_path / "one.yaml"
+    digits = {"digits": {"source": "digits"}}
+    file.write_text(yaml.safe_dump({"data": digits, "studies": {"toy": toy}}))
+    return load_plan([file]).studies["toy"]
+
+
+def test_what_two_arms_set_against_their_tuning_tells_them_apart(tmp_path):
+    follower = {"base": "muon", "tune": False}
+    arms = arms_of(
+        tmp_path,
+        one=follower | {"set": {"optimizer.lr": 0.5}},
+        two=follower | {"set": {"optimizer.lr": 0.6}},
+    ).arms
+    assert differences(arms["one"], arms["two"]) == ["optimizer.lr"]
+    assert differences(arms["one"], arms["one"]) == []
+
+
+def test_what_a_base_sets_against_its_tuning_stays_set(tmp_path):
+    arms = arms_of(
+        tmp_path,
+        one={"base": "muon", "tune": False, "set": {"optimizer.lr": 0.5}},
+        two={"base": "one", "tune": False, "set": {"optimizer.ns_steps": 7}},
+    ).arms
+    assert arms["two"].optimizer({"lr": 0.1})["lr"] == 0.5
+    assert differences(arms["two"], arms["one"]) == ["optimizer.ns_steps"]
+
+
+def test_sweeps_are_of_numbers_that_tuning_does_not_choose(tmp_path):
+    study = arms_of(
+        tmp_path,
+        grid=("momentum",),
+        fixed={"base": "muon", "tune": False, "set": {"optimizer.momentum": 0.5}},
+        fewer={"base": "muon", "tune": False, "set": {"optimizer.ns_steps": 3}},
+        more={"base": "muon", "tune": False, "set": {"optimizer.ns_steps": 9}},
+        half={"base": "muon", "tune": False, "multiply": {"optimizer.weight_decay": 0.5}},
+        plain={"base": "muon", "tune": False, "set": {"optimizer.nesterov": False}},
+    )
+    sweep = [[3, "fewer"], [5, "muon"], [9, "more"]]
+    assert arm_sweeps(study) == [
+        {"arm": "muon", "field": "ns_steps", "reference": 5, "arms": sweep}
+    ]

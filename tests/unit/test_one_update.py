@@ -22,6 +22,7 @@ from muonlab.probes.curvature import DTYPE, fixed_loss
 from muonlab.streams import numpy_generator
 from muonlab.training.build import build_model
 from muonlab.training.checkpoint import Workspace, stamp
+from muonlab.training.clock import Clock
 from muonlab.training.images import Images
 from muonlab.training.language import Text, text_splits
 from muonlab.training.update import Update
@@ -394,3 +395,21 @@ def test_a_stamp_names_all_that_a_run_depends_on(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 99)
     marks.add(stamp(**facts))
     assert len(marks | {mark}) == 7
+
+
+def test_images_have_one_brightness_in_training_and_in_curvature():
+    images = torch.arange(12, dtype=torch.uint8).reshape(3, 4)
+    split = Images(images, torch.tensor([0, 1, 2]), 16, "cpu")
+    model = MLP(inputs=4, classes=3, width=5, depth=1, activation="relu", bias=True)
+    model.initialise(1, "init")
+    pixels, _ = split.batch(torch.arange(3))
+    torch.testing.assert_close(pixels, images / 16)
+    order = np.arange(3)
+    trained = split.loss(model, order)[0].item()
+    assert split.loss_in(order, torch.float64)(model.double()).item() == pytest.approx(trained)
+
+
+def test_a_step_takes_the_median_over_later_stretches_of_their_seconds_by_updates():
+    chunks = [[1, 50.0, 50.0], [10, 20.0, 10.0], [5, 20.0, 5.0], [2, 2.0, 6.0]]
+    assert Clock(chunks=chunks).step_seconds() == (2.0, 1.0)
+    assert Clock(chunks=chunks[:1]).step_seconds() == (None, None)

@@ -4,11 +4,14 @@ import math
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from muonlab.plan.known import Known
 from muonlab.plan.runs import load_plan
 from muonlab.tuning import rounds
 from muonlab.tuning.rounds import propose
+from muonlab.tuning.space import Choice
 from muonlab.tuning.tpe import STARTUP, tpe_points
 
 RANGE = {"low": 0.001, "high": 1.0, "log": True}
@@ -79,3 +82,22 @@ def test_diverged_trials_drive_the_next_ones_away(score):
     history = [({"lr": lr}, 1.0 + 0.01 * lr if lr < 0.05 else score) for lr in rates]
     proposed = [point["lr"] for point in tpe_points({"lr": RANGE}, history, 8, seed=0)]
     assert sum(lr < 0.05 for lr in proposed) >= 6
+
+
+def test_new_points_of_a_box_are_those_of_the_search_s_own_seed():
+    arms = {"a": {"space": {"lr": RANGE}, "edges": {"lr": "high"}, "limits": {}}}
+    found = [
+        propose(arms, {"method": "sobol", "trials": 4, "search_seed": seed}, {"a": []}, 2)
+        for seed in (0, 5)
+    ]
+    assert found[0]["spaces"] == found[1]["spaces"] and found[0]["points"] != found[1]["points"]
+
+
+@pytest.mark.parametrize("extensions", [0, 3])
+def test_a_grid_has_its_own_round_and_its_extensions(tmp_path, extensions):
+    assert study(tmp_path, {"extensions": extensions}).rounds == 1 + extensions
+
+
+@given(u=st.floats(0, 1, exclude_max=True))
+def test_every_value_of_a_list_has_an_equal_share(u):
+    assert Choice(("a", "b", "c")).at(u) == "abc"[int(3 * u)]

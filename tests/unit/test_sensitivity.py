@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from muonlab.statistics.basin import basin, basin_contrast, basin_widths
+from muonlab.statistics.basin import Widths, basin, basin_contrast, basin_widths
 from muonlab.statistics.perturbation import basin_table, perturbation_table, sensitivity_curve
 
 FACTORS = {"quarter": 0.25, "half": 0.5, "best": 1.0, "double": 2.0, "four": 4.0}
@@ -234,3 +234,12 @@ def test_one_change_named_twice_is_refused():
     table = runs(np.random.default_rng(0).uniform(1, 2, (4, 3)), ["base", "up", "down"])
     with pytest.raises(ValueError, match="lr × 1.2 for more than one arm"):
         perturbation_table(table, "base", {"up": ("lr", 1.2), "down": ("lr", 1.2)}, "final_loss")
+
+
+@pytest.mark.parametrize(("alpha", "verdict"), [(0.2, "a wider"), (0.01, "undecided")])
+def test_the_wider_basin_is_decided_at_the_level_that_is_asked_for(alpha, verdict):
+    no = np.zeros(4, dtype=bool)
+    a = Widths(np.array([2.0, 2.6, 2.1, 3.0]), no, no)
+    b = Widths(np.array([1.9, 1.8, 2.0, 2.1]), no, no)
+    found = basin_contrast(a, b, alpha)
+    assert 0.05 < found.test.p < 0.2 and found.verdict == verdict

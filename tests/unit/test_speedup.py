@@ -176,3 +176,9 @@ def test_a_run_that_stopped_early_counts_as_never_there():
         speed_up_table(table, [("sgd", "muon")])
     with pytest.raises(ValueError, match="unknown column 'tokens'"):
         speed_up_table(table, [("adamw", "muon")], ("tokens",))
+
+
+def test_a_diverged_other_arm_is_no_speed_up_though_the_first_record_is_late():
+    losses = np.stack([falling(2)] * 2)[:, 4:]
+    found = speed_up(STEPS[4:], losses, 1000, [2.5, np.inf], resamples=20)
+    assert found.ratio == 0

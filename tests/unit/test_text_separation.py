@@ -214,7 +214,9 @@ def test_a_span_that_lies_across_two_pieces_of_training_is_found(tmp_path):
     assert runs.tolist() == [[70, 134]]
 
 
-@pytest.mark.parametrize(("before", "stays"), [(SHORTEST_PIECE, True), (SHORTEST_PIECE - 1, False)])
+@pytest.mark.parametrize(
+    ("before", "stays"), [(SHORTEST_PIECE, True), (SHORTEST_PIECE - 1, False), (1, False)]
+)
 def test_a_piece_of_the_shortest_length_stays(tmp_path, before, stays):
     files = write(tmp_path, "test", [[5] * before + [6] * 70])
     cut = Cut()

@@ -273,6 +273,8 @@ def test_initial_weights_have_the_stated_spread_and_streams_of_their_own():
     assert dense["layers.0.feedforward.down"].std().item() == pytest.approx(residual, rel=0.1)
     assert bool((dense["norm"] == 1).all())
     experts = dict(model(vocab=500, width=64, experts=4).named_parameters())
+    assert experts["layers.0.experts.down"].std().item() == pytest.approx(residual, rel=0.05)
+    assert experts["layers.0.experts.up"].std().item() == pytest.approx(0.02, rel=0.05)
     for name in dense.keys() & experts.keys():
         assert torch.equal(dense[name], experts[name])
     assert not torch.equal(dense["layers.0.attention.query"], dense["layers.1.attention.query"])

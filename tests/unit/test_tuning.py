@@ -87,6 +87,7 @@ def test_the_first_loss_at_or_under_the_target():
     series = [(0, 2.0), (10, 0.5), (20, 0.7), (30, 0.4)]
     assert first_at_or_under(series, 0.5) == (10, 0.5, True)
     assert first_at_or_under(series, 0.3) == (30, 0.4, False)
+    assert first_at_or_under(series[:3], 0.3) == (10, 0.5, False)
 
 
 def test_a_series_that_was_never_finite():
