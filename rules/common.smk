@@ -34,11 +34,6 @@ except UserError as mistake:
 ROOT = OUTPUTS.root
 WRITTEN = Written(PLAN, ROOT)
 
-if workflow.local_exec and workflow.scheduling_settings:
-    # Snakemake's limit of jobs a second wakes the scheduler once more each second for every job that
-    # has ended: after some hundred jobs it keeps a core busy. Here the cores are the limit.
-    workflow.scheduling_settings.max_jobs_per_timespan = None
-
 
 def one_of(names):
     """A constraint for a wildcard. (?!) matches nothing: an empty constraint would be none."""
