@@ -7,10 +7,10 @@ other, the first two in alternating order. The ratio is torch's time over ours i
 its median and range over the rounds are printed. Both use the same precision: with `bfloat16`, ours
 works in bfloat16, as torch's Muon always does; with `float32`, ours works in float32 and torch's
 has its cast turned off; with `auto`, ours works in the precision that is measured to be fastest,
-and torch's is unchanged. The other columns are: the flops of the plain iteration (torch's) over those
-of ours, GFLOP/s of both (compare them with the matrix product measured in the same minute), and the
-relative Frobenius distance of both polar factors from the exact one for Gaussian matrices (a ratio
-is meaningful only if ours is no larger). Large models repeat one layer: one is stepped
+and torch's is unchanged. The other columns are: the flops of the plain iteration (torch's) over
+those of ours, GFLOP/s of both (compare them with the matrix product measured in the same minute),
+and the relative Frobenius distance of both polar factors from the exact one for Gaussian matrices
+(a ratio is meaningful only if ours is no larger). Large models repeat one layer: one is stepped
 (`--all-layers`: all), and all times are per layer. Use `--device cuda` on a GPU. To imitate a CPU
 without native bfloat16, set ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 in the environment.
 """

@@ -76,8 +76,9 @@ def lanczos(hvp: HessianVectorProduct, start: Tensor, steps: int) -> Tensor:
     Golub & Van Loan, Matrix Computations, alg. 10.1.1, with full re-orthogonalisation, done twice
     ("twice is enough", Parlett 1998, §6.9), since plain Lanczos returns spurious copies of
     converged eigenvalues, which would be counted as density. T's eigenvalues are the Ritz values;
-    the squared first components of its eigenvectors are their Gauss quadrature weights. It ends early,
-    with m < steps, when the Krylov space is invariant: β ≤ √ε·‖T‖ changes the weights by O(ε).
+    the squared first components of its eigenvectors are their Gauss quadrature weights. It ends
+    early, with m < steps, when the Krylov space is invariant: β ≤ √ε·‖T‖ changes the weights by
+    O(ε).
     Memory m × n numbers of the parameters' dtype. A non-finite product gives T = [[NaN]].
     """
     steps = min(steps, hvp.n)

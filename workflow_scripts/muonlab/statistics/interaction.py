@@ -81,7 +81,7 @@ def interaction_table(
 ) -> "pd.DataFrame":
     """`two_by_two` on a table of runs; `arms` gives full, without_a, without_b, neither their arm.
 
-    The outcome must be one of which lower is better. ValueError: what `checked_runs` and
+    A lower outcome must be better. ValueError: what `checked_runs` and
     `matrix_by_seed` raise, and a role that is missing or unknown.
     """
     import pandas as pd
