@@ -3,15 +3,15 @@
     python benchmarks/lm_training.py --shapes moe-d256 --threads 1 2 --json training.jsonl
 
 A model of each shape is trained on random tokens by the workflow's own update (`training.update`)
-under AdamW and under the Muon hybrid, which take turns step by step; medians over `--steps` steps
-are printed, and in brackets what the fastest of them gives, which a busy machine disturbs least.
-`opt/(f+b)` is the optimizer's time over that of forward and backward, the overhead
-that a user pays for a step of that many tokens; `at full batch` is what it would be with the batch
-that the shape's source trains with, where the one here is smaller (`--full-batch` takes that one):
+with AdamW and with Muon (and AdamW for the other tensors), which take turns step by step. Medians
+over `--steps` steps are printed, and in brackets the value of the fastest step, which a busy
+machine disturbs least. `opt/(f+b)` is the optimizer's time over that of forward and backward: the
+optimizer's overhead for a step of that many tokens. `at full batch` is the same for the batch that
+the shape's source trains with, if the batch here is smaller (`--full-batch` uses the source's):
 forward and backward grow with the batch, the optimizer does not. `MFU` is the model's flops
-(`models.size.flops_per_token`) per second over the fastest matrix product measured in the same
-minute with as many threads, in the same precision. bfloat16 is autocast over float32 weights; the
-precision of Newton–Schulz is `--ns-dtype`. On a GPU give `--device cuda`.
+(`models.size.flops_per_token`) per second over those of the fastest matrix product measured in the
+same minute with as many threads, in the same precision. bfloat16 is autocast over float32 weights;
+the precision of Newton–Schulz is `--ns-dtype`. Use `--device cuda` on a GPU.
 """
 
 import argparse
@@ -43,7 +43,7 @@ PARTS = ("data", "forward", "backward", "clip", "optimizer", "newton_schulz")
 
 
 class Shape(NamedTuple):
-    """A model, its vocabulary, and the sequences of a step: here, and in the shape's source."""
+    """A model, its vocabulary, and the sequences of a step, here and in the shape's source."""
 
     model: dict
     vocab: int
@@ -108,11 +108,13 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--ns-dtype", help="float32, bfloat16, auto; by default Muon's own choice")
     parser.add_argument("--batch", type=int, help="sequences of a step, for every shape")
     parser.add_argument(
-        "--full-batch", action="store_true", help="as many as the source's step has"
+        "--full-batch", action="store_true", help="use as many sequences as the source's step"
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument(
-        "--cpu-time", action="store_true", help="the processor's time: for one thread on a busy CPU"
+        "--cpu-time",
+        action="store_true",
+        help="measure processor time, for one thread on a busy CPU",
     )
     parser.add_argument("--json", type=Path, help="write one JSON record per line")
     return parser.parse_args()

@@ -1,18 +1,18 @@
-"""Muon's step against torch.optim.Muon's, with fused AdamW as the floor.
+"""Compares Muon's step with that of torch.optim.Muon, and with fused AdamW as the lower limit.
 
     python benchmarks/optimizer_step.py --sets fashion moe --threads 1 2 --json steps.jsonl
 
-Each round times one step of torch's Muon, ours and AdamW's on the same gradients, in turn, the
-first two in alternating order; the ratio is torch's time over ours in the same round, and its
-median and range over the rounds are printed. Like is compared with like: `bfloat16` is ours in
-bfloat16 against torch's Muon, which always works in it; `float32` is ours in float32 against
-torch's with its cast turned off; `auto` is ours in what the probe of the machine chooses against
-torch's as it is. Beside the times: the flops of the plain iteration (torch's) over those of ours,
-GFLOP/s of both against a matrix product measured in the same minute, and the relative Frobenius
-distance of both polar factors to the exact one for Gaussian matrices (a ratio only counts where
-ours is no larger). Large models repeat one layer: one is stepped (`--all-layers`: all), and all
-times are per layer. On a GPU give `--device cuda`. A CPU without native bfloat16 is imitated by
-ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 in the environment.
+Each round times one step of torch's Muon, of ours and of AdamW on the same gradients, one after the
+other, the first two in alternating order. The ratio is torch's time over ours in the same round;
+its median and range over the rounds are printed. Both use the same precision: with `bfloat16`, ours
+works in bfloat16, as torch's Muon always does; with `float32`, ours works in float32 and torch's
+has its cast turned off; with `auto`, ours works in the precision that is measured to be fastest,
+and torch's is unchanged. The other columns are: the flops of the plain iteration (torch's) over
+those of ours, GFLOP/s of both (compare them with the matrix product measured in the same minute),
+and the relative Frobenius distance of both polar factors from the exact one for Gaussian matrices
+(a ratio is meaningful only if ours is no larger). Large models repeat one layer: one is stepped
+(`--all-layers`: all), and all times are per layer. Use `--device cuda` on a GPU. To imitate a CPU
+without native bfloat16, set ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 in the environment.
 """
 
 import argparse
@@ -38,7 +38,7 @@ from muonlab.optim.newton_schulz import newton_schulz, shape_plan  # noqa: E402
 from muonlab.optim.precision import resolve_dtype  # noqa: E402
 
 STEPS = 5
-# A timing covers as many steps as take at least this long.
+# One timing repeats the step until it takes at least this long.
 SECONDS_PER_TIMING = 0.02
 RATE = 1e-6
 
@@ -94,7 +94,7 @@ def parse_options() -> argparse.Namespace:
 
 
 def parameters(shapes: list[tuple[int, ...]], device: str, apart: bool) -> list:
-    """Parameters with gradients; `apart` makes every expert a parameter, as torch's Muon needs."""
+    """Parameters with gradients; `apart` makes each expert a parameter, as torch's Muon needs."""
     params = []
     for k, shape in enumerate(shapes):
         generator = torch.Generator().manual_seed(k)
@@ -109,7 +109,7 @@ def parameters(shapes: list[tuple[int, ...]], device: str, apart: bool) -> list:
 
 
 def contestants(shapes, dtype: str, working: torch.dtype, device: str) -> dict[str, Callable]:
-    """One step of each optimizer on parameters of its own."""
+    """For each optimizer, a function that makes one step on parameters of its own."""
     own = parameters(shapes, device, apart=False)
     theirs = parameters(shapes, device, apart=True)
     floor = parameters(shapes, device, apart=False)
@@ -209,7 +209,7 @@ def by_shape(name: str, dtype: str, working: torch.dtype, options) -> list[dict]
 
 
 def flops(shape_set: ShapeSet, working: torch.dtype, device: str) -> tuple[int, int]:
-    """Flops of one layer's Newton–Schulz: the plain iteration's, and those that ours takes."""
+    """Flops of Newton–Schulz for one layer: of the plain iteration, and of ours."""
     plain = executed = 0
     for shape in shape_set.layer:
         experts = shape[0] if len(shape) == 3 else 1

@@ -6,7 +6,7 @@ from typing import NamedTuple
 class ShapeSet(NamedTuple):
     """The hidden matrices of one layer, (out, in) or (experts, out, in), and how many layers.
 
-    `timed` layers stand for all where stepping all would take long: the work is the same in each.
+    Only `timed` layers are stepped where all would take long; the work is the same in each.
     """
 
     layer: list[tuple[int, ...]]

@@ -1,9 +1,9 @@
-"""Takes tables, findings and figures of a default run into docs/ and the README.
+"""Copies tables, findings and figures of a default run into docs/ and the README.
 
 python docs/refresh.py      from the repository's root, after `snakemake --cores all`
 
-Nothing here is written by hand: the README's section of findings is cut out of the studies' own
-findings, and a test holds these to the tables that are kept beside them.
+Nothing is written by hand: the README's section of findings consists of excerpts from the studies'
+own findings, and a test checks these against the tables that are kept beside them.
 """
 
 import re
@@ -23,7 +23,7 @@ FIGURES = {
     "moe": ["contributions"],
     "ablation": ["performance"],
 }
-# What the README shows of each study: from this line of its text to the next heading or the end.
+# The README's excerpt of each study: from this line of its text to the next heading or the end.
 SHOWN = {
     "fashion": ("findings", "**Loss and accuracy**"),
     "moe": ("findings", "**What each component is worth**"),

@@ -417,7 +417,10 @@ def test_perplexities_are_the_exponentials_of_losses():
     assert f"{math.exp(mean):.4g}" in text
     assert f"**×{math.exp(difference):.3g} [" in text
     assert "Warning" in text
-    assert "what tuning chose for muon lies at the edge of what was tried (momentum=low)" in text
+    assert (
+        "the setting that tuning chose for muon lies at the edge of what was tried (momentum=low)"
+        in text
+    )
 
 
 def test_many_pairs_are_rows_and_untuned_arms_are_not_called_chosen():

@@ -1,9 +1,10 @@
-"""How updates point: subspace alignment, its null, and the size of an update.
+"""Directions of updates: subspace alignment, its value for unrelated matrices, and update sizes.
 
 A principal angle θᵢ between two k-dimensional subspaces has cos θᵢ = σᵢ(Q_Aᵀ Q_B) for orthonormal
 bases Q_A, Q_B (Björck & Golub 1973, eq. 13). The alignment of two matrices is the mean of these
-cosines over the spans of their top-k left (and right) singular vectors: 1 for equal spans, and for
-unrelated matrices not 0 but `null_alignment`, which depends on the dimension; report both.
+cosines over the spans of their top-k left (and right) singular vectors. It is 1 for equal spans.
+For unrelated matrices it is not 0 but `null_alignment`, which depends on the dimension; report
+both.
 """
 
 import math
@@ -19,9 +20,10 @@ from muonlab.measure.singular_values import finite_float64, rounding_error, spec
 def top_subspaces(W: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Float64 bases of the top-k singular subspaces of W (..., m, n): (..., m, k), (..., n, k).
 
-    k is clipped to min(m, n). NaN for a matrix that is not finite or whose rank is under k: its
-    k-th singular direction does not exist. (With σ_k = σ_{k+1} the subspace is not unique either;
-    then the decomposition's choice stands.) Raises ValueError if W is no matrix or k < 1.
+    k is clipped to min(m, n). NaN for a matrix that is not finite or whose rank is below k, since
+    its k-th singular direction does not exist. (With σ_k = σ_{k+1} the subspace is not unique
+    either; the result is then the decomposition's choice.) Raises ValueError if W is no matrix or
+    k < 1.
     """
     _, U, V = singular_system(W, k)
     return U, V
@@ -61,7 +63,7 @@ def mean_principal_cosine(Q_a: Tensor, Q_b: Tensor) -> Tensor:
 
 
 def mean_cosine(overlap: Tensor) -> Tensor:
-    """`mean_principal_cosine` (...) from Q_aᵀQ_b (..., k, k), so that many share one call."""
+    """`mean_principal_cosine` (...) from Q_aᵀQ_b (..., k, k): one call can serve many pairs."""
     defined = overlap.isfinite().all(dim=-1).all(dim=-1)
     cosines = torch.linalg.svdvals(overlap.masked_fill(~defined[..., None, None], 0.0))
     return cosines.clamp(max=1.0).mean(-1).masked_fill(~defined, math.nan)
@@ -71,8 +73,8 @@ def subspace_alignment(A: Tensor, B: Tensor, k: int = 5) -> tuple[Tensor, Tensor
     """(left, right) mean cosine of the principal angles between the top-k subspaces of A and B.
 
     A and B are (..., m, n) of one shape, the results (...) in float64. k is clipped to min(m, n);
-    NaN where a subspace is undefined, see `top_subspaces`, which also serves to decompose W once
-    and compare it with several others. Raises ValueError for unequal shapes or k < 1.
+    NaN where a subspace is undefined (see `top_subspaces`; use that function to decompose W once
+    and compare it with several others). Raises ValueError for unequal shapes or k < 1.
     """
     if A.shape != B.shape:
         raise ValueError(
@@ -90,8 +92,8 @@ def null_alignment(dim: int, k: int = 5, samples: int = 4096, seed: int = 0) -> 
     Seeded Monte Carlo in float64. By rotation invariance the first subspace may be the span of the
     first k axes; a sample is then the top k × k block of the Q of a Gaussian (dim, k) matrix (Haar
     measure: Mezzadri 2007). Q depends on the dim − k rows under that block only through their own
-    triangular factor, whose entries are independent normals and χ's (Bartlett 1933), so that is
-    what is drawn, at a cost independent of dim. Standard error under 0.005 at the default.
+    triangular factor, whose entries are independent normal and χ variables (Bartlett 1933). That
+    factor is drawn, at a cost independent of dim. Standard error under 0.005 at the default.
     k is clipped to dim, as in `subspace_alignment`. Raises ValueError for dim, k or samples < 1.
     """
     if min(dim, k, samples) < 1:
@@ -142,5 +144,5 @@ def cosine(a: Tensor, b: Tensor) -> Tensor:
     if a.numel() != b.numel():
         raise ValueError(f"cosine: a and b must be of one size, not {a.numel()} and {b.numel()}")
     a, b = a.double().flatten(), b.double().flatten()
-    # Normalised first, so that tiny vectors' products cannot underflow.
+    # The vectors are normalised first, so that products of tiny values cannot underflow.
     return ((a / torch.linalg.vector_norm(a)) @ (b / torch.linalg.vector_norm(b))).clamp(-1.0, 1.0)

@@ -21,19 +21,19 @@ from torch import Tensor
 from muonlab.measure.stability import EXPLODING, VANISHING
 
 ALL = "all"  # the component's name in groups of all components
-PIECE = 2**18  # elements of a tensor that the host measures at a time
-KINDS = ("gradient", "weight")  # of tensors whose values that are not finite are counted
+PIECE = 2**18  # elements of a tensor that a CPU measures at a time
+KINDS = ("gradient", "weight")  # kinds of tensors whose non-finite values are counted
 
 
 class Group(NamedTuple):
-    """A component (or `all`) in one layer, or in all of the model (None)."""
+    """A component (or `all`) in one layer, or in the whole model (None)."""
 
     component: str
     layer: int | None
 
 
 class Sizes(NamedTuple):
-    """What a record measures of n tensors; the update is the weights' change by one step."""
+    """The values of n tensors in one record; the update is the weights' change by one step."""
 
     gradient: np.ndarray  # norms (n,), before clipping
     weight: np.ndarray  # norms (n,), before the update
@@ -45,8 +45,8 @@ class Sizes(NamedTuple):
 def tensor_norms(tensors: Sequence[Tensor | None]) -> Tensor:
     """Euclidean norms (n,) in float64, on the tensors' device; 0 for None and for an empty tensor.
 
-    Not finite exactly where a tensor holds a value that is not (or a float64 value over 1e154).
-    Raises ValueError if all are None: no device is known then.
+    A norm is not finite exactly if its tensor holds a value that is not (or a float64 value over
+    1e154). Raises ValueError if all are None, since no device is known then.
     """
     present = [tensor for tensor in tensors if tensor is not None]
     if not present:
@@ -60,8 +60,8 @@ def tensor_norms(tensors: Sequence[Tensor | None]) -> Tensor:
 
 
 def _pieces(tensor: Tensor) -> Sequence[Tensor]:
-    """The tensor, on the host in pieces whose float64 copies, which the norm makes there, stay in
-    the cache: four times as fast."""
+    """The tensor; on a CPU it is cut into pieces. The norm makes float64 copies there, and the
+    copies of pieces stay in the cache, which is four times as fast."""
     if tensor.device.type != "cpu" or tensor.numel() <= PIECE or not tensor.is_contiguous():
         return (tensor,)
     return tensor.view(-1).split(PIECE)
@@ -71,8 +71,8 @@ def _pieces(tensor: Tensor) -> Sequence[Tensor]:
 def nonfinite_counts(tensors: Sequence[Tensor | None]) -> Tensor:
     """How many values are NaN and how many ±Inf: (n, 2) int64, on the tensors' device.
 
-    Several passes over all values: to be called where `tensor_norms` is not finite. Raises
-    ValueError if all are None.
+    This takes several passes over all values, so call it only where `tensor_norms` is not finite.
+    Raises ValueError if all are None.
     """
     present = [tensor for tensor in tensors if tensor is not None]
     if not present:
@@ -82,7 +82,7 @@ def nonfinite_counts(tensors: Sequence[Tensor | None]) -> Tensor:
 
 
 def _in_place(values: Sequence[Tensor], tensors: Sequence[Tensor | None]) -> Tensor:
-    """The values of those tensors that are there, stacked, with 0 where one is None."""
+    """The values, which belong to the tensors that are not None, stacked, with 0 for each None."""
     zero, following = torch.zeros_like(values[0]), iter(values)
     return torch.stack([zero if tensor is None else next(following) for tensor in tensors])
 
@@ -90,7 +90,7 @@ def _in_place(values: Sequence[Tensor], tensors: Sequence[Tensor | None]) -> Ten
 def groups_of(
     names: Sequence[str], components: Mapping[str, str], layers: Mapping[str, int | None]
 ) -> dict[Group, list[int]]:
-    """Positions in `names` of each group's tensors: `all` first, then components as they come.
+    """Positions in `names` of each group's tensors: `all` first, then components in their order.
 
     A name that `layers` does not have is in no layer. Raises ValueError for a name without a
     component, and for a component that is called `all`.
@@ -139,8 +139,8 @@ def component_metrics(
     Of each group `gradient_norm`, `weight_norm`, `update_norm` and `relative_update` = ‖ΔW‖/‖W‖,
     the effective learning rate. `gradient_flow_ratio` as in `gradient_flow`. The flags
     `vanishing_gradient` (norm under 1e-7) and `exploding_gradient` (over 1e3), and the counts
-    `gradient_nan`, `gradient_inf`, `weight_nan`, `weight_inf` stand where they are not 0, and for
-    all tensors together always.
+    `gradient_nan`, `gradient_inf`, `weight_nan`, `weight_inf` are given for a group where they are
+    not 0, and for all tensors together always.
     """
     gradient, weight, update = (group_norms(norms, groups) for norms in sizes[:3])
     flow = gradient_flow(gradient)
@@ -157,7 +157,7 @@ def component_metrics(
 
 
 def _alarms(gradient_norm: float, nonfinite: np.ndarray) -> Iterator[tuple[str, float]]:
-    """Flags and counts of a group; NaN is neither vanishing nor exploding, but counted."""
+    """Flags and counts of a group; NaN is neither vanishing nor exploding, but it is counted."""
     yield "vanishing_gradient", float(gradient_norm < VANISHING)
     yield "exploding_gradient", float(gradient_norm > EXPLODING)
     names = [f"{kind}_{what}" for kind in KINDS for what in ("nan", "inf")]

@@ -1,5 +1,5 @@
-"""Hessian-vector products of a loss on one fixed batch, and the two things built from them alone:
-the dense Hessian (small models) and the Lanczos tridiagonalisation (any model).
+"""Hessian-vector products of a loss on one fixed batch, and two results computed from them: the
+dense Hessian (small models) and the Lanczos tridiagonalisation (any model).
 
 Vectors are flat: the parameters, each flattened, one after the other, n numbers in all.
 """
@@ -14,16 +14,17 @@ LossFn = Callable[[], Tensor]
 
 
 def flat_vector(tensors: Iterable[Tensor]) -> Tensor:
-    """One detached vector (n,) of the tensors, in their order: the layout of each vector here."""
+    """One detached vector (n,) of the tensors, in their order: the layout of all vectors here."""
     return torch.cat([tensor.detach().flatten() for tensor in tensors])
 
 
 class HessianVectorProduct:
     """v ↦ Hv, H = ∇²L at the parameters' present values, exact to rounding (Pearlmutter 1994).
 
-    The gradient is differentiated through: its graph is built once, by `create_graph=True`, and
-    every product is one more backward pass through it. The graph lives as long as this object;
-    one object per snapshot, dropped after use, keeps memory independent of how many there are.
+    The gradient is differentiated again: its graph is built once, with `create_graph=True`, and
+    every product is one more backward pass through it. The graph is kept as long as this object.
+    Make one object per snapshot and drop it after use, so that memory does not grow with their
+    number.
 
     loss_fn()  the scalar loss on one fixed batch, deterministic (evaluation mode, no dropout), of
                operations with a double backward: fused attention kernels have none.
@@ -73,10 +74,11 @@ def lanczos(hvp: HessianVectorProduct, start: Tensor, steps: int) -> Tensor:
     """Lanczos tridiagonal matrix T (m, m) of H from `start` (n,), float64, m ≤ min(steps, n).
 
     Golub & Van Loan, Matrix Computations, alg. 10.1.1, with full re-orthogonalisation, done twice
-    ("twice is enough", Parlett 1998, §6.9), since plain Lanczos returns ghost copies of converged
-    eigenvalues, which would be counted as spectral mass. T's eigenvalues are the Ritz values; the
-    squared first components of its eigenvectors are their Gauss quadrature weights. It ends early,
-    with m < steps, when the Krylov space is invariant: β ≤ √ε·‖T‖ changes the weights by O(ε).
+    ("twice is enough", Parlett 1998, §6.9), since plain Lanczos returns spurious copies of
+    converged eigenvalues, which would be counted as density. T's eigenvalues are the Ritz values;
+    the squared first components of its eigenvectors are their Gauss quadrature weights. It ends
+    early, with m < steps, when the Krylov space is invariant: β ≤ √ε·‖T‖ changes the weights by
+    O(ε).
     Memory m × n numbers of the parameters' dtype. A non-finite product gives T = [[NaN]].
     """
     steps = min(steps, hvp.n)

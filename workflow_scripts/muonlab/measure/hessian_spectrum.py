@@ -16,7 +16,7 @@ from muonlab.measure.alignment import cosine
 from muonlab.measure.hessian import HessianVectorProduct, dense_hessian, lanczos
 
 BACKENDS = ("lanczos", "pyhessian")
-DENSE_FALLBACK = 2000  # parameters: n products then cost no more than the failed attempt has
+DENSE_FALLBACK = 2000  # up to so many parameters, n products cost no more than the failed attempt
 
 
 class TopEigenpairs(NamedTuple):
@@ -61,7 +61,7 @@ def top_eigenvalues(
                          within the Krylov dimension, max(2k + 1, 20), or if Lanczos does
                          not converge and n <= DENSE_FALLBACK.
     backend "pyhessian"  the k largest by *magnitude*, from PyHessian's deflated power iteration;
-                         `tol` is its own (default 1e-3). See `pyhessian_backend` for where it errs.
+                         `tol` is its own (default 1e-3). `pyhessian_backend` says where it errs.
 
     Of a (nearly) multiple eigenvalue the vectors are some orthonormal basis of its eigenspace.
     Raises ValueError for k outside 1..n or an unknown backend, RuntimeError if Lanczos does not
@@ -114,7 +114,7 @@ def _lanczos_eigenpairs(
         if hvp.n <= dense_up_to:
             values, vectors = torch.linalg.eigh(dense_hessian(hvp))
             return values[-k:], vectors.T[-k:]
-        with suppress(ArpackNoConvergence):  # a cluster at the top needs a larger Krylov space
+        with suppress(ArpackNoConvergence):  # clustered top eigenvalues need a larger Krylov space
             values, vectors = eigsh(
                 operator, k, which="LA", v0=start.numpy(), ncv=ncv, maxiter=100, tol=tol, rng=seed
             )
@@ -127,7 +127,7 @@ def _lanczos_eigenpairs(
 
 
 def _constant_eigenpairs(hvp: HessianVectorProduct, k: int, value: float) -> tuple[Tensor, Tensor]:
-    """H = 0 (any orthonormal vectors serve) or H not finite (value NaN)."""
+    """Eigenpairs for H = 0 (any orthonormal vectors) or for H that is not finite (value NaN)."""
     vectors = torch.eye(k, hvp.n, dtype=torch.float64, device=hvp.gradient.device)
     return vectors.new_full((k,), value), vectors + 0.0 * value
 
@@ -201,14 +201,15 @@ def _gauss_rule(T: Tensor) -> tuple[Tensor, Tensor]:
 def directional_sharpness(hvp: HessianVectorProduct, u: Tensor) -> float:
     """uᵀHu / ‖u‖² along a direction u (n,), e.g. the run's last update; NaN for u = 0."""
     u = u.double().to(hvp.gradient.device)
-    u = u / torch.linalg.vector_norm(u)  # first, so that a tiny update's square cannot underflow
+    u = u / torch.linalg.vector_norm(u)  # first, so that the square of a tiny u cannot underflow
     return float(u @ hvp(u).double())
 
 
 def gradient_hessian_cosine(hvp: HessianVectorProduct, eigenvector: Tensor) -> float:
     """|cos| of the gradient and an eigenvector (n,) of H, both at this snapshot; NaN if one is 0.
 
-    The modulus, because an eigenvector's sign is arbitrary and signed values average to nothing.
+    The absolute value is taken because an eigenvector's sign is arbitrary, so that signed values
+    would average to 0.
     """
     return abs(float(cosine(hvp.gradient, eigenvector.to(hvp.gradient.device))))
 

@@ -2,14 +2,16 @@
 
 Only its `eigenvalues()` is used, a power iteration with deflation, and it differs from "lanczos":
 
-* it finds the eigenvalues of largest *magnitude*: with a negative eigenvalue in the lead it reports
-  that one as the first, so it is no sharpness then;
-* it stops when two successive estimates differ by `tol` (1e-3 by default) relatively. That is no
-  error bound: between close eigenvalues the estimates creep, and it stops percents short.
+* it finds the eigenvalues of largest *magnitude*: if that is a negative eigenvalue, it is returned
+  first, and the first value is then not the sharpness;
+* it stops when the relative difference of two successive estimates is below `tol` (1e-3 by
+  default). That does not bound the error: with close eigenvalues the estimates change slowly, and
+  it stops several percent too low.
 
-Its other two methods are not used: `trace()` compares |mean − trace| / (trace + 1e-6) with `tol`
-without a modulus, so a negative trace stops it after two samples, and it returns the samples, not
-their mean; `density()` calls `torch.eig`, which torch has removed.
+Its other two methods are not used. `trace()` compares |mean − trace| / (trace + 1e-6) with `tol`
+without taking the absolute value of the denominator, so a negative trace stops it after two
+samples; and it returns the samples, not their mean. `density()` calls `torch.eig`, which torch has
+removed.
 """
 
 import warnings
@@ -62,7 +64,7 @@ def power_iteration_eigenpairs(
     gradients = [p.grad for p in hvp.params]
     default_dtype = torch.get_default_dtype()
     try:
-        torch.set_default_dtype(hvp.gradient.dtype)  # of its random vectors
+        torch.set_default_dtype(hvp.gradient.dtype)  # the dtype of PyHessian's random vectors
         with torch.random.fork_rng(devices=[hvp.gradient.device] if cuda else []), _quiet():
             torch.manual_seed(seed)
             solver = hessian(_LossAsModel(hvp), lambda loss, _: loss, (unused, unused), cuda=cuda)
@@ -70,22 +72,23 @@ def power_iteration_eigenpairs(
     finally:
         torch.set_default_dtype(default_dtype)
         for p, gradient in zip(hvp.params, gradients, strict=True):
-            p.grad = gradient  # PyHessian's own would keep its graph alive
+            p.grad = gradient  # the gradient that PyHessian sets would keep its graph in memory
     rows = torch.stack([flat_vector(v).double() for v in vectors])
     rows = rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True)  # it divides by ‖Hv‖ + 1e-6
     return torch.tensor(values, dtype=torch.float64, device=rows.device), rows
 
 
 class _LossAsModel:
-    """The four methods of a module that PyHessian calls, about a loss that needs no input."""
+    """The four methods of a module that PyHessian calls, for a loss that needs no input."""
 
     def __init__(self, hvp: HessianVectorProduct):
         self.hvp = hvp
         self.zero_grad()
 
     def __call__(self, _inputs: Tensor) -> Tensor:
-        # PyHessian refuses parameters that the loss does not use, or uses linearly; 0·‖p‖² adds
-        # nothing to value, gradient or Hessian, and puts each into both graphs.
+        # PyHessian fails for parameters that the loss does not use, or uses linearly. Adding
+        # 0·‖p‖² changes neither value, gradient nor Hessian, and puts each parameter into both
+        # graphs.
         return self.hvp.loss_fn() + sum(0.0 * p.square().sum() for p in self.hvp.params)
 
     def eval(self) -> "_LossAsModel":
@@ -101,7 +104,7 @@ class _LossAsModel:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without torch's warning of the cycle p → p.grad → graph → p, which is broken afterwards."""
+    """Silences torch's warning of the cycle p → p.grad → graph → p, which is broken afterwards."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Using backward\\(\\) with create_graph=True")
         yield

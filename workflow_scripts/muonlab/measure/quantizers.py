@@ -13,13 +13,14 @@ which weights share one scale s, and how s is chosen from them:
     channel_mse      one output row    s minimises Σ(w − ŵ)²
     group_minmax     128 consecutive inputs of one row, the last group shorter; s = max|w| / L
 
-What follows from this, and is tested. Within the clip, |w| ≤ (L + ½)s, the error is at most s/2.
-Min-max and the exact MSE search are idempotent: the quantized tensor is its own best quantization
-(the quantile scheme is not: clipping moves the quantile). The MSE error never exceeds that of the
-other rules over the same weights, and never rises with more bits, since the levels of L at scale s
-are among those of a larger L at s. For min-max and quantile scales only 2 bits are sure to be
-worst: their levels {0, ±Ls} are among those of every b. Others do not nest (thirds, sevenths):
-weights that are thirds are exact with 3 bits, and not with 4.
+The following properties result, and are tested. For weights that are not clipped, |w| ≤ (L + ½)s,
+the error is at most s/2. Min-max and the exact MSE search are idempotent: the quantized tensor is
+its own best quantization. (The quantile scheme is not, since clipping changes the quantile.) The
+MSE error never exceeds that of the other rules over the same weights, and never rises with more
+bits, since the levels of L at scale s are among those of a larger L at s. For min-max and quantile
+scales more bits need not be better, except that 2 bits are never better than more: their levels
+{0, ±Ls} are among those of every b. The levels of other numbers of bits are not nested (thirds,
+sevenths): weights that are multiples of a third are exact with 3 bits, but not with 4.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -42,7 +43,7 @@ class QuantizedTensor:
     values  ŵ, of w's shape and dtype
     codes   c, of w's shape, int8
     scale   s in float64, one per block: (..., 1, 1) per matrix, (..., out, 1) per row,
-            (..., out, groups) per group. 0 where a block's scale vanishes; its ŵ is 0 then.
+            (..., out, groups) per group. Where a block's scale is 0, its ŵ is 0.
     """
 
     values: Tensor
@@ -74,7 +75,8 @@ def _rows(w: Tensor) -> Tensor:
 
 
 def _row_groups(w: Tensor) -> Tensor:
-    """(..., out, in) → (..., out, groups, 128); zeros fill the last group and leave its maximum."""
+    """(..., out, in) → (..., out, groups, 128); the last group is filled with zeros, which do not
+    change its maximum."""
     missing = -w.shape[-1] % GROUP_SIZE
     return torch.nn.functional.pad(w, (0, missing)).unflatten(-1, (-1, GROUP_SIZE))
 
@@ -91,7 +93,7 @@ def minmax_scale(x: Tensor, L: int) -> Tensor:
 def quantile_scale(x: Tensor, L: int) -> Tensor:
     """Q(x) / L, Q the 0.999 quantile, interpolated linearly as by torch.quantile and numpy.
 
-    By selection of the two order statistics, since torch.quantile refuses more than 2^24 numbers.
+    It selects the two order statistics, since torch.quantile refuses more than 2^24 numbers.
     """
     position = QUANTILE * (x.shape[-1] - 1)
     below = x.kthvalue(int(position) + 1, dim=-1).values
@@ -221,7 +223,7 @@ def _unblock(blocks: Tensor, shape: torch.Size) -> Tensor:
 
 
 def quantization_error(w: Tensor, q: QuantizedTensor | Tensor) -> dict[str, float]:
-    """What quantizing w to q (or to the tensor q.values) cost.
+    """The error of quantizing w to q (or to the tensor q.values).
 
     relative_error   ‖w − ŵ‖₂ / ‖w‖₂, 0 for w = 0
     max_abs          max|w|

@@ -1,9 +1,10 @@
-"""Singular-value spectra of weight matrices, and the scalars the study reads from them.
+"""Singular-value spectra of weight matrices, and the scalar metrics computed from them.
 
 Notation: σ₁ ≥ … ≥ σ_r are the singular values of W (m × n), r = min(m, n). Everything is computed
 in float64 on the tensor's own device. `W` may be a stack (..., m, n); each result is then (...).
 
-Degenerate input has one rule each, so that a run's dead or diverged layer is a record, not a crash:
+Each kind of degenerate input has a rule, so that a dead or diverged layer gives a record instead of
+an error:
 
 * NaN or Inf anywhere in a matrix: every metric of that matrix is NaN.
 * Zero matrix: the normalised quantities p = σ²/Σσ², q = σ/Σσ and Ŵ = W/σ₁ are taken as 0, hence
@@ -64,7 +65,7 @@ def finite_float64(W: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def rounding_error(sigma: Tensor, shape: torch.Size) -> Tensor:
-    """max(m, n)·ε·σ₁ (..., 1): what a singular value (..., r) must exceed to be told from 0."""
+    """max(m, n)·ε·σ₁ (..., 1): singular values (..., r) up to this are rounding error."""
     return max(shape[-2:]) * torch.finfo(torch.float64).eps * sigma[..., :1]
 
 
@@ -126,7 +127,7 @@ def _entropy(p: Tensor) -> Tensor:
 
 def _tail_exponents(eigenvalues: Tensor) -> tuple[Tensor, Tensor]:
     """`power_law_tail` of each row of (..., r): alpha and KS distance, each (...)."""
-    if eigenvalues.shape[-1] < MIN_EIGENVALUES:  # spares each row a look
+    if eigenvalues.shape[-1] < MIN_EIGENVALUES:  # no row can have a fit
         nothing = torch.full_like(eigenvalues[..., 0], math.nan)
         return nothing, nothing
     fits = [power_law_tail(row) for row in eigenvalues.reshape(-1, eigenvalues.shape[-1])]
@@ -147,7 +148,8 @@ def power_law_tail(eigenvalues: Tensor) -> PowerLaw:
     and are left out. All fields are NaN for fewer than `MIN_EIGENVALUES` positive values, for NaN
     input, or if all values are equal. Memory O(n²).
 
-    A heavy-tail exponent of a weight spectrum is a contested measure: report it second, with D.
+    The heavy-tail exponent of a weight spectrum is a contested measure. Report it as a secondary
+    result, together with D.
     """
     x = eigenvalues[eigenvalues > 0].sort().values  # ascending; NaN compares false
     n = x.numel() if not eigenvalues.isnan().any() else 0
@@ -160,7 +162,7 @@ def power_law_tail(eigenvalues: Tensor) -> PowerLaw:
     candidate = first_of_ties & (log_x[-1] - log_x > _TIE)
     # [i, j]: the fit that starts at x_i, read at x_j ≥ x_i
     model = -torch.expm1(-(log_x - log_x[:, None]) / mean_log_ratio[:, None])
-    below = (rank - rank[:, None]) / n_tail[:, None].double()  # S just under x_j
+    below = (rank - rank[:, None]) / n_tail[:, None].double()  # S just below x_j
     above = below + 1 / n_tail[:, None].double()  # S at x_j
     distance = torch.maximum((model - below).abs(), (model - above).abs())
     ks = distance.masked_fill(rank < rank[:, None], 0.0).amax(dim=1)
@@ -174,8 +176,8 @@ def batched_by_shape(
     """Yield (labels, stack (b, m, n)): the matrices of equal shape, dtype and device together.
 
     A 3-D tensor (experts, m, n) counts as its experts' matrices, labelled (name, expert); a matrix
-    is labelled (name, None). A stack holds at most `max_elements` numbers (one matrix at the
-    least), which bounds the memory of one decomposition. Raises ValueError for any other rank.
+    is labelled (name, None). A stack holds at most `max_elements` numbers (but at least one
+    matrix), which bounds the memory of one decomposition. Raises ValueError for any other rank.
     """
     groups: dict[tuple, list[tuple[Label, Tensor]]] = defaultdict(list)
     for name, tensor in tensors.items():

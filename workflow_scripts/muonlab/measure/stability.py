@@ -1,7 +1,7 @@
 """How steadily a run trained, from its recorded series.
 
 A series is a pair of arrays (steps, values) of one length n ≥ 0, steps increasing; windows are
-counted in records, not in steps. Nothing here smooths: give a smoothed series to measure one.
+counted in records, not in steps. No function here smooths; pass a smoothed series if you want one.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 WINDOW = 50  # records
 SPIKE_SIGMAS = 3.0
-VANISHING, EXPLODING = 1e-7, 1e3  # gradient norms under and over which there is an alarm
+VANISHING, EXPLODING = 1e-7, 1e3  # gradient norms below and above these are counted as alarms
 
 Floats = NDArray[np.float64]
 
@@ -21,7 +21,7 @@ def rolling_variance(values: ArrayLike, window: int = WINDOW) -> Floats:
     freedom.
 
     NaN where the window is not full or holds a value that is not finite. Each window is summed
-    anew, so that neither a large mean nor a NaN of the past spoils it. Raises ValueError for
+    anew, so that neither a large mean nor an earlier NaN affects it. Raises ValueError for
     window < 2.
     """
     values = _checked(values, window)
@@ -35,13 +35,13 @@ def rolling_variance(values: ArrayLike, window: int = WINDOW) -> Floats:
 def loss_spikes(
     losses: ArrayLike, window: int = WINDOW, sigmas: float = SPIKE_SIGMAS
 ) -> NDArray[np.bool_]:
-    """Where a loss stands more than `sigmas` sample standard deviations over the mean of the
+    """Whether each loss is more than `sigmas` sample standard deviations above the mean of the
     `window` losses before it: (n,).
 
-    The loss itself is not in its window, in which it would raise both. Not before a window is full,
-    not for NaN, nor where the window holds a value that is not finite; +∞ after a finite window is
-    a spike. Rounding of the mean is allowed for, so that equal losses have no spike. Raises
-    ValueError for window < 2.
+    The loss itself is not part of its window, since it would raise both mean and deviation. There
+    is no spike before a window is full, for NaN, or where the window holds a value that is not
+    finite; +∞ after a finite window is a spike. Rounding of the mean is allowed for, so that equal
+    losses have no spike. Raises ValueError for window < 2.
     """
     losses = _checked(losses, window)
     spikes = np.zeros(len(losses), dtype=bool)
@@ -58,9 +58,9 @@ def convergence_rate(steps: ArrayLike, losses: ArrayLike) -> tuple[float, float]
     """Slope of log loss on steps by least squares, per step, and its standard error.
 
     −1e-3 means that the loss falls by about 0.1 % a step. Losses that are not finite and positive
-    have no logarithm and are left out; NaN for fewer than two points, and for the error for fewer
-    than three. The error takes the points' deviations as independent; those of a loss curve
-    are not, and the true one is larger. Raises ValueError for arrays of unequal length.
+    have no logarithm and are left out. With fewer than two points both results are NaN, with two
+    the error is. The error takes the points' deviations as independent; those of a loss curve are
+    not, so the true error is larger. Raises ValueError for arrays of unequal length.
     """
     steps, losses = _paired(steps, losses)
     usable = np.isfinite(losses) & (losses > 0)
@@ -79,8 +79,8 @@ def convergence_rate(steps: ArrayLike, losses: ArrayLike) -> tuple[float, float]
 def first_crossings(steps: ArrayLike, losses: ArrayLike, milestones: Sequence[float]) -> Floats:
     """The first recorded step (m,) at which the loss is at or under each milestone; ∞ if never.
 
-    Times the tokens of a step it is the tokens to the milestone. Raises ValueError for arrays of
-    unequal length.
+    Multiplied by the tokens of a step, it gives the tokens to the milestone. Raises ValueError for
+    arrays of unequal length.
     """
     steps, losses = _paired(steps, losses)
     reached = losses[None, :] <= np.asarray(milestones, dtype=np.float64)[:, None]  # NaN: never
@@ -92,9 +92,9 @@ def first_crossings(steps: ArrayLike, losses: ArrayLike, milestones: Sequence[fl
 
 
 def mean_over_steps(steps: ArrayLike, values: ArrayLike) -> float:
-    """Area under the curve by trapezoids over the steps it spans: the mean value along the run.
+    """Area under the curve (trapezoids) over the steps that it spans: the mean value over the run.
 
-    NaN for fewer than two points, and where a value is. Raises ValueError for arrays of unequal
+    NaN for fewer than two points, and if any value is NaN. Raises ValueError for arrays of unequal
     length.
     """
     steps, values = _paired(steps, values)
@@ -105,8 +105,8 @@ def mean_over_steps(steps: ArrayLike, values: ArrayLike) -> float:
 
 
 def gradient_alarms(norms: ArrayLike) -> dict[str, int]:
-    """How many gradient norms are `vanishing` (< 1e-7), `exploding` (> 1e3), `nonfinite`; +∞ is
-    both of the latter."""
+    """How many gradient norms are `vanishing` (< 1e-7), `exploding` (> 1e3), `nonfinite`; +∞ counts
+    as exploding and as non-finite."""
     norms = np.asarray(norms, dtype=np.float64)
     return {
         "vanishing": int((norms < VANISHING).sum()),
@@ -120,10 +120,10 @@ def stability(
 ) -> dict[str, float]:
     """A run's steadiness in one record, from losses and gradient norms recorded at the same steps.
 
-    Of the rolling variances of both, `*_variance` is the median along the run, which a steep start
-    does not decide, and `*_variance_end` the last; NaN while no window is full and finite.
-    `loss_spikes` and the `gradients_*` of `gradient_alarms` are counts, `nonfinite_losses` too;
-    `convergence_rate` has `convergence_rate_error` beside it; `mean_loss` is the mean over steps.
+    `*_variance` is the median over the run of the rolling variance, which a steep start hardly
+    affects, and `*_variance_end` its last value; both are NaN if no window is full and finite.
+    `loss_spikes`, the `gradients_*` of `gradient_alarms` and `nonfinite_losses` are counts;
+    `convergence_rate_error` belongs to `convergence_rate`; `mean_loss` is the mean over steps.
     Raises ValueError for arrays of unequal length or window < 2.
     """
     steps, losses = _paired(steps, losses)

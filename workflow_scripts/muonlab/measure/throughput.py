@@ -1,17 +1,17 @@
-"""How fast the machine multiplies matrices: what other rates are compared with."""
+"""How fast the machine multiplies matrices; other rates are compared with this."""
 
 import time
 
 import torch
 
-# Sides of the square products that are tried; larger ones are no faster.
+# Sides of the square products that are tried; larger products are no faster.
 SIDES, GPU_SIDES = (512, 1024), (4096, 8192)
 REPEATS = 5
 
 
 def matmul_ceiling(dtype: torch.dtype, device: str = "cpu") -> float:
-    """Flops per second of the fastest of a few square products: the practical ceiling of a
-    program made of matrix products, with the threads that torch has now."""
+    """Flops per second of the fastest of a few square products, with torch's present number of
+    threads: the practical limit for a program made of matrix products."""
     best = 0.0
     for side in SIDES if device == "cpu" else GPU_SIDES:
         A = torch.randn(side, side, device=device).to(dtype)

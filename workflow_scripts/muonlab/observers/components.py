@@ -1,16 +1,16 @@
-"""A language model watched while it trains: what its components hold, receive and do.
+"""Sizes of a language model's components while it trains, and values of its forward pass.
 
 At step t, around the update that leads from W_t to W_{t+1}, `ComponentMonitor` records
 
-    the norms of the gradient as backward left it (before clipping), of W_t and of W_{t+1} − W_t,
-        with what `measure.components` derives from them, by component and layer
-    what the forward pass showed of itself, under the component `forward`: activations, attention
-        logits, the routing of experts
-    values of the whole run, under the component `all`: learning rate, the clipping's norm
+    the norms of the gradient before clipping, of W_t and of W_{t+1} − W_t, and the metrics that
+        `measure.component_sizes` derives from them, by component and layer
+    values of the forward pass, under the component `forward`: activations, attention logits, the
+        routing of experts
+    values of the whole run, under the component `all`: learning rate, norm before clipping
 
 A record stays on the model's device as one vector until it is written. It costs one copy of the
-weights, four passes over them and one over the gradients; on a GPU it waits for one bit only,
-whether all norms are finite.
+weights, four passes over them and one over the gradients. On a GPU the host waits for a single
+value: whether all norms are finite.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -35,19 +35,19 @@ from muonlab.measure.component_sizes import (
 COLUMNS = {
     "step": int,
     "component": str,
-    "layer": int,  # null: of the whole component
-    "index": int,  # of a vector's element: an expert, a head; else null
+    "layer": int,  # null: the row is about the whole component
+    "index": int,  # the position in a vector of values (an expert, a head), else null
     "metric": str,
     "value": float,
 }
-FORWARD = "forward"  # the component in rows about what the forward pass showed
+FORWARD = "forward"  # the component in rows about the forward pass
 
 Row = tuple[int, str, int | None, int | None, str, float]
 Watched = Mapping[str, Mapping[int | None, Tensor]]  # metric, layer, value or vector of values
 
 
 class ComponentMonitor(Observer):
-    """Records of one run, each taken by two calls around an update at a step that is `due`:
+    """Records of one run. At each step that is `due`, two calls around the update take a record:
 
         loss.backward()
         monitor.before_update()
@@ -55,9 +55,9 @@ class ComponentMonitor(Observer):
         monitor.record(step, watched, whole)
 
     The model names its tensors by `components()`, {name: component}, and where it has layers by
-    `layer_of()`, {name: layer or None}. Gradients must be the loss's own: unscaled, and whole where
-    they are accumulated. Tensors that need no gradient are left out; one that has received none
-    counts as having a gradient of 0. Raises ValueError for a tensor without a component.
+    `layer_of()`, {name: layer or None}. Gradients must be those of the loss: unscaled, and complete
+    if they are accumulated. Tensors that need no gradient are left out; a tensor that has received
+    none counts as having a gradient of 0. Raises ValueError for a tensor without a component.
     """
 
     watches_forward = True
@@ -101,7 +101,7 @@ class ComponentMonitor(Observer):
         self._copy()
 
     def _copy(self) -> None:
-        """Keeps the weights as they are now."""
+        """Keeps a copy of the present weights."""
         weights = [p.detach() for p in self.parameters]
         if self._copies is None:
             self._copies = [weight.clone() for weight in weights]
@@ -109,13 +109,13 @@ class ComponentMonitor(Observer):
             torch._foreach_copy_(self._copies, weights)
 
     def _change_norms(self) -> Tensor:
-        """Norms (n,) of what the weights have changed by since `_copy`."""
+        """Norms (n,) of the change of the weights since `_copy`."""
         copies = self._copies
-        # Of the opposite sign, which a norm does not see.
+        # The difference has the opposite sign, which does not change its norm.
         torch._foreach_sub_(copies, [p.detach() for p in self.parameters])
         if copies[0].device.type != "cpu":
-            # The host keeps the memory, since fresh pages cost it ten times the copying; a GPU
-            # gives it back to the activations of the steps between.
+            # On a CPU the memory is kept, since allocating it anew takes ten times as long as the
+            # copy. On a GPU it is freed for the activations of the steps between records.
             self._copies = None
         return tensor_norms(copies)
 
@@ -126,17 +126,17 @@ class ComponentMonitor(Observer):
         watched: Watched | None = None,
         whole: Mapping[str, float | Tensor] | None = None,
     ) -> None:
-        """The record of `step`, after the update that `before_update` was called before.
+        """Takes the record of `step`; `before_update` must have been called before its update.
 
-        `watched` has tensors of one value or of several, one for each expert or head, whose rows
-        then carry an index; `whole` has one value each; tensors are on the model's device. Raises
-        ValueError without `before_update`.
+        `watched` has tensors of one value, or of one for each expert or head, whose rows then have
+        an index; `whole` has one value each. All tensors are on the model's device. Raises
+        ValueError if `before_update` was not called.
         """
         if self._before is None:
             raise ValueError(f"record: before_update was not called at step {step}")
         (norms, counts), self._before = self._before, None
         labels, tail = _tail(watched or {}, whole or {}, norms.device)
-        # Concatenation takes the widest type, float64.
+        # Concatenation gives the widest type, float64.
         self._keep(step, labels, torch.cat([norms, self._change_norms(), *tail]))
         if counts is not None:
             self.nonfinite[step] = counts
@@ -149,7 +149,7 @@ class ComponentMonitor(Observer):
     def rows(self) -> Iterator[Row]:
         """(step, component, layer, index, metric, value), in the order of recording.
 
-        Of the four columns that name a value, layer and index may be None.
+        Layer and index may be None.
         """
         n = len(self.parameters)
         none = np.zeros((n, 2 * len(KINDS)))
@@ -163,7 +163,7 @@ class ComponentMonitor(Observer):
                 yield (step, *label, value)
 
     def state_dict(self) -> dict:
-        """For checkpoints, between two updates."""
+        """The state for a checkpoint, which may be taken between two updates."""
         return {
             "layouts": self.layouts,
             "records": [(step, layout, len(values)) for step, layout, values in self.records],
@@ -184,7 +184,8 @@ class ComponentMonitor(Observer):
 def _tail(
     watched: Watched, whole: Mapping[str, float | Tensor], device: torch.device
 ) -> tuple[list[tuple], list[Tensor]]:
-    """Labels (component, layer, index, metric) of the values besides norms, and vectors of them."""
+    """Labels (component, layer, index, metric) of the values that are not norms, and the values as
+    vectors."""
     labels, tail = [], []
     for metric, by_layer in watched.items():
         for layer, values in by_layer.items():

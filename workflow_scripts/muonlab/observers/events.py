@@ -1,9 +1,10 @@
 """A run's scalars for TensorBoard and for Weights & Biases, beside the run's own record.
 
-The record (metrics, components) is the truth, these files are a view of it. A log is always opened
-empty: a resumed run drops what an earlier attempt wrote and replays its record, and a finished one
-writes its files anew from it, so that no point is doubled or lost. Weights & Biases is written
-offline, without an account; `wandb sync` uploads a finished folder. Both packages are optional.
+These files only show what the run's record (metrics, components) already holds. A log is always
+opened empty: a resumed run deletes what an earlier attempt wrote and writes its record so far
+again, and a finished run writes its files anew from the record. So no point is doubled or lost.
+Weights & Biases is written offline, without an account; `wandb sync` uploads a finished folder.
+Both packages are optional.
 """
 
 import hashlib
@@ -20,8 +21,8 @@ from muonlab.hooks import Observer, Run
 from muonlab.io.errors import UserError
 from muonlab.observers.components import FORWARD
 
-PROJECT = "muonlab"  # of Weights & Biases
-FLUSH_SECONDS = 10  # after which TensorBoard sees a live point
+PROJECT = "muonlab"  # the project's name in Weights & Biases
+FLUSH_SECONDS = 10  # TensorBoard shows a new point after at most this time
 
 Scalars = tuple[int, dict[str, float]]  # step, {tag: value}
 
@@ -35,11 +36,11 @@ class Writer(Protocol):
 
 
 class EventLog(Observer):
-    """Writes scalars to every kind of log that is asked for; to none, if none is."""
+    """Writes scalars to every kind of log that the config asks for, which may be none."""
 
     def __init__(self, writers: Sequence[Writer]):
         self._writers = list(writers)
-        self._told = 0  # rows of the run's metrics that the log has
+        self._told = 0  # number of rows of the run's metrics that the log already has
 
     @classmethod
     def open(cls, kinds: Sequence[str], folder: Path, config: dict, run_name: str) -> "EventLog":
@@ -57,18 +58,18 @@ class EventLog(Observer):
             writer.scalars(step, values)
 
     def replay(self, events: Iterable[Scalars]) -> None:
-        """All of `events`, such as `metric_scalars` of a resumed run's rows."""
+        """Writes all of `events`, such as `metric_scalars` of a resumed run's rows."""
         if self._writers:
             for step, values in events:
                 self.scalars(step, values)
 
     def after_updates(self, run: Run) -> None:
-        """Writes the rows that the log does not have; after a resume, those from the start too."""
+        """Writes the rows that the log does not have yet; after a resume, all since the start."""
         self.replay(metric_scalars(run.metrics.rows[self._told :]))
         self._told = len(run.metrics.rows)
 
     def close(self) -> None:
-        """Ends the files; a second call does nothing."""
+        """Closes the files; a second call does nothing."""
         while self._writers:
             self._writers.pop().close()
 
@@ -80,7 +81,7 @@ class EventLog(Observer):
 
 
 class TensorBoardWriter:
-    """Event files in folder/tensorboard; their wall times are those of writing."""
+    """Event files in folder/tensorboard; the wall time of a point is when it was written."""
 
     def __init__(self, folder: Path, config: dict, run_name: str):
         from torch.utils.tensorboard import SummaryWriter
@@ -99,8 +100,8 @@ class TensorBoardWriter:
 
 
 class WandbWriter:
-    """An offline run in folder/wandb. Its id is made of the run's name: a folder that is synced
-    again is the same run. Nothing is collected about the machine."""
+    """An offline run in folder/wandb. Its id is made from the run's name, so that syncing a folder
+    again updates the same run. Nothing is collected about the machine."""
 
     def __init__(self, folder: Path, config: dict, run_name: str):
         import wandb
@@ -126,7 +127,7 @@ class WandbWriter:
                 x_save_requirements=False,
             ),
         )
-        # A step of our own: that of Weights & Biases must never go back.
+        # A step axis of our own, since the step of Weights & Biases must never decrease.
         self._run.define_metric("step", hidden=True)
         self._run.define_metric("*", step_metric="step")
 
@@ -134,8 +135,8 @@ class WandbWriter:
         self._run.log({"step": step, **values})
 
     def close(self) -> None:
-        """Ends the run and keeps of its folder what `wandb sync` reads, without debugging logs,
-        some of which are links to places outside."""
+        """Closes the run and keeps only the files that `wandb sync` reads. Debugging logs are
+        deleted; some of them are links to places outside."""
         self._run.finish()
         for path in self._folder.iterdir():
             if path.is_symlink():
@@ -171,8 +172,8 @@ def require_packages(kinds: Iterable[str]) -> None:
 def write_events(
     kinds: Sequence[str], folder: Path, config: dict, run_name: str, events: Iterable[Scalars]
 ) -> None:
-    """Puts logs of a finished run's `events` at `folder`, all of them or nothing; without kinds,
-    nothing. What was there goes. UserError as in `require_packages`."""
+    """Writes logs of a finished run's `events` to `folder`, either all of them or none; without
+    kinds, none. The previous content is deleted. UserError as in `require_packages`."""
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         with EventLog.open(kinds, temporary, config, run_name) as log:
@@ -185,14 +186,15 @@ def write_events(
 
 
 def metric_scalars(rows: Iterable[tuple[int, str, str, float]]) -> Iterator[Scalars]:
-    """Of `Metrics.rows` (step, split, metric, value), by step: the tag is split/metric."""
+    """Scalars of `Metrics.rows` (step, split, metric, value), by step; the tag is split/metric."""
     for step, own in groupby(rows, key=lambda row: row[0]):
         yield step, {f"{split}/{metric}": value for _, split, metric, value in own}
 
 
 def component_scalars(rows: Iterable[tuple]) -> Iterator[Scalars]:
-    """Of `ComponentMonitor.rows`, by step: metric/component of each component as a whole, and
-    metric/layer_03 of what the forward pass showed of a layer. What is finer stays in the record.
+    """The scalars of `ComponentMonitor.rows`, by step. The tag is metric/component for a component
+    as a whole, and metric/layer_03 for values of the forward pass in a layer. Finer values are only
+    in the record.
     """
     for step, own in groupby(rows, key=lambda row: row[0]):
         values = {}

@@ -1,18 +1,19 @@
-"""The geometry of a run while it trains: its weights, its steps, and how far it has come.
+"""The geometry of a run while it trains: its weights, its steps, and its distance from the start.
 
 At step t, before the update that leads to W_{t+1}, four objects of each matrix are measured:
 
     weight        W_t
-    step          W_{t+1} − W_t, the single update, beside the gradient that it was made from
-    displacement  W_t − W at the record before
+    step          W_{t+1} − W_t, the single update, with the gradient that it was computed from
+    displacement  W_t − W at the previous record
     from_start    W_t − W_0
 
-Every metric of `measure.spectra` of each object (the power-law tail only where a spectrum is long
-enough for one); of the three differences also `update_rms`, `relative_update` and the subspace
-alignment (left, right, top 5) with W_t; of the weight its alignment with itself at the record
-before (`drift`) and at the start (`drift_from_start`). `update_gradient_cosine` and the sizes of
-the step stand for each matrix and, under the tensor name `all`, for all parameters together.
-At step 0 nothing is displaced yet, and after the last update no step follows: these are left out.
+Each object has every metric of `measure.singular_values` (the power-law tail only if its spectrum
+is long enough). The three differences also have `update_rms`, `relative_update` and the subspace
+alignment (left, right, top 5) with W_t. The weight also has its alignment with its own value at the
+previous record (`drift`) and at the start (`drift_from_start`). `update_gradient_cosine` and the
+sizes of the step are recorded for each matrix and, under the tensor name `all`, for all parameters
+together. At step 0 there is no displacement, and after the last update there is no step: these rows
+are left out.
 """
 
 import math
@@ -56,8 +57,8 @@ class Block(NamedTuple):
 class GeometryMonitor(Observer):
     """Records of one run, taken by `record` at each step that is `due` and by `last` at its end.
 
-    A record is kept as one vector on the model's device; its labels are those of its kind (of the
-    first step, of a usual one, of the end), so that a record costs a run little.
+    A record is kept as one vector on the model's device. Its labels are stored once for each kind
+    of record (first step, usual step, end), so that records cost a run little.
     """
 
     compares_weights = True
@@ -85,7 +86,7 @@ class GeometryMonitor(Observer):
         self.record(update.step, update.before, update.after, gradients_of(update.model))
 
     def finish(self, run: Run) -> None:
-        """Of a run that diverged there is no last record."""
+        """Takes the last record, except for a run that diverged."""
         if run.stopped_at is None:
             self.last(run.step, copy_of(run.model))
 
@@ -94,14 +95,14 @@ class GeometryMonitor(Observer):
 
     @torch.no_grad()
     def record(self, step: int, before: State, after: State, gradients: State) -> None:
-        """The record of `step`: W_t is `before`, W_{t+1} is `after`, ∇L(W_t) is `gradients`."""
+        """Takes the record of `step`: W_t is `before`, W_{t+1} `after`, ∇L(W_t) `gradients`."""
         blocks = self._shapes(step, before, after) + self._gradients(before, after, gradients)
         self._keep(step, "usual" if step > 0 else "first", blocks)
         self.previous = before
 
     @torch.no_grad()
     def last(self, step: int, weights: State) -> None:
-        """The last record, of the final weights."""
+        """Takes the last record, of the final weights."""
         self._keep(step, "end", self._shapes(step, weights, None))
 
     def _shapes(self, step: int, now: State, after: State | None) -> list[Block]:
@@ -140,7 +141,8 @@ class GeometryMonitor(Observer):
         return blocks
 
     def _gradients(self, before: State, after: State, gradients: State) -> list[Block]:
-        """The step against the gradient it was made from, by matrix and for all together."""
+        """Compares the step with the gradient that it was computed from, by matrix and for all
+        parameters together."""
         changes = {name: after[name].double() - before[name].double() for name in gradients}
         matrices = [name for names in self.groups.values() for name in names if name in gradients]
         cosines = [cosine(changes[name], gradients[name]) for name in matrices]
@@ -176,7 +178,7 @@ class GeometryMonitor(Observer):
                 yield (step, *label, value)
 
     def state_dict(self) -> dict:
-        """For checkpoints. What the start decides is not in it."""
+        """The state for a checkpoint, without what follows from the initial weights."""
         return {
             "labels": self.labels,
             "records": [(step, kind, len(values)) for step, kind, values in self.records],
@@ -201,7 +203,7 @@ def _flat(state: State) -> Tensor:
 
 
 def _stack(state: State, names: Sequence[str]) -> Tensor:
-    """Matrices of one shape as (b, m, n), in float64, in which small differences survive."""
+    """Matrices of one shape as (b, m, n), in float64, so that small differences are not lost."""
     return torch.stack([state[name].double() for name in names])
 
 
@@ -211,7 +213,8 @@ def _block(objects: Sequence[str], names: Sequence[str], values: dict[str, Tenso
 
 
 def _sizes(norms: Tensor, elements: int) -> dict[str, Tensor]:
-    """Of the differences, norms[1:] (objects − 1, b), against the weight's own norm norms[:1]."""
+    """Sizes of the differences, from norms[1:] (objects − 1, b), relative to the weight's norm,
+    norms[:1]."""
     return {"update_rms": norms[1:] / math.sqrt(elements), "relative_update": norms[1:] / norms[:1]}
 
 

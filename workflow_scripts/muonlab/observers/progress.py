@@ -9,8 +9,8 @@ PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 class ProgressBar(Observer):
-    """A bar on `file`, quiet where that is None or no terminal; `lr` is the peak learning rate, and
-    `unit` is what `update.tokens` counts."""
+    """A bar on `file`, shown only if that is a terminal; `lr` is the peak learning rate, and `unit`
+    names what `update.tokens` counts."""
 
     def __init__(self, file: TextIO | None, run: Run, lr: float, unit: str):
         from tqdm import tqdm
@@ -23,7 +23,7 @@ class ProgressBar(Observer):
         self.throughput = Throughput()
 
     def after_updates(self, run: Run) -> None:
-        if self.bar.disable:  # the postfix looks through all records
+        if self.bar.disable:  # saves making the postfix, which reads all records
             return
         self.throughput.add(run.update.tokens(run.step - self.bar.n))
         losses, factors = (run.metrics.series("train", m)[-1:] for m in ("loss", "lr_factor"))
@@ -41,7 +41,7 @@ class ProgressBar(Observer):
 
 
 class Throughput:
-    """Units (tokens, examples) per second of wall time since the reading before."""
+    """Units (tokens, examples) per second of wall time since the previous reading."""
 
     def __init__(self):
         self._units, self._since = 0, time.perf_counter()
@@ -77,7 +77,7 @@ def postfix(
 def scaled(number: float) -> str:
     """Three digits and a prefix: 950, 12.3k, 1.40M."""
     for size, prefix in PREFIXES:
-        if number >= 0.9995 * size:  # what rounds to 1000 has the next prefix
+        if number >= 0.9995 * size:  # a number that rounds to 1000 gets the next prefix
             return f"{_three(number / size)}{prefix}"
     return _three(number)
 

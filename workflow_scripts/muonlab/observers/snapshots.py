@@ -1,4 +1,4 @@
-"""Weights that are kept while a run trains, each with the update that led to them.
+"""Snapshots of the weights that are kept while a run trains, each with the update that led to it.
 
 A snapshot after t updates is one file: `weights/<name>` is W_t and, where updates are kept,
 `update/<name>` is W_t − W_{t−1}. W_0 is never kept, since the run's seed decides it.
@@ -17,8 +17,8 @@ FOLDER = "snapshots"
 
 
 class Snapshots(Observer):
-    """Snapshots in `folder` after every `every` of `total` updates (None: never) and at the end,
-    where a run that diverges has one too, of the weights that it stopped with."""
+    """Snapshots in `folder`: one after every `every` of `total` updates (None: no such snapshots)
+    and one at the end. A run that diverges also has one of the weights that it stopped with."""
 
     def __init__(self, folder: Path, total: int, every: int | None, updates: bool):
         self.folder, self.total, self.every = folder, total, every
@@ -42,7 +42,7 @@ class Snapshots(Observer):
             self._save(run.step, dict(run.model.named_parameters()), {})
 
     def write(self, folder: Path) -> None:
-        """Hard links, so that an attempt that dies before its end has lost nothing."""
+        """Hard-links the snapshots, so that an attempt that is killed here loses nothing."""
         target = folder / FOLDER
         target.mkdir()
         for step in self.kept:

@@ -1,14 +1,14 @@
 """Which matrices of a parameter group are orthogonalized together, and in which reused memory.
 
-The rule, from measurement on CPUs: parameters whose matrices have a short side of at most 32 share
-one padded batch of Gram matrices (`padded`); parameters of one shape with a short side of at most
-256 form stacks; larger matrices and experts of one shape go two at a time from momentum to weight,
-which keeps their Gram matrices in the cache. On a GPU all parameters of one shape form a stack.
-Tall matrices are multiplied from the right rather than transposed: the copy would cost 4–8 % of a
-step.
+The rule comes from measurements on CPUs. Parameters whose matrices have a short side of at most 32
+share one padded batch of Gram matrices (`padded`). Parameters of one shape with a short side of at
+most 256 form stacks. Larger matrices and experts of one shape are updated two at a time, from
+momentum to weight, which keeps their Gram matrices in the cache. On a GPU all parameters of one
+shape form a stack. Tall matrices are multiplied from the right rather than transposed: the copy
+would cost 4–8 % of a step.
 
-Nothing in here is state. A bundle depends on the shapes of the parameters that have a gradient and
-on their group's settings alone, so a run that is resumed forms the same ones.
+Nothing in here is state. A bundle depends only on the shapes of the parameters that have a gradient
+and on their group's settings, so a resumed run forms the same bundles.
 """
 
 from typing import NamedTuple
@@ -24,17 +24,17 @@ from muonlab.optim.split import blocks
 
 PADDED_SIDE = 32
 STACKED_SIDE = 256
-# Elements of one stack, on a CPU and elsewhere: bounds the reused memory.
+# The most elements in one stack, on a CPU and elsewhere; this bounds the reused memory.
 STACK_ELEMENTS, GPU_STACK_ELEMENTS = 2**22, 2**27
-# How many larger matrices go together on a CPU.
+# How many larger matrices are updated together on a CPU.
 LARGE_MATRICES = 2
 
-# A parameter's place in its group, and which expert of it (None: all of it).
+# A parameter's place in its group, and which of its experts (None: the whole parameter).
 Member = tuple[int, int | None]
 
 
 class Settings(NamedTuple):
-    """What of a parameter group decides how its matrices are orthogonalized."""
+    """The settings of a parameter group that decide how its matrices are orthogonalized."""
 
     coefficients: str | list
     steps: int
@@ -55,7 +55,7 @@ class Settings(NamedTuple):
 
 
 class Scratch:
-    """Tensors by name, shape, dtype and device, made when first asked for."""
+    """Reused tensors by name, shape, dtype and device; each is made when it is first needed."""
 
     def __init__(self):
         self.kept: dict[tuple, Tensor] = {}
@@ -74,29 +74,29 @@ class Scratch:
 class Bundle:
     """Parameters, or experts of them, that are orthogonalized together.
 
-    Fill `sources`, which have the members' shapes, and `run()` leaves the polar factors in
-    `results`; the sources are lost. Each result still has to be multiplied by `factor`.
+    Fill `sources`, which have the members' shapes; `run()` then writes the polar factors to
+    `results` and overwrites the sources. Each result still has to be multiplied by `factor`.
     """
 
     members: list[Member]
     sources: list[Tensor]
     results: list[Tensor]
     factor: float
-    # Whether `run()` has given every matrix one root mean square.
+    # Whether the results of `run()` all have the same root mean square.
     fixed_rms: bool
-    # The plan of all its matrices, where it is one and they are whole members of one shape.
+    # The common plan of all its matrices; None unless they are whole members of one shape.
     plan: Plan | None = None
     # Whether `run()` orthogonalizes at all.
     orthogonalizes: bool = True
 
     def pick(self, tensors: list[Tensor]) -> list[Tensor]:
-        """Of tensors that belong to the members' parameters, the members' parts."""
+        """The members' parts of tensors that belong to the members' parameters."""
         if self.members[0][1] is None:
             return tensors
         return [t[expert] for t, (_, expert) in zip(tensors, self.members, strict=True)]
 
     def buffers(self) -> list[Tensor]:
-        """Tensors in the reused memory that it works in, some of which other bundles share."""
+        """The reused tensors that the bundle works in; some are shared with other bundles."""
         raise NotImplementedError
 
 
@@ -131,7 +131,7 @@ class Stack(Bundle):
         parts = blocks(source, settings.split)
         plans = [settings.plan(U) for U in parts]
         result = source
-        # Where the products run in the sources' own precision they overwrite them too early.
+        # If the products ran in the sources' own precision, they would overwrite them too early.
         if any(plan is not None and plan.dtype == like.dtype for plan in plans):
             result = scratch("result", shape, like.dtype, like.device)
         self.sources, self.results = list(source.unbind()), list(result.unbind())
@@ -141,7 +141,7 @@ class Stack(Bundle):
         self.factor = self.scales[0] if len(set(self.scales)) == 1 else 1.0
 
     def run(self) -> None:
-        """Polar factors of the sources into the results, scaled if blocks' scales differ."""
+        """Writes the sources' polar factors to the results, scaled if the blocks' scales differ."""
         for (source, result, plan), scale in zip(self.blocks, self.scales, strict=True):
             if plan is not None:
                 polar(source, result, plan, self.scratch)

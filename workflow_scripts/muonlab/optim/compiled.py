@@ -1,9 +1,10 @@
 """The update of one stack as a single function of tensors, for torch.compile.
 
-On a GPU the step of many small matrices is bound by kernel launches; compiled, the momentum, the
+On a GPU the step of many small matrices is limited by kernel launches. Compiled, the momentum, the
 iteration and the weights' update of a stack are a few fused kernels, and with
-`{"mode": "reduce-overhead"}` one CUDA graph. Rates are tensors, so that a schedule compiles nothing
-again; shapes are static (`dynamic=False`). On a CPU compilation takes 20–30 s and gains nothing.
+`{"mode": "reduce-overhead"}` one CUDA graph. Rates are tensors, so that a change of the learning
+rate compiles nothing again; shapes are static (`dynamic=False`). On a CPU compilation takes 20–30 s
+and gains nothing.
 """
 
 from collections.abc import Callable
@@ -53,5 +54,5 @@ def compiled_update(options: tuple[tuple[str, object], ...]) -> Callable:
 
 
 def without_looking(plan: Plan) -> Plan:
-    """The plan that needs no number from the device."""
+    """The plan without the decision that has to read a number from the device."""
     return plan._replace(spread_segments=plan.segments)

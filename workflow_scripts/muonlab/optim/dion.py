@@ -2,8 +2,8 @@
 
 Ahn, Xu, Abreu, Fan, Magakyan, Sharma, Zhu and Langford, Dion (arXiv 2504.05295): B = M + G;
 P = orthonormal basis of BQ; R = BᵀP; error feedback M ← B − (1 − μ)·PRᵀ; Q ← R with its columns
-normalised; W ← (1 − lr·wd)·W − lr·s·PQᵀ. Only the r directions that were applied leave the
-momentum; what the low rank leaves out is kept for later updates.
+normalised; W ← (1 − lr·wd)·W − lr·s·PQᵀ. Only the r directions that were applied are removed from
+the momentum; the rest is kept for later updates.
 """
 
 from typing import Annotated
@@ -50,19 +50,19 @@ class Dion(MatrixOptimizer):
 
 
 def dion_update(grad: Tensor, momentum: Tensor, basis: Tensor, mu: float) -> Tensor:
-    """PQᵀ (…, m, n) of rank r; `momentum` (…, m, n) and `basis` (…, n, r) move on in place."""
+    """PQᵀ (…, m, n) of rank r; `momentum` (…, m, n) and `basis` (…, n, r) are updated in place."""
     momentum.add_(grad)
     P = torch.linalg.qr(momentum @ basis).Q
     R = momentum.mT @ P
     momentum.sub_(P @ R.mT, alpha=1 - mu)
     lengths = torch.linalg.vector_norm(R, dim=-2, keepdim=True)
-    # A direction without any gradient keeps its old column for the next step and moves nothing.
+    # A direction without any gradient keeps its old column for the next step and adds no update.
     basis.copy_(torch.where(lengths > SMALLEST, R / lengths.clamp_min(SMALLEST), basis))
     return P @ torch.where(lengths > SMALLEST, basis, torch.zeros_like(basis)).mT
 
 
 def first_basis(p: Tensor, rank_fraction: float) -> Tensor:
-    """A fixed pseudo-random orthonormal (…, n, r): equal for equal shapes, whatever the seed."""
+    """A fixed pseudo-random orthonormal (…, n, r) that depends on the shape and on no seed."""
     rank = max(1, round(rank_fraction * min(p.shape[-2:])))
     generator = torch.Generator().manual_seed(0)
     basis = torch.randn(p.size(-1), rank, generator=generator, dtype=torch.float64)

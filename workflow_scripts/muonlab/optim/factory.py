@@ -1,7 +1,7 @@
 """From one `optimizer` section of a run's config to optimizers with their routing manifest.
 
-The section's `name` is that of a module of this room with a class marked `@optimizer`, which is
-imported only then: a run depends on the code of its own optimizer and of AdamW.
+The section's `name` is that of a module of this package with a class marked `@optimizer`. Only that
+module is imported, so that a run depends on the code of its own optimizer and of AdamW alone.
 """
 
 from importlib import import_module
@@ -16,7 +16,7 @@ from muonlab.optim.routing import Route, manifest, wants_muon
 
 
 class OptimizerSet:
-    """The optimizers of one run behind the calls of a single one."""
+    """The optimizers of one run, with the methods of a single one."""
 
     def __init__(self, model: nn.Module, optimizers: dict[str, torch.optim.Optimizer]):
         self.optimizers = optimizers
@@ -57,13 +57,13 @@ class OptimizerSet:
 
 
 def build_optimizers(model: nn.Module, config: dict) -> OptimizerSet:
-    """The optimizers that `config`, a plain `optimizer` section, asks for.
+    """The optimizers that `config`, a plain `optimizer` section, describes.
 
-    `name` and `lr` are needed, the optimizer's settings default to its own. An optimizer for
-    matrices gets those of `components` (and, with `split: {component: parts}`, cuts them as
-    `split.blocks` says), AdamW, set by the section `adamw`, the rest.
+    `name` and `lr` are required; other settings default to the optimizer's own. An optimizer for
+    matrices gets the matrices of `components` (and, with `split: {component: parts}`, cuts them as
+    `split.blocks` describes). AdamW, with the settings in the section `adamw`, gets the rest.
 
-    Raises ValueError for an unknown name and where no matrix or not every tensor is routed.
+    Raises ValueError for an unknown name, and if no matrix matches or a tensor has no optimizer.
     """
     name = config["name"]
     cls = optimizer_class(name)
@@ -103,7 +103,7 @@ def optimizer_class(name: str) -> type[torch.optim.Optimizer]:
 
 
 def own_settings(cls: type, section: dict) -> dict:
-    """What the section says of the optimizer's own settings."""
+    """The optimizer's own settings that the section gives."""
     return {name: section[name] for name in cls.settings if name in section}
 
 

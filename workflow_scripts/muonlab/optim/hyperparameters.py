@@ -1,11 +1,11 @@
 """An optimizer's settings, stated once: in the body of its class.
 
-A module of this room is an optimizer that a config can name, by the module's name, where a class is
-marked `@optimizer`. Its settings are its attributes with a type that this module or `coefficients`
-names, a default and a sentence below, beside those of its bases; what has the type Final is fixed.
-The class checks its settings by these types, and the plan makes the config's section of them: it
-reads the source, since it must not import torch. Nothing here needs torch or pydantic; pydantic
-asks what stands in a type for `__get_pydantic_core_schema__`.
+A module of this package in which a class is marked `@optimizer` is an optimizer that a config can
+name, by the module's name. The settings are the class's attributes that have a type from this
+module or from `coefficients`, a default, and a sentence below them; those of its base classes are
+inherited, and an attribute of type Final is fixed. The class checks its settings by these types.
+The plan makes the config's section from them by reading the source, since it must not import torch.
+Nothing here needs torch or pydantic; pydantic calls a type's `__get_pydantic_core_schema__`.
 """
 
 import inspect
@@ -33,7 +33,7 @@ class Range:
 
 
 class Where:
-    """Values that a function gives back; it raises ValueError for others."""
+    """Values that the function `accept` returns; it raises ValueError for all others."""
 
     def __init__(self, accept: Callable[[Any], Any]):
         self.accept = accept
@@ -53,14 +53,14 @@ Beta = Annotated[float, Range(ge=0, lt=1)]
 Betas = Annotated[list[Beta], Range(min_length=2, max_length=2)]
 Scale = Literal["match_rms_adamw", "original", "none", "fixed_rms"]
 Precision = Literal["auto", "float16", "bfloat16", "float32", "float64"]
-Component = str  # the plan knows the models' names for them
+Component = str  # the plan checks these against the components of the models
 Parts = int | list[int] | dict[Literal["columns"], int | list[int]]
 
 
 def optimizer(cls: type) -> type:
     """Marks an optimizer's class, which gets `settings`: the type and default of each.
 
-    They are no attributes any more: a parameter group can have another value than the default.
+    They are removed as attributes, since a parameter group can have another value than the default.
     """
     cls.settings = dict(getattr(cls, "settings", {}))
     for name, kind in inspect.get_annotations(cls).items():
@@ -75,7 +75,7 @@ def optimizer(cls: type) -> type:
 
 
 def complete(cls: type, given: dict) -> dict:
-    """The settings that are given and the optimizer's defaults; TypeError for an unknown one."""
+    """The given settings, completed by the optimizer's defaults; TypeError for an unknown one."""
     for name in given:
         if cls.settings.get(name, [Final])[0] is Final:
             raise TypeError(f"{cls.__name__} has no argument {name}")
@@ -83,8 +83,8 @@ def complete(cls: type, given: dict) -> dict:
 
 
 def check(name: str, kind: Any, value: Any) -> None:
-    """Raises ValueError for a word that is not one of the type's, a number out of its range or a
-    fraction where it counts."""
+    """Raises ValueError for a word that the type does not list, a number out of its range, or a
+    fraction where a whole number is needed."""
     inner = get_args(kind)
     if get_origin(kind) is Annotated:
         check(name, inner[0], value)

@@ -5,16 +5,16 @@ Gram space: with R = XXᵀ and Q = aI + B(R), every step maps R ← QRQ and mult
 all Q so far, P, by the new one, so that k steps need the long side only twice (R at the beginning,
 PX at the end): 4m²n + (8k − 6)m³ flops.
 
-Rounding is what Gram space pays with. R is only known to its working precision u, an error of about
-u times the largest row norm of R that a small singular value sees multiplied by a² per step, so
-after a few steps in bfloat16 a vanished eigenvalue of R has turned negative and diverges
-(tests/unit/test_newton_schulz.py shows it). So the steps are cut into segments, each of which
-starts from a fresh XXᵀ and ends before that product passes a limit: in bfloat16 two steps of
-`jordan`, in float32 five. The first R has trace 1, and where its row norms are small, that is,
-where no few rows carry the matrix, the first segment may be longer (three steps of `jordan`); on a
-CPU, where looking at a number costs no synchronisation, this is looked up. A schedule that stands
-at the edge of divergence (`cans`) is taken a few percent away from it. On input of any
-conditioning the result is then as exact as the plain iteration's.
+The price of Gram space is rounding. R is only known to its working precision u: its error is about
+u times its largest row norm, and for a small singular value each step multiplies that error by a².
+After a few steps in bfloat16 an eigenvalue of R that should vanish has become negative and diverges
+(tests/unit/test_newton_schulz.py shows it). The steps are therefore cut into segments. Each starts
+from a newly computed XXᵀ and ends before that product passes a limit: after two steps of `jordan`
+in bfloat16, after five in float32. The first R has trace 1. If its row norms are small, that is, if
+no few rows dominate the matrix, the first segment may be longer (three steps of `jordan`). This is
+checked on a CPU only, where reading a number costs no synchronisation. A schedule at the edge of
+divergence (`cans`) is moved a few percent away from it. The result is then as exact as the plain
+iteration's, for input of any conditioning.
 """
 
 from functools import lru_cache
@@ -27,9 +27,9 @@ from muonlab.optim.coefficients import Schedule, Triple
 from muonlab.optim.precision import HALF
 
 SMALLEST_NORM = 1e-7
-# Limits of u·(largest row norm of R)·∏a² at a segment's last Gram matrix: what leaves the error of
-# half precision where the plain iteration has it, and what keeps even vanishing singular values
-# right to 1e-2 in wider precisions.
+# Limits of u·(largest row norm of R)·∏a² at a segment's last Gram matrix. In half precision the
+# limit keeps the error at that of the plain iteration; in wider precisions it keeps even vanishing
+# singular values correct to 1e-2.
 HALF_LIMIT, WIDE_LIMIT = 0.1, 1e-2
 # The largest row norm of the first R under which the first segment may be longer.
 SPREAD = 0.18
@@ -37,15 +37,17 @@ GPU_SIDE = 256
 # A schedule tolerates a precision if singular values that are 4u too large at every step stay under
 # this (`jordan` ends at 1.2).
 TOLERATED = 2.5
-# On a CPU products of so many multiplications run one at a time, also in a batch: up to 10 %
-# faster there, as much slower below. Symmetric ones are then computed in blocks of at least
-# SYMMETRIC_ROWS rows, each from the diagonal on, and mirrored: 10–30 % faster there, slower below.
+# On a CPU, products of at least this many multiplications run one at a time, even within a batch:
+# that is up to 10 % faster, but as much slower for smaller products. Symmetric products of this
+# size are computed in blocks of at least SYMMETRIC_ROWS rows, each from the diagonal on, and
+# mirrored, which is 10–30 % faster, but slower for smaller products.
 LARGE_WORK = 512**3
 SYMMETRIC_ROWS = 192
 
 
 class Plan(NamedTuple):
-    """How matrices of one shape are iterated: the triples, by segment, in Gram space or not."""
+    """How matrices of one shape are iterated: the triples of each segment, and whether in Gram
+    space."""
 
     segments: tuple[tuple[Triple, ...], ...]
     spread_segments: tuple[tuple[Triple, ...], ...]
@@ -78,11 +80,11 @@ def make_plan(
     dtype: torch.dtype,
     on_cpu: bool = True,
 ) -> Plan:
-    """Gram space where it saves at least a tenth of the flops, the plain iteration elsewhere.
+    """Chooses Gram space where it saves at least a tenth of the flops, else the plain iteration.
 
-    On a CPU the first segment may be longer where a look at R permits it; elsewhere Gram space
-    needs a short side above GPU_SIDE, since it takes more kernels. Plain too: a schedule that
-    normalises at each step, or that does not tolerate the precision.
+    On a CPU the first segment may be longer if the row norms of R permit it. Elsewhere Gram space
+    needs a short side above GPU_SIDE, since it takes more kernels. The plain iteration is also used
+    for a schedule that normalises at each step or does not tolerate the precision.
     """
     triples = tolerated(triples, schedule.norm_factor, dtype)
     segments = cut(triples, dtype)
@@ -97,7 +99,8 @@ def make_plan(
 def cut(
     triples: tuple[Triple, ...], dtype: torch.dtype, first_norm: float = 1.0
 ) -> tuple[tuple[Triple, ...], ...]:
-    """The longest segments whose last Gram matrix still has its error within the limit.
+    """Cuts the triples into the longest segments whose last Gram matrix has an error within the
+    limit.
 
     `first_norm` bounds the row norms of the first R; those of later ones are bounded by 1.
     """
@@ -118,11 +121,12 @@ def cut(
 def tolerated(
     triples: tuple[Triple, ...], norm_factor: float, dtype: torch.dtype
 ) -> tuple[Triple, ...]:
-    """The triples; in half precision each argument divided by up to 1.05 until `tolerates` agrees.
+    """The triples; in half precision each argument is divided by up to 1.05, until `tolerates` is
+    true.
 
-    `cans` sends singular values to 1.99 and what lies above 2.01 to infinity: in bfloat16 some
-    gradients would diverge. Amsel et al. (arXiv 2505.16932, on finite precision) keep Polar
-    Express safe with such a factor, which its published coefficients contain.
+    `cans` maps singular values up to 1.99, and any value above 2.01 diverges to infinity: in
+    bfloat16 some gradients would diverge. Amsel et al. (arXiv 2505.16932, on finite precision) make
+    Polar Express safe with such a factor, which its published coefficients contain.
     """
     if dtype not in HALF:
         return triples
@@ -135,7 +139,7 @@ def tolerated(
 
 
 def tolerates(triples: tuple[Triple, ...], norm_factor: float, dtype: torch.dtype) -> bool:
-    """Whether singular values that are 4u too large at each step still do not grow away."""
+    """Whether singular values that are 4u too large at each step still do not diverge."""
     x = torch.linspace(0, 1 / norm_factor, 2001, dtype=torch.float64)
     for a, b, c in triples:
         x = x * (1 + 2 * torch.finfo(dtype).eps)
@@ -186,7 +190,7 @@ def iterate(
 
 
 def single_steps(segments: tuple[tuple[Triple, ...], ...]) -> tuple[tuple[Triple, ...], ...]:
-    """Every step a segment of its own: the plain iteration."""
+    """Makes every step a segment of its own, which is the plain iteration."""
     return tuple((triple,) for segment in segments for triple in segment)
 
 

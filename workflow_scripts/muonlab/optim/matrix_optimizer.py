@@ -1,4 +1,4 @@
-"""What the optimizers for matrices share: their arguments, their checks, and the step's frame."""
+"""The base class of optimizers for matrices: arguments, checks, and the loop over parameters."""
 
 import torch
 from torch import Tensor, nn
@@ -11,10 +11,10 @@ from muonlab.optim.precision import HALF
 class MatrixOptimizer(Optimizer):
     """An optimizer for matrices (out, in) and stacks of matrices (experts, out, in).
 
-    A subclass is marked `@optimizer` and gives its settings and `update`, or `update_group` where
-    it treats parameters together. A parameter group can have settings of its own. Raises TypeError
-    for an unknown argument; ValueError for a setting out of range, for a parameter that is no
-    floating-point matrix or stack of them, and for a sparse gradient.
+    A subclass is marked `@optimizer`. It defines its settings and `update`, or `update_group` if it
+    updates parameters together. A parameter group can have settings of its own. Raises TypeError
+    for an unknown argument; ValueError for a setting out of range, for a parameter that is not a
+    floating-point matrix or a stack of them, and for a sparse gradient.
     """
 
     # Whether weights may be in half precision.
@@ -34,7 +34,7 @@ class MatrixOptimizer(Optimizer):
             check_parameter(type(self).__name__, p, self.HALF_WEIGHTS)
 
     def attach(self, model: nn.Module) -> None:
-        """Takes from the model what the optimizer needs beside its matrices and gradients."""
+        """Takes from the model what the optimizer needs besides its matrices and gradients."""
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -48,7 +48,7 @@ class MatrixOptimizer(Optimizer):
         return loss
 
     def update_group(self, place: int, group: dict) -> None:
-        """Updates the parameters of the group, the `place`-th, that have a gradient."""
+        """Updates the parameters that have a gradient in `group`, the group number `place`."""
         for p in group["params"]:
             if p.grad is not None:
                 self.check_gradient(p.grad)

@@ -1,7 +1,7 @@
 """Muon: momentum, orthogonalized by Newton–Schulz.
 
 Muon is for hidden weight matrices. Embeddings, output heads, norms and biases belong to AdamW
-(`muonlab.optim.factory` builds both from one config section and writes who got what).
+(`muonlab.optim.factory` builds both from one config section and records which tensor got which).
 """
 
 from typing import Annotated

@@ -2,8 +2,8 @@
 
 Kimi Team, Kimi K2 (arXiv 2507.20534), QK-clip: after an update, every head whose
 largest attention logit S exceeded a threshold τ has its query and key weights shrunk, by γ^½ each
-with γ = τ/S, so that the same input would give τ. A key that several query heads share is left as
-it is and its queries take all of γ, as the paper does with its shared rotary key.
+with γ = τ/S, so that the same input would give τ. A key that several query heads share is not
+changed and its queries take all of γ, as the paper does with its shared rotary key.
 """
 
 import torch
@@ -22,10 +22,10 @@ class MuonClip(Muon):
     absolute logit of each head in the last forward pass (heads,). Without it this is Muon.
     """
 
-    targets = None  # no setting, since it has no type
+    targets = None  # not a setting, since it has no type annotation
 
     threshold: Positive = 100.0
-    """Largest attention logit that is let stand."""
+    """Largest attention logit that is not clipped."""
 
     def attach(self, model: nn.Module) -> None:
         """Takes the model's `qk_clip_targets`, and tells it by `track_logits` to keep each head's
@@ -36,7 +36,7 @@ class MuonClip(Muon):
                 "gives query and key weights with their largest logits)"
             )
         if hasattr(model, "track_logits"):
-            model.track_logits = True  # the model looks for the largest ones only when asked to
+            model.track_logits = True  # the model finds the largest logits only if this is set
         self.targets = model.qk_clip_targets
 
     @torch.no_grad()

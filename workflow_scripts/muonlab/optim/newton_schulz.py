@@ -38,7 +38,7 @@ def newton_schulz(
         return G.clone()
     plan = shape_plan(coefficients, steps, G, dtype)
     X = G.flatten(0, -3) if G.ndim > 3 else G
-    # The norm is divided out before the cast, so that no bf16 rounding moves the starting point.
+    # The matrix is normalised before the cast, so that bf16 rounding does not affect the norm.
     X = X.to(torch.promote_types(G.dtype, torch.float32))
     X = (X / (frobenius(X) * plan.norm_factor)).to(plan.dtype)
     return iterate(X, plan).to(G.dtype).reshape(G.shape)

@@ -22,9 +22,9 @@ from muonlab.optim.split import Split, blocks
 class NorMuon(Muon):
     """Muon, then one second moment per row (state "second_moment", (…, out, 1)).
 
-    With scale "match_rms_adamw" or "fixed_rms", here the same, every update has root mean square
-    0.2; with the others the normalisation keeps the Frobenius norm that Muon's update has. A split
-    weight has these sizes block by block.
+    With scale "match_rms_adamw" or "fixed_rms", which are the same here, every update has root mean
+    square 0.2. With the other scales the normalisation keeps the Frobenius norm of Muon's update.
+    For a split weight this holds for each block.
     """
 
     beta2: Beta = 0.95
@@ -44,7 +44,8 @@ class NorMuon(Muon):
 
 
 def normalise(update: Tensor, divisor: Tensor, scale: str, split: Split) -> None:
-    """Divides `update` (…, m, n), whose blocks then get the size of `scale` on Muon's update."""
+    """Divides `update` (…, m, n), then gives its blocks the size that Muon's update with `scale`
+    has."""
     parts = blocks(update[None], split)
     sizes = [wanted_norm(part, scale) for part in parts]
     update.div_(divisor)
@@ -53,7 +54,7 @@ def normalise(update: Tensor, divisor: Tensor, scale: str, split: Split) -> None
 
 
 def wanted_norm(update: Tensor, scale: str) -> Tensor | float:
-    """The Frobenius norm for each matrix of Muon's `update` (k, m, n): a number, or (k, 1, 1)."""
+    """The Frobenius norm that each matrix of `update` (k, m, n) gets: a number, or (k, 1, 1)."""
     m, n = update.shape[-2:]
     if scale in ("match_rms_adamw", "fixed_rms"):
         return RMS * math.sqrt(m * n)

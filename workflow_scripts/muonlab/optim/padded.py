@@ -1,9 +1,9 @@
 """Many small matrices of different shapes as one batch in Gram space.
 
-The cost of small matrices is that of calling kernels, so all of them share each call: every
-matrix lies, transposed to wide if it is tall, in the corner of a zero-padded one, and all Gram
-matrices form one batch (k, side, side). Matrices whose long side is also small share one stack;
-the others are stacked by their long side. Zero padding does not change the polar factor.
+For small matrices most of the cost is that of calling kernels, so all of them share each call.
+Every matrix, transposed to wide if it is tall, is written into the corner of a zero-padded one, and
+all Gram matrices form one batch (k, side, side). Matrices whose long side is also small share one
+stack; the others are stacked by their long side. Zero padding does not change the polar factor.
 """
 
 import math
@@ -22,8 +22,8 @@ MULTIPLE = 8
 class PaddedBatch:
     """Polar factors of small matrices; fill `sources`, `run()`, read `results`.
 
-    `shapes` are those of the parameters, (m, n) or (experts, m, n); the results come scaled.
-    The padding of the sources is never written to, so a NaN stays in the matrix that it is in.
+    `shapes` are those of the parameters, (m, n) or (experts, m, n); the results are scaled.
+    The padding of the sources is never written to, so a NaN does not spread to other matrices.
     """
 
     def __init__(self, shapes: list[torch.Size], scale: str, small: int, plan: Plan, device):
@@ -56,9 +56,9 @@ class PaddedBatch:
         self.diagonals = [[self.eye * a for a, _, _ in s] for s in plan.segments]
 
     def run(self) -> None:
-        """Scaled polar factors of the sources into the results, in one thread.
+        """Writes the scaled polar factors of the sources to the results, in one thread.
 
-        A second thread would cost more to wake than it saves, milliseconds on a busy machine.
+        Waking a second thread would take longer than it saves: milliseconds on a busy machine.
         """
         threads = torch.get_num_threads()
         if threads == 1:
@@ -90,7 +90,7 @@ class PaddedBatch:
                 fix_rms(result, self.factors[place])
 
     def _normalise(self) -> Tensor:
-        """Divides each R by its trace, the squared norm of its matrix; gives one over the norm."""
+        """Divides each R by its trace, the squared norm of its matrix; returns 1 / norm."""
         trace = self.trace_of.sum(-1).clamp_min_(SMALLEST_NORM**2).view(-1, 1, 1)
         if self.plan.norm_factor != 1:
             trace.mul_(self.plan.norm_factor**2)
@@ -116,7 +116,7 @@ class PaddedBatch:
 
 
 def _factor(m: int, n: int, scale: str) -> float:
-    """What multiplies the polar factor, or the norm that it gets."""
+    """The factor that multiplies the polar factor, or, for fixed_rms, the norm that it gets."""
     return RMS * math.sqrt(m * n) if scale == "fixed_rms" else update_scale(m, n, scale)
 
 

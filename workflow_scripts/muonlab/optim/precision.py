@@ -1,9 +1,9 @@
 """In which precision the matrix products of the Newton–Schulz iteration run.
 
-The default never depends on a measurement: float32 on a CPU, so that a study gives the same bytes
-on the same machine whatever else runs there, bfloat16 on a GPU. "auto" measures the machine once
-per process; an optimizer writes the answer into its parameter group, from where a checkpoint
-carries it on.
+The default never depends on a measurement. It is float32 on a CPU, so that a study gives the same
+bytes on the same machine whatever else runs there, and bfloat16 on a GPU. "auto" measures the
+machine once per process; an optimizer writes the result into its parameter group, and a checkpoint
+keeps it for a resumed run.
 """
 
 import time
@@ -19,9 +19,10 @@ DTYPES = {
     "float64": torch.float64,
 }
 HALF = (torch.bfloat16, torch.float16)
-# Short sides up to this run in float32 on a CPU where a half precision is asked for: below it the
-# conversion costs more than the products (measured with AVX-512-bf16: 8 products of 32 × 32 take
-# 12 µs in float32 and 29 µs in bf16, of 64 × 64 62 and 49), and float32 is more exact.
+# On a CPU, matrices with a short side up to this run in float32 even if a half precision is asked
+# for: their conversion costs more than the products (measured with AVX-512-bf16: 8 products of
+# 32 × 32 take 12 µs in float32 and 29 µs in bf16; 8 of 64 × 64 take 62 and 49 µs), and float32 is
+# more exact.
 SMALLEST_HALF = 32
 # How much faster than float32 a half precision has to be before "auto" takes it.
 WORTHWHILE = 1.25
@@ -59,14 +60,15 @@ def working_dtype(G: Tensor, dtype: torch.dtype | None) -> torch.dtype:
 
 @lru_cache
 def fastest_dtype(device: str) -> torch.dtype:
-    """float32, or the half precision that multiplies clearly faster on this kind of device.
+    """float32, or a half precision if it multiplies clearly faster on this kind of device.
 
-    The best of a few products each, so that a busy machine does not change the answer; the gain of
-    native bfloat16 is two- to threefold, its emulation is ten times slower than float32.
+    Each is timed by the fastest of a few products, so that a busy machine does not change the
+    result. Native bfloat16 is two to three times faster than float32; emulated bfloat16 is ten
+    times slower.
     """
     seconds = {dtype: _product_seconds(device, dtype) for dtype in (torch.float32, *HALF)}
     half = min(HALF, key=lambda dtype: seconds[dtype])
-    # float16's range is the smaller one: it has to be clearly ahead to be preferred.
+    # float16 has the smaller range, so it is preferred only if it is clearly faster.
     if half == torch.float16 and seconds[torch.bfloat16] < WORTHWHILE * seconds[half]:
         half = torch.bfloat16
     return half if seconds[half] * WORTHWHILE < seconds[torch.float32] else torch.float32

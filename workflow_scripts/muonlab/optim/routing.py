@@ -72,8 +72,8 @@ def as_records(rows: list[Route]) -> list[dict]:
 class MovementCheck:
     """Fails when a tensor that got a gradient has not moved since this check was made.
 
-    A frozen tensor trains nothing and says nothing: silent misrouting has voided published
-    comparisons, so a run looks once, after its first updates.
+    A tensor that no optimizer trains causes no error. Such silent misrouting has invalidated
+    published comparisons, so every run checks once, after its first updates.
     """
 
     def __init__(self, model: nn.Module):
@@ -81,13 +81,13 @@ class MovementCheck:
         self.had_gradient: set[str] = set()
 
     def observe(self, model: nn.Module) -> None:
-        """Notes which tensors have a gradient that is not zero; call after each backward pass."""
+        """Records which tensors have a non-zero gradient; call it after each backward pass."""
         for name, p in model.named_parameters():
             if p.grad is not None and bool(p.grad.ne(0).any()):
                 self.had_gradient.add(name)
 
     def verify(self, model: nn.Module) -> None:
-        """Raises RuntimeError naming each tensor that had a gradient and stands where it stood."""
+        """Raises RuntimeError naming each tensor that had a gradient and is unchanged."""
         still = [
             name
             for name, p in model.named_parameters()

@@ -1,9 +1,10 @@
-"""How large an orthogonalized update is: from a matrix's shape alone, or exactly.
+"""The size of an orthogonalized update: set by a factor from the matrix's shape, or exactly.
 
 The root mean square of an orthogonal m × n matrix is 1/√max(m, n), so `match_rms_adamw`
 (Liu et al., arXiv 2502.16982) gives the usual 0.2 of AdamW's updates where Newton–Schulz has
-brought the singular values to 1. `fixed_rms` gives 0.2 whatever they are: updates under it differ
-in direction only, which makes an ablation's arms comparable at one learning rate.
+brought the singular values to 1. `fixed_rms` gives exactly 0.2 whatever the singular values are.
+Updates with it (matched steps) differ in direction only, so that the arms of an ablation are
+comparable at one learning rate.
 """
 
 import math
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 RMS = 0.2
-# Updates of a smaller norm keep RMS·√(mn)/SMALLEST as their factor, so that zero stays zero.
+# Updates with a norm below this are scaled by RMS·√(mn)/SMALLEST, so that zero stays zero.
 SMALLEST = 1e-15
 
 

@@ -52,7 +52,7 @@ class SOAP(MatrixOptimizer):
 
     def _begin(self, p: Tensor, group: dict) -> None:
         state = self.state[p]
-        # On the CPU, as torch's own optimizers have it: reading it is no synchronisation.
+        # On the CPU, as in torch's own optimizers, so that reading it needs no synchronisation.
         state["step"] = torch.zeros((), dtype=torch.float32)
         state["first"] = torch.zeros_like(p, memory_format=torch.contiguous_format)
         state["second"] = torch.zeros_like(p, memory_format=torch.contiguous_format)
@@ -73,7 +73,7 @@ class SOAP(MatrixOptimizer):
 
     @staticmethod
     def _learn(grad: Tensor, state: dict, beta: float, refresh: bool) -> None:
-        """Moves the preconditioner on, and its eigenbasis by one orthogonal iteration."""
+        """Updates the preconditioner and, with `refresh`, its eigenbasis by one iteration."""
         for side, name in ((-2, "left"), (-1, "right")):
             if name in state:
                 state[name].lerp_(_gram(grad, side), 1 - beta)

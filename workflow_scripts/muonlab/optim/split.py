@@ -1,7 +1,8 @@
 """Which rows or columns of a weight are matrices of their own.
 
 A fused projection holds several maps: queries, keys and values in one weight, or one map per head.
-Orthogonalizing the whole mixes them; a split treats each part as a matrix, with its own scale.
+Orthogonalizing the whole weight mixes them; a split treats each part as a matrix of its own, with
+its own scale.
 Rows (output features) are split for query, key and value weights, columns (input features) for the
 attention's output projection.
 """

@@ -18,7 +18,7 @@ from muonlab.measure.hessian_spectrum import (
 from muonlab.probes.finished import FinishedRun
 from muonlab.streams import numpy_generator, torch_generator
 
-DTYPE = torch.float64  # the top eigenvalues are then exact to rounding, at twice float32's cost
+DTYPE = torch.float64  # makes the top eigenvalues exact to rounding, at twice the cost of float32
 COLUMNS = {
     "point": str,
     "step": int,
@@ -36,8 +36,8 @@ Row = tuple[str, int, float]  # metric, index, value
 
 
 def fixed_loss(split: Any, examples: int) -> Loss:
-    """The loss on the first `examples` of a fixed permutation of a split: a function of the data
-    set alone, hence the same for all arms and seeds. Of text, examples are windows."""
+    """The loss on the first `examples` of a fixed permutation of a split. The choice depends on the
+    data set alone, so it is the same for all arms and seeds. Examples of text are windows."""
     order = numpy_generator(0, "curvature batch").permutation(len(split))[:examples]
     return split.loss_in(order, DTYPE)
 
@@ -46,8 +46,8 @@ def fixed_loss(split: Any, examples: int) -> Loss:
 def curvature(
     run: FinishedRun, matched: dict, split: Any, settings: dict, device: str
 ) -> Iterator[dict]:
-    """Rows of the named points and of the trajectory; each step is measured once, and its Hessian's
-    graph is dropped before the next. The density is taken at the named points alone."""
+    """Rows of the named points and of the trajectory. Each step is measured once, and its Hessian's
+    graph is freed before the next. The density is estimated at the named points only."""
     examples = min(settings["examples"], len(split))
     loss = fixed_loss(split, examples)
     named = run.points(matched)
@@ -73,7 +73,7 @@ def curvature(
 def rows_at(
     run: FinishedRun, step: int, loss: Loss, settings: dict, density: bool, device: str
 ) -> list[Row]:
-    """All that is measured at one snapshot, in evaluation mode."""
+    """Everything that is measured at one snapshot, in evaluation mode."""
     model = run.model(run.weights(step)).to(device, DTYPE)
     parameters = dict(model.named_parameters())
     hvp = HessianVectorProduct(lambda: loss(model), parameters.values())

@@ -1,9 +1,9 @@
-"""How far a run's last update is from the polar factor that Muon's iteration stands for.
+"""How far a run's last update is from the polar factor that Muon's iteration approximates.
 
-Muon moves W by −lr·(s·O + decay·W), so that O, what the Newton–Schulz iteration left of the
-momentum, can be read back from a kept update: O = −(ΔW + lr·decay·W) / (lr·s). O = UΣVᵀ has the
-polar factor UVᵀ, and every distance between the two is one of Σ from 1: singular values that the
-iteration did not bring up count as error, as they should.
+Muon moves W by −lr·(s·O + decay·W), where O is the result of the Newton–Schulz iteration on the
+momentum. O can therefore be computed back from a kept update: O = −(ΔW + lr·decay·W) / (lr·s).
+O = UΣVᵀ has the polar factor UVᵀ, and every distance between the two is a distance of Σ from 1:
+singular values that the iteration did not raise to 1 count as error, as they should.
 """
 
 import math
@@ -29,14 +29,14 @@ COLUMNS = {
     "metric": str,
     "value": float,
 }
-# Of these optimizers the update is lr·s·O; the others transform O before it is applied, or move the
+# The optimizers whose update is lr·s·O. The others transform O before it is applied, or change the
 # weights afterwards.
 PLAIN = ("muon", "spectral")
 ROUNDING = torch.finfo(torch.float32).eps / math.sqrt(12)  # rms of a rounding error, per unit
 
 
 class Kept(NamedTuple):
-    """A kept update: the updates made by then, and the factor on the peak rates that it had."""
+    """A kept update: the number of updates made by then, and its factor on the peak rates."""
 
     step: int
     factor: float
@@ -44,14 +44,14 @@ class Kept(NamedTuple):
 
 @measurement(of="arm")
 def direction(run: FinishedRun) -> Iterator[dict]:
-    """Metrics of every matrix that Muon has, at the last update that was kept and had a rate.
+    """Metrics of every matrix that Muon trains, at the last kept update with a rate above 0.
 
-    Per matrix (of a stack, and of a split parameter, each one): `polar_error` ‖O − UVᵀ‖_F/‖UVᵀ‖_F,
+    For each matrix (each one of a stack or split parameter): `polar_error` ‖O − UVᵀ‖_F/‖UVᵀ‖_F,
     `direction_error` min_c ‖cO − UVᵀ‖_F/‖UVᵀ‖_F, `rms_singular_value`, `min_singular_value`,
     `max_singular_value`, and `recovery_error`, the relative error that rounding of the weights
-    leaves in O. Where the scale is fixed_rms the size of O is lost: it is taken as that of the
-    polar factor (`normalised`). Nothing for other optimizers than Muon and spectral descent, and
-    for a run without a kept update whose learning rate was above 0.
+    leaves in O. With the scale fixed_rms the size of O cannot be recovered and is taken to be that
+    of the polar factor (`normalised`). There are no rows for optimizers other than Muon and
+    spectral descent, or for a run without a kept update whose learning rate was above 0.
     """
     optimizer = run.config["optimizer"]
     kept = last_kept(run) if optimizer["name"] in PLAIN else None
@@ -78,7 +78,7 @@ def direction(run: FinishedRun) -> Iterator[dict]:
 
 
 def cut(stack: Tensor, split: Split) -> list[Tensor]:
-    """The matrices (m', n') of a weight (m, n) or (experts, m, n), each one that Muon sees."""
+    """The matrices (m', n') of a weight (m, n) or (experts, m, n) that Muon orthogonalizes."""
     return [matrix for block in blocks(stack[None], split) for matrix in block]
 
 
@@ -100,18 +100,18 @@ def last_kept(run: FinishedRun) -> Kept | None:
 
 
 def decay_rate(weight_decay: float, peak: float, optimizer: dict) -> float:
-    """What multiplied lr·W in the update, as `optim.muon.decay_rate` has it."""
+    """The factor that multiplied lr·W in the update, as in `optim.muon.decay_rate`."""
     return weight_decay / peak if optimizer.get("independent_decay") else weight_decay
 
 
 def moved(W: Tensor, update: Tensor, lr: float, decay: float) -> Tensor:
-    """s·O of W_t (…, m, n) and W_t − W_{t−1}, in their dtype: what the rate lr multiplied, without
-    the decay."""
+    """s·O, computed from W_t (…, m, n) and W_t − W_{t−1} in their dtype: the part of the update
+    that lr multiplied, without the decay."""
     return -(update + lr * decay * (W - update)) / lr
 
 
 def polar_metrics(O: Tensor, normalise: bool = False) -> dict[str, float]:  # noqa: E741 (the paper's)
-    """Distances of O (m, n) from its polar factor, by its singular values in float64.
+    """Distances of O (m, n) from its polar factor, from its singular values in float64.
 
     With r = min(m, n): `polar_error` is the root mean square of σ − 1, `direction_error` is
     √(1 − (Σσ)² / (rΣσ²)), which no factor on O changes. `normalise` first gives O the size of its
@@ -125,7 +125,7 @@ def polar_metrics(O: Tensor, normalise: bool = False) -> dict[str, float]:  # no
     rms = sigma.square().mean().sqrt()
     if normalise:
         sigma, rms = sigma / rms, torch.ones_like(rms)
-    # Summed as deviations from the mean: 1 − share would lose half of the digits near 0.
+    # Computed from deviations from the mean: 1 − share would lose half of its digits near 0.
     apart = (sigma - sigma.mean()).square().mean().sqrt() / rms
     values = ((sigma - 1).square().mean().sqrt(), apart, rms, sigma.min(), sigma.max())
     return dict(zip(names, map(float, values), strict=True))

@@ -1,4 +1,4 @@
-"""A finished run, opened again to be measured: its model, its snapshots, its updates."""
+"""A finished run, opened for measurements: its model, its snapshots, its updates."""
 
 import json
 import math
@@ -15,8 +15,8 @@ from muonlab.tuning.selection import first_at_or_under
 
 
 class Point(NamedTuple):
-    """A moment of a run that has a name. `reached` is False for a matched point of a run that never
-    came to the matched loss: it then stands at the lowest loss, and no comparison may use it."""
+    """A named moment of a run. If a run did not reach the matched loss, `reached` is False for its
+    matched point. That point is then its lowest loss, and no comparison may use it."""
 
     name: str
     step: int
@@ -24,11 +24,11 @@ class Point(NamedTuple):
 
 
 class FinishedRun:
-    """The run that `training.run` left in `folder`, trained on the prepared data set in `data`.
+    """The run that `training.run` wrote to `folder`, trained on the prepared data set in `data`.
 
-    `steps` are those of which there are weights and an evaluation: 0, whose weights the seed
-    decides, and the snapshots. `last` is the end; a run that diverged in an update ends there
-    without an evaluation.
+    `steps` are those that have weights and an evaluation: 0, whose weights follow from the seed,
+    and the snapshots. `last` is the last step; a run that diverged in an update has no evaluation
+    there.
     """
 
     def __init__(self, folder: Path, data: Path):
@@ -72,7 +72,7 @@ class FinishedRun:
         return {name: w for name, w in self.weights(step).items() if w.ndim >= 2}
 
     def update(self, step: int) -> dict[str, Tensor] | None:
-        """W_step − W_{step−1} where it was kept; there is none at the start."""
+        """W_step − W_{step−1} if it was kept, else None; there is none at the start."""
         return (self._kept(step, "update") if step in self.kept else None) or None
 
     def _kept(self, step: int, group: str) -> dict[str, Tensor]:
@@ -80,13 +80,13 @@ class FinishedRun:
 
     def matched(self, target: float) -> dict:
         """The first of `steps` whose loss is at or under `target`: step, loss, reached and
-        target_loss; where none is, that of the lowest loss, with reached False."""
+        target_loss. If there is none, the step of the lowest loss, with reached False."""
         step, loss, reached = first_at_or_under(self.losses, target)
         record = {"step": step, "loss": None if math.isnan(loss) else loss, "reached": reached}
         return record | {"target_loss": target}
 
     def points(self, matched: dict) -> list[Point]:
-        """Start, matched loss and end; `matched` is what `matched` gives."""
+        """Start, matched loss and end; the argument is a result of the method `matched`."""
         return [
             Point("start", 0, True),
             Point("matched", matched["step"], matched["reached"]),

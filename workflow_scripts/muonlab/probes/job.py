@@ -12,12 +12,12 @@ from muonlab.training.build import load_splits
 
 
 def measure(job: dict, runs: Sequence[Path], data: Path, device: str, target: Path) -> None:
-    """Writes what `job` makes of the finished runs in the folders `runs` to `target`.
+    """Measures the finished runs in the folders `runs` and writes the rows to `target`.
 
-    `job`: `make` names the function ("muonlab.probes.curvature:curvature"); it gets those of these
-    that are among its parameters: `run`, `matched` (the run's first snapshot at or under the loss
-    `target`), `split` (the part of the data that is so named), `settings` and `device`. Where it
-    measures an arm, the rows of each run have its seed, of `seeds`, before them.
+    `make` of `job` names the function ("muonlab.probes.curvature:curvature"). It gets those of the
+    following that are among its parameters: `run`, `matched` (the run's first snapshot at or under
+    the job's loss `target`), `split` (the part of the data with the job's name for it), `settings`
+    and `device`. If the job measures an arm, each row starts with the run's seed, from `seeds`.
     """
     module, _, name = job["make"].partition(":")
     found = import_module(module)
@@ -35,7 +35,7 @@ def measure(job: dict, runs: Sequence[Path], data: Path, device: str, target: Pa
 def arguments(
     make: Callable, job: dict, run: FinishedRun, data: Path, device: str
 ) -> dict[str, Any]:
-    """What `make` takes, by its parameters' names."""
+    """The arguments of `make`, by its parameters' names."""
     known: dict[str, Callable[[], Any]] = {
         "run": lambda: run,
         "matched": lambda: run.matched(job["target"]),
@@ -47,8 +47,8 @@ def arguments(
 
 
 def load_part(name: str, run: FinishedRun, data: Path, device: str) -> Any:
-    """A part of the data as the run saw it; the test split under the name of what is reported,
-    which is apart from training whatever windows the run trained with."""
+    """A part of the data as the run read it. The test split is loaded under the name `report`, so
+    that it is separate from training whatever windows the run trained with."""
     shown = "report" if name == "test" else name
     return load_splits({shown: [name]}, run.config, data, run.facts, device)[shown]
 

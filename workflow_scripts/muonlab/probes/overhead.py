@@ -1,4 +1,4 @@
-"""Where the time of a step goes in two arms, and what Newton–Schulz costs for each shape."""
+"""How the time of a step divides into parts in two arms, and the cost of Newton–Schulz by shape."""
 
 import os
 from pathlib import Path
@@ -26,10 +26,10 @@ def profile_overhead(
     """The record of the profile of some arms' runs on the prepared data set in `data`.
 
     `configs`: each arm's run. After `warmup_steps` the arms take turns, `steps` times, in
-    alternating order, so that what disturbs the machine disturbs all alike. Then `traced_steps` of
-    each go into the profiler's Chrome trace `trace` (gzip), which Perfetto opens. Seconds are those
-    of this process with its number of threads; the runs' weights are new, not those of a finished
-    run.
+    alternating order, so that disturbances of the machine affect all arms alike. Then
+    `traced_steps` of each are written to the profiler's Chrome trace `trace` (gzip), which Perfetto
+    opens. Seconds are those of this process with its number of threads; the weights are initial
+    ones, not those of a finished run.
     """
     load = os.getloadavg()[0]
     arms = {arm: prepared(config, data, facts, device) for arm, config in configs.items()}
@@ -62,7 +62,7 @@ def profile_overhead(
 
 def prepared(config: dict, data: Path, facts: dict, device: str) -> TimedUpdate:
     """A run's model, optimizers and training split, ready for its first update."""
-    # A tuning run reads no test split, and nothing else of a step depends on the phase.
+    # A tuning run reads no test split; otherwise a step does not depend on the phase.
     split: Any = build_splits(config | {"phase": "tuning"}, data, facts, device)["train"]
     model = build_model(config, facts).to(device)
     return TimedUpdate(config, model, build_optimizers(model, config["optimizer"]), split, device)
@@ -85,8 +85,8 @@ def interleaved(
 
 
 def write_trace(arms: dict[str, TimedUpdate], start: int, steps: int, path: Path) -> None:
-    """Writes what the profiler sees of some updates of each arm; every part is a range with its
-    name, and each stack of matrices that is orthogonalized one with their shapes."""
+    """Writes the profiler's trace of some updates of each arm. Every part of an update is a range
+    with its name, and every stack of matrices that is orthogonalized is one with their shapes."""
     activities = [ProfilerActivity.CPU]
     if any(update.watch.on_gpu for update in arms.values()):
         activities.append(ProfilerActivity.CUDA)
@@ -126,12 +126,12 @@ def model_flops(update: TimedUpdate, config: dict) -> int:
 
 
 def shape_records(optimizers: OptimizerSet, repeats: int, device: str) -> list[dict]:
-    """For each shape of matrices that Muon has: how many, and the seconds and flops of
+    """For each shape of the matrices that Muon trains: their number, and the seconds and flops of
     orthogonalizing them alone, from their last gradients.
 
     `plain_flops` are those of the textbook's iteration, `flops` those of the products that were
-    made. Small matrices of several shapes share a batch in a real step, so that the sum over
-    shapes may be above the step's seconds.
+    made. Small matrices of several shapes share a batch in a real step, so the sum over shapes may
+    exceed the step's seconds.
     """
     records = []
     for optimizer in optimizers.optimizers.values():
@@ -151,7 +151,7 @@ def _shape_record(params: list[nn.Parameter], group: dict, repeats: int, device:
         copy = nn.Parameter(p.detach().clone())
         copy.grad = p.grad
         own.append(copy)
-    # Nothing moves with a rate of 0, so that every repeat does the same.
+    # With a rate of 0 the weights do not move, so that every repeat does the same work.
     fields = {name: group[name] for name in Muon.settings if name in group}
     optimizer = Muon(own, lr=0.0, **fields)
     with FlopCounterMode(display=False) as counter:

@@ -1,4 +1,4 @@
-"""A finished run's model in fewer bits: what quantizing its matrices costs on the test split."""
+"""A finished run's model in fewer bits: how much quantized matrices lose on the test split."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -37,7 +37,7 @@ def quantization(
         model = run.model(weights).to(device)
         yield from _rows(run, point, FULL, FULL_BITS, WHOLE, split.evaluate(model))
         if not all(w.isfinite().all() for w in weights.values()):
-            continue  # a diverged run has nothing to round
+            continue  # the weights of a diverged run cannot be quantized
         for scheme in settings["schemes"]:
             for bits in settings["bits"]:
                 quantized, errors = _quantize(weights, bits, scheme)

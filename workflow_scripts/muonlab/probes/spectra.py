@@ -22,8 +22,8 @@ COLUMNS = {
 
 @measurement()
 def spectra(run: FinishedRun, matched: dict) -> Iterator[dict]:
-    """Every spectral metric and the whole spectrum of each matrix (object `weight`) and of its way
-    from the start (object `from_start`, W_t − W_0, in float64)."""
+    """Every spectral metric and the whole spectrum of each matrix (object `weight`) and of its
+    change since the start (object `from_start`, W_t − W_0, in float64)."""
     start = run.matrices(0)
     for point in run.points(matched):
         weights = run.matrices(point.step)

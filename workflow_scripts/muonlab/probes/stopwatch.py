@@ -17,11 +17,11 @@ ORTHOGONALIZATION = "newton_schulz"
 
 
 class Stopwatch:
-    """Times named sections, which may lie in one another and come more than once.
+    """Times named sections, which may be nested and repeated.
 
-    On a GPU a section is timed by events on the current stream, which wait for nothing: what is
-    measured runs as it would. With `labels` on, each section is a range in a profiler's trace. On a
-    CPU `clock` reads the time; `time.process_time` is the processor's own.
+    On a GPU a section is timed by events on the current stream, which do not synchronise, so that
+    measuring does not slow the code down. With `labels` on, each section is a range in a profiler's
+    trace. On a CPU `clock` reads the time; `time.process_time` gives processor time.
     """
 
     def __init__(self, device: str):
@@ -31,14 +31,14 @@ class Stopwatch:
 
     @contextmanager
     def section(self, name: str, label: str = "") -> Iterator[None]:
-        """Counts what is done inside as `name`; the trace calls it `label`, by default `name`."""
+        """Counts the time inside as `name`; the trace calls it `label`, by default `name`."""
         with record_function(label or name) if self.labels else nullcontext():
             start = self._now()
             yield
             self._marks.append((name, start, self._now()))
 
     def timed(self, function: Callable, name: str, label: str = "") -> Callable:
-        """`function`, each call of which is such a section."""
+        """`function`, wrapped so that each call is a section."""
 
         def call(*arguments, **named):
             with self.section(name, label):
@@ -47,7 +47,7 @@ class Stopwatch:
         return call
 
     def read(self) -> dict[str, float]:
-        """Seconds of each section since the last call, with all that lies in it."""
+        """Seconds of each section since the last call, including nested sections."""
         if self.on_gpu:
             torch.cuda.synchronize()
         seconds: dict[str, float] = defaultdict(float)
@@ -65,8 +65,8 @@ class Stopwatch:
 
 
 class TimedUpdate(Update):
-    """An `Update` that does the same and times its parts: `data`, `forward`, `backward`, `clip`,
-    `optimizer`, in it `newton_schulz` (whatever orthogonalizes), and all as `step`.
+    """An `Update` that also times its parts: `data`, `forward`, `backward`, `clip`, `optimizer`,
+    within that `newton_schulz` (any method of orthogonalization), and the whole as `step`.
 
     `split` must be the update's own, since its `batch` is replaced.
     """
@@ -96,8 +96,8 @@ class TimedUpdate(Update):
             super().backward_pass(objective)
 
     def time_orthogonalization(self) -> None:
-        """From now on `newton_schulz` is timed; call it after a first step, which makes what is
-        timed, and once."""
+        """Starts timing `newton_schulz`. Call it once, after a first step, which makes the bundles
+        that are timed."""
         for optimizer in self.optimizers.optimizers.values():
             for bundle in getattr(optimizer, "bundles", []):
                 if bundle.orthogonalizes:
@@ -105,8 +105,9 @@ class TimedUpdate(Update):
                     bundle.run = self.watch.timed(bundle.run, ORTHOGONALIZATION, label)
 
     def seconds(self) -> dict[str, float]:
-        """Seconds of the parts since the last call, none of which contains another but `step`, all,
-        and `optimizer`, which contains `newton_schulz`; `rest` is what is in no part."""
+        """Seconds of the parts since the last call. They do not overlap, except that `step`
+        contains all others and `optimizer` contains `newton_schulz`; `rest` is the time of a step
+        outside all parts."""
         parts = {"newton_schulz": 0.0, "data": 0.0, "clip": 0.0} | self.watch.read()
         parts["forward"] -= parts["data"]
         known = ("data", "forward", "backward", "clip", "optimizer")

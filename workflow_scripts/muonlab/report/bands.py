@@ -1,4 +1,4 @@
-"""Lines over training with bands over seeds, shared by the figures that follow runs."""
+"""Lines over training with bands over seeds, shared by the figures that show them."""
 
 from collections.abc import Callable
 
@@ -19,14 +19,14 @@ def band(
     alpha: float,
     shaded: bool = True,
 ) -> None:
-    """Mean over seeds at each x as a line, its t interval of level 1 − α as a band (n ≥ 2) if
-    `shaded`."""
+    """Draws the mean over seeds at each x as a line and, if `shaded` and n ≥ 2, its t interval of
+    level 1 − α as a band."""
     _draw(axis, rows.value, style, x, alpha, np.asarray, shaded)
 
 
 def log_band(axis: Axes, rows: pd.DataFrame, style: ArmStyle, x: pd.Series, alpha: float) -> None:
-    """`band` of the logarithm, hence of the geometric mean, on a logarithmic axis: the interval of
-    a mean of positive numbers over decades would reach below zero."""
+    """`band` of the logarithm, hence of the geometric mean, on a logarithmic axis. The interval of
+    an arithmetic mean of positive numbers that span decades would reach below zero."""
     with np.errstate(divide="ignore", invalid="ignore"):
         logs = np.log(rows.value)
     _draw(axis, logs, style, x, alpha, np.exp)
@@ -42,7 +42,8 @@ def _draw(
     back: Callable,
     shaded: bool = True,
 ) -> None:
-    """Mean and interval of `values`, shown through `back`. Not finite: a gap in the line."""
+    """Draws mean and interval of `values`, transformed by `back`. Where they are not finite the
+    line has a gap."""
     grouped = values.groupby(x)
     means = grouped.apply(lambda own: own.mean(skipna=False))
     line = {key: value for key, value in style.items() if key != "marker"}
@@ -55,7 +56,7 @@ def _draw(
 
 
 def arm_legend(figure: Figure, axis: Axes, columns: int = 6) -> None:
-    """One legend of the arms for all panels, at the top right, where the title leaves room."""
+    """One legend of the arms for all panels, at the top right beside the title."""
     handles, labels = axis.get_legend_handles_labels()
     figure.legend(
         handles,

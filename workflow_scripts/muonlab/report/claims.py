@@ -1,4 +1,4 @@
-"""What published sources claim about single settings, and what a study's arms say of it."""
+"""What published sources claim about single settings, and whether a study's arms confirm it."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,8 +19,8 @@ def read_sources(path: Path = SOURCES) -> list[dict]:
 def examined(
     effects: pd.DataFrame, sources: Sequence[dict]
 ) -> Iterator[tuple[str, pd.Series, pd.Series | None, str]]:
-    """(claim, comparison as run, comparison with updates of one size or None, verdict) for those of
-    the sources' claims that the arms can test. `effects` is field_effects.csv."""
+    """(claim, comparison as run, comparison with updates of one size or None, verdict) for each
+    claim of the sources that the arms can test. `effects` is field_effects.csv."""
     reference, values = (effects[c].map(_text) for c in ("reference_value", "value"))
     for claim in [claim for source in sources for claim in source["claims"]]:
         for value in claim["values"]:
@@ -34,7 +34,8 @@ def examined(
 
 
 def judged(claim: dict, raw, matched) -> str:
-    """Whether the claim holds as run and, where it says so, with updates of one size, too."""
+    """Whether the claim holds as run and, where the claim asks for it, also with updates of one
+    size."""
     verdict = _holds(raw, claim["expected"])
     if verdict != HOLDS or not claim.get("at_any_size"):
         return verdict
@@ -46,5 +47,5 @@ def _holds(row, expected: str) -> str:
 
 
 def _text(value: object) -> str:
-    """A value as field_effects writes it, whatever reading the table back made of it."""
+    """A value as text, as field_effects wrote it before the table was read back."""
     return str(value).lower() if isinstance(value, bool) else str(value)

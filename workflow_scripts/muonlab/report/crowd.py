@@ -1,4 +1,5 @@
-"""Lines of many arms in one panel: the tuned ones in colour, names at ends instead of a legend."""
+"""Lines of many arms in one panel: only the tuned arms are in colour, and the names stand at the
+ends of the lines instead of in a legend."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,9 +9,9 @@ from scipy.optimize import isotonic_regression
 
 from muonlab.report.style import MUTED, ArmStyle, arm_styles
 
-MANY = 6  # arms that colours, dashes and a legend still tell apart
+MANY = 6  # up to this many arms can be distinguished by colours, dashes and a legend
 PALE = "#a7afb8"
-LINE = 8.5  # points from one name to the next
+LINE = 8.5  # distance between two names, in points
 
 
 def is_crowd(arms: Sequence[dict]) -> bool:
@@ -18,8 +19,8 @@ def is_crowd(arms: Sequence[dict]) -> bool:
 
 
 def line_styles(arms: Sequence[dict]) -> dict[str, ArmStyle]:
-    """`arm_styles`; of a crowd only the tuned arms are in colour, above thin grey lines, which keep
-    their dashes."""
+    """`arm_styles`; in a crowd only the tuned arms are in colour, drawn above the others, which
+    become thin grey lines that keep their dashes."""
     styles = arm_styles(arms)
     if not is_crowd(arms):
         return styles
@@ -43,12 +44,12 @@ def legend_styles(arms: Sequence[dict]) -> dict[str, ArmStyle]:
 
 
 def height(arms: Sequence[dict], least: float) -> float:
-    """Inches that a panel needs for the names at its right, and at least so many."""
+    """Height in inches that a panel needs for the names at its right, but not below `least`."""
     return max(least, 0.6 + len(arms) * LINE / 72) if is_crowd(arms) else least
 
 
 def end_labels(axis: Axes, styles: Mapping[str, ArmStyle]) -> None:
-    """Names of the lines at their ends, in the order of the ends; call it when all is drawn.
+    """Writes each line's name at its end, in the order of the ends; call it after all is drawn.
 
     Names that would touch are moved apart, and a thin line leads from each to its end.
     """
@@ -85,10 +86,10 @@ def end_labels(axis: Axes, styles: Mapping[str, ArmStyle]) -> None:
 
 
 def apart(wanted: np.ndarray, gap: float) -> np.ndarray:
-    """Places in [0, 1], `gap` apart, of least squared distance from the ascending `wanted`; closer
-    together where they do not fit.
+    """Places in [0, 1], at least `gap` apart, that minimise the squared distance from the ascending
+    `wanted`; they are closer together where they would not fit otherwise.
 
-    Without the gaps this is an isotonic regression.
+    After the gaps are subtracted, this is an isotonic regression.
     """
     gap = min(gap, 1 / max(len(wanted) - 1, 1))
     gaps = gap * np.arange(len(wanted))
@@ -97,7 +98,7 @@ def apart(wanted: np.ndarray, gap: float) -> np.ndarray:
 
 
 def _end(line) -> tuple[float, float] | None:
-    """The last point of a line that is finite."""
+    """The last finite point of a line."""
     x, y = line.get_data()
     finite = np.flatnonzero(np.isfinite(np.asarray(y, dtype=float)))
     return (x[finite[-1]], y[finite[-1]]) if len(finite) else None

@@ -1,4 +1,4 @@
-"""What two components of an optimizer are worth: four arms with both, with one, with neither."""
+"""What two components of an optimizer contribute: four arms with both, either, or neither."""
 
 from collections.abc import Sequence
 
@@ -10,8 +10,7 @@ MEAN = "mean loss"
 
 
 def final_losses(runs: Sequence[dict], summaries: Sequence[dict]) -> pd.DataFrame:
-    """arm, seed, outcome, value of each run's final evaluation loss in nats; NaN where it has
-    none."""
+    """arm, seed, outcome, value: each run's final evaluation loss in nats; NaN if it has none."""
     return pd.DataFrame(
         {
             "arm": run["arm"],

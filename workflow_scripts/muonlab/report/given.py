@@ -1,7 +1,7 @@
-"""From a job's param and input files to the arguments of the declared function that it calls.
+"""Turns a job's param and input files into the arguments of the declared function that it calls.
 
-The plan says which values and files stand behind each parameter (`plan.needs`); here they are read:
-run records as one table of all runs, JSON as it is, tables of the study as they were written.
+The plan says which values and files belong to each parameter (`plan.needs`). They are read here:
+records of runs as one table of all runs, JSON unchanged, tables of the study as they were written.
 """
 
 import importlib
@@ -14,7 +14,7 @@ import pandas as pd
 
 from muonlab.report.records import matched_records, read_arms, read_curves, read_jsons
 
-# Files of a run's `records` folder, which is what the workflow knows of them.
+# Files inside a run's `records` folder. The workflow knows only the folder.
 INSIDE = {
     "geometry_records": "geometry.parquet",
     "component_records": "components.parquet",
@@ -31,7 +31,7 @@ def function_of(make: str) -> Callable:
 
 
 def arguments(job: Mapping[str, Any], inputs: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """What the job's function is called with.
+    """The keyword arguments that the job's function is called with.
 
     `job` is the job's param as `plan.outputs.Outputs.job` makes it, `inputs` its files by name.
     """
@@ -57,7 +57,7 @@ def _argument(name: str, job: Mapping, inputs: Mapping[str, Sequence[str]]) -> A
 
 
 def _records(name: str, job: Mapping, files: Sequence[str]) -> pd.DataFrame:
-    """Long-form records of all runs, with arm and seed before them."""
+    """Long-form records of all runs, with the columns arm and seed first."""
     if job["of"][name] == "arms":
         arms = dict.fromkeys(run["arm"] for run in job["values"]["runs"])
         return read_arms(list(arms), files)

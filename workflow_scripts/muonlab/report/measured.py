@@ -9,7 +9,7 @@ from muonlab.report.records import listed
 from muonlab.statistics.intervals import mean_interval
 
 HIDDEN = "hidden mean"
-# Components whose matrices stand between layers; not embeddings, heads and routers.
+# Components whose matrices count as hidden layers: not embeddings, output heads or routers.
 HIDDEN_COMPONENTS = {"hidden", "query", "key", "value", "attention_output", "up", "gate", "down"}
 HIDDEN_COMPONENTS |= {"expert_up", "expert_gate", "expert_down"}
 FULL = "full"  # the quantization scheme of rows about weights as they were trained
@@ -18,9 +18,9 @@ FULL = "full"  # the quantization scheme of rows about weights as they were trai
 def over_seeds(records: pd.DataFrame, keys: Sequence[str], study: dict) -> pd.DataFrame:
     """Mean, sd and t interval over the runs of each arm, for each combination of `keys`.
 
-    A run that did not reach the matched loss (`reached` is False) has no value there: it is left
-    out of n and counted in `not_reached`. A value that is not finite makes the mean not estimable
-    and is counted in `not_finite`.
+    A run that did not reach the matched loss (`reached` is False) has no value at that point: it is
+    left out of n and counted in `not_reached`. A value that is not finite makes the mean not
+    estimable and is counted in `not_finite`.
     """
     edges = {arm["name"]: listed(arm["edges"]) for arm in study["arms"]}
     rows = []
@@ -38,9 +38,12 @@ def over_seeds(records: pd.DataFrame, keys: Sequence[str], study: dict) -> pd.Da
 
 def with_hidden_mean(spectra: pd.DataFrame) -> pd.DataFrame:
     """The scalar metrics, and for each run and point their mean over the hidden layers' matrices as
-    one more `tensor`. Stacked experts are matrices of their own in that mean, and otherwise one
-    tensor with their mean. Metrics that no matrix has (a tail of too short a spectrum) are left
-    out."""
+    one more `tensor`.
+
+    Each stacked expert counts as one matrix in that mean; in all other rows the experts of a stack
+    are one tensor, with their mean. Metrics that no matrix has are left out (such as the power-law
+    exponent, where all spectra are too short).
+    """
     scalars = spectra[spectra.metric != "singular_values"].drop(columns="index")
     scalars = scalars[scalars.groupby("metric").value.transform(lambda v: v.notna().any())]
     hidden = scalars[scalars.component.isin(HIDDEN_COMPONENTS)]
@@ -51,8 +54,8 @@ def with_hidden_mean(spectra: pd.DataFrame) -> pd.DataFrame:
 
 
 def over_experts(records: pd.DataFrame) -> pd.DataFrame:
-    """The records with one value for each run where stacked experts had one each, their mean: a
-    run's experts are not independent of each other, and no more seeds than there are."""
+    """The records with the values of stacked experts replaced by their mean, one for each run.
+    Experts of one run are not independent of each other and must not count as more seeds."""
     stacked = records.expert.notna()
     single = records[~stacked].drop(columns="expert")
     if not stacked.any():
@@ -64,8 +67,8 @@ def over_experts(records: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_degradation(quantized: pd.DataFrame) -> pd.DataFrame:
-    """The records, and for each quantized model `accuracy_drop` and `loss_rise` against the same
-    weights in full precision (positive is worse)."""
+    """The records, and in addition for each quantized model `accuracy_drop` and `loss_rise`, the
+    change from the same weights in full precision (positive is worse)."""
     keys = ["arm", "seed", "point", "metric"]
     whole = quantized[quantized.tensor == "all"]
     full = whole[whole.scheme == FULL].set_index(keys).value.rename("full")

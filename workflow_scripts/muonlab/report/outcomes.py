@@ -17,7 +17,7 @@ def outcome_values(
 ) -> pd.DataFrame:
     """arm, seed, outcome, value, reached: one row for each run and outcome.
 
-    `outcomes` as the plan lists them; `measured` holds the records of all runs by what was measured
+    `outcomes` are listed by the plan; `measured` holds the records of all runs for each measurement
     (`spectra`, `curvature`, `quantization`, any of which may be missing). Spectral outcomes are
     means over the hidden layers' weight matrices.
     Steps to the matched loss are infinite for a run that did not reach it.
@@ -38,15 +38,16 @@ def outcome_values(
 
 
 def reached_alone(values: pd.DataFrame) -> pd.DataFrame:
-    """Without runs that did not reach the matched loss; where an arm has such runs and fewer than
-    two others, all of its values are missing, so that nothing is estimated from them."""
+    """The values without those of runs that did not reach the matched loss. Where that leaves an
+    arm fewer than two runs, all of its values are set to missing, so that nothing is estimated."""
     reached = values.groupby(["arm", "outcome"]).reached
     enough = (reached.transform("sum") >= 2) | reached.transform("all")
     return values.assign(value=values.value.where(enough))[values.reached | ~enough]
 
 
 def both_reached(values: pd.DataFrame, a: str, b: str, paired: bool) -> pd.DataFrame:
-    """`reached_alone` for one pair of arms; paired, a seed counts only if both arms reached it."""
+    """`reached_alone` for one pair of arms; if paired, a seed counts only where both arms reached
+    the matched loss."""
     own = values[values.arm.isin([a, b])]
     if paired:
         both = own.groupby(["seed", "outcome"]).reached.transform("all")

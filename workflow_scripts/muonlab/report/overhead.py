@@ -1,4 +1,4 @@
-"""Whether what a step costs is paid back: what the tables and the figure of overhead share."""
+"""Whether the cost of a step is paid back: shared by the tables and the figure of overhead."""
 
 import pandas as pd
 
@@ -7,10 +7,10 @@ from muonlab.statistics.speedup import time_to
 
 
 def steps_to_target(curves: pd.DataFrame, arm: str, study: dict) -> pd.Series:
-    """Steps at which each run of an arm came to the study's common loss, by seed; inf if never.
+    """Steps that each run of an arm needed to reach the matched loss, by seed; inf if it never did.
 
-    `curves`: arm, seed, step, split, metric, value. Between two evaluations the loss is taken to
-    fall in a line.
+    `curves`: arm, seed, step, split, metric, value. Between two evaluations the loss is
+    interpolated linearly.
     """
     own = curves[(curves.arm == arm) & (curves.metric == "loss")]
     own = own[own.split == study["training"]["evaluate_on"]]
@@ -23,7 +23,7 @@ def steps_to_target(curves: pd.DataFrame, arm: str, study: dict) -> pd.Series:
 
 
 def judged(profile: dict, curves: pd.DataFrame, study: dict, alpha: float) -> CostBenefit:
-    """The profile's first arm against its second, over the seeds of both."""
+    """Compares the profile's first arm with its second, over the seeds of both."""
     arm, baseline = profile["arms"]
     steps, other = (steps_to_target(curves, p["arm"], study) for p in (arm, baseline))
     seconds = [p["seconds"]["step"] for p in (arm, baseline)]

@@ -13,8 +13,8 @@ from muonlab.tuning.selection import first_at_or_under
 def read_curves(
     runs: Sequence[dict], files: Sequence[str | Path], columns: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """The long-form records of all runs, and arm and seed before them. `runs[i]` (arm, seed) is the
-    run whose records stand in `files[i]`; `columns` are those to read, all by default."""
+    """The long-form records of all runs, with the columns arm and seed first. `files[i]` holds the
+    records of `runs[i]` (arm, seed); `columns` are those to read, all by default."""
     frames = []
     for run, file in zip(runs, files, strict=True):
         frame = _read(file, columns)
@@ -25,7 +25,8 @@ def read_curves(
 
 
 def read_arms(arms: Sequence[str], files: Sequence[str | Path]) -> pd.DataFrame:
-    """The long-form records of all arms, each in one file with its runs' seeds, and arm before."""
+    """The long-form records of all arms, with the column arm first. Each arm has one file, in which
+    the seeds of its runs are a column."""
     frames = []
     for arm, file in zip(arms, files, strict=True):
         frame = _read(file)
@@ -35,7 +36,7 @@ def read_arms(arms: Sequence[str], files: Sequence[str | Path]) -> pd.DataFrame:
 
 
 def read_jsons(files: Sequence[str | Path]) -> list[dict]:
-    """The records in the files, each of which holds one or a list of them."""
+    """The records in the files; each file holds one record or a list of records."""
     records = []
     for file in files:
         content = json.loads(Path(file).read_text())
@@ -44,17 +45,18 @@ def read_jsons(files: Sequence[str | Path]) -> list[dict]:
 
 
 def write_csv(table: pd.DataFrame, path: str | Path) -> None:
-    """Writes the table atomically; floats keep every digit, what is not estimable stays empty."""
+    """Writes the table atomically. Floats keep every digit; what is not estimable stays empty."""
     with replacing(path) as temporary:
         table.to_csv(temporary, index=False, lineterminator="\n")
 
 
 def matched_records(metrics: pd.DataFrame, summaries: Sequence[dict], target: float) -> list[dict]:
     """Where each run reached the matched loss: step, loss, reached and target_loss of its first
-    evaluation at or under `target`; where none is, of that of the lowest loss, with reached False.
+    evaluation at or under `target`. A run that never reached it has its evaluation of the lowest
+    loss instead, with reached False.
 
-    `metrics`: arm, seed, step, split, metric, value, one run after the other; `summaries` in the
-    same order, of which `evaluated_on` names the split that counts.
+    `metrics`: arm, seed, step, split, metric, value, one run after the other; `summaries` come in
+    the same order, and `evaluated_on` of each names the split whose loss counts.
     """
     losses = metrics[metrics.metric == "loss"]
     runs = losses.groupby(["arm", "seed"], sort=False)
@@ -75,6 +77,6 @@ def listed(values: Mapping) -> str:
 
 def _read(file: str | Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
     frame = pd.read_parquet(file, columns=columns)
-    # Stored once each, texts come back as categories, which differ from run to run.
+    # Strings are read back as categories, and the categories differ from run to run.
     texts = {name: str for name in frame if isinstance(frame[name].dtype, pd.CategoricalDtype)}
     return frame.astype(texts)

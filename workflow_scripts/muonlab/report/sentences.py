@@ -9,12 +9,12 @@ from muonlab.report.factorials import MEAN
 
 
 def factorial_sentences(table: pd.DataFrame, study: dict) -> Iterator[str]:
-    """One item for each factorial of factorials.csv, and whether they agree in which component
-    contributes more."""
+    """One item for each factorial of factorials.csv, and whether the factorials agree on which
+    component contributes more."""
     yield (
         f"Costs are differences of the final loss in nats, with {study['interval']} intervals over "
-        "paired seeds. What is called significant is so after Holm's correction over the four "
-        "questions of an item."
+        "paired seeds. An effect is called significant if it is so after Holm's correction over "
+        "the four questions of an item."
     )
     yield ""
     leaders = {}
@@ -62,7 +62,8 @@ def _leader(row, first, second) -> str | None:
 
 
 def _synergy(row) -> str:
-    """The synergy in words: what removing each costs, summed, minus what removing both costs."""
+    """The synergy as a sentence. It is the sum of what removing each component costs, minus what
+    removing both costs."""
     if row.verdict == "positive":
         return f"Removing both costs {_numbers(row)} nats less than the sum of removing each."
     if row.verdict == "negative":
@@ -99,8 +100,8 @@ def _agreement(leaders: Mapping[str, str | None]) -> str:
 
 
 def sweep_sentences(table: pd.DataFrame, study: dict) -> Iterator[str]:
-    """One item for each sweep of one_at_a_time.csv: the reference, the others against it, and which
-    of them differ significantly from it."""
+    """One item for each sweep of one_at_a_time.csv: the reference value, how the other values
+    compare with it, and which of them differ significantly from it."""
     yield (
         "Each number is the loss at that value minus the loss at the chosen value, or at the "
         f"base's, with its {study['interval']} interval over paired seeds. Bold: the difference is "
@@ -155,7 +156,7 @@ def _values(rows: list) -> str:
 
 
 def _numbers(row, sign: int = 1) -> str:
-    """The effect and its interval; with sign −1 those of its opposite."""
+    """The effect and its interval; with sign −1, the negated effect and its interval."""
     low, high = sorted((sign * row.low, sign * row.high))
     return interval(sign * row.value, low, high)
 
@@ -165,7 +166,7 @@ def _signed(row) -> str:
 
 
 def interval(value: float, low: float, high: float, sign: str = "") -> str:
-    """`value [low, high]` with three digits, or as many as tell the three apart (up to six)."""
+    """`value [low, high]` with three digits, or with more (up to six) until all three differ."""
     for digits in range(3, 7):
         texts = [f"{number:.{digits}g}" for number in (low, value, high)]
         if len(set(texts)) == 3:
@@ -174,6 +175,6 @@ def interval(value: float, low: float, high: float, sign: str = "") -> str:
 
 
 def _why(row) -> str:
-    """Why an effect cannot be estimated, and the value that it has all the same."""
+    """Why an effect's significance cannot be estimated, and its value if it has one."""
     value = f"; its value is {row.value:+.3g}" if np.isfinite(row.value) else ""
     return f"{row.reason[:1].lower() + row.reason[1:].rstrip('.')}{value}"

@@ -15,8 +15,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from muonlab.io.atomic import replacing
 
-# Okabe and Ito's palette, which readers with any common colour blindness tell apart; each arm has
-# a dash pattern and a marker too, so that a figure survives a black-and-white printer.
+# Okabe and Ito's palette can be distinguished with any common colour blindness. Each arm also has a
+# dash pattern and a marker, so that a figure can be read in black and white.
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK = (
     "#0072B2",
     "#D55E00",
@@ -85,7 +85,7 @@ def arm_styles(arms: Sequence[dict]) -> dict[str, ArmStyle]:
 
 
 def finish(figure: Figure, title: str, notes: Iterable[str]) -> None:
-    """Title above, and below it what the figure stands on: data, seeds, intervals, warnings."""
+    """Adds the title above the figure, and below it the notes: data, seeds, intervals, warnings."""
     text = "\n".join(notes)
     height, lines = figure.get_figheight(), text.count("\n") + 1
     figure.text(0.012, 1 - 0.06 / height, title, va="top", fontsize=11.5, fontweight="bold")
@@ -94,7 +94,7 @@ def finish(figure: Figure, title: str, notes: Iterable[str]) -> None:
 
 
 def save(figure: Figure, svg: str | Path, png: str | Path) -> None:
-    """Saves the figure twice, whole or not at all; the same figure gives the same bytes."""
+    """Saves the figure as SVG and as PNG, atomically; the same figure gives the same bytes."""
     with replacing(svg) as temporary:
         figure.savefig(temporary, metadata={"Date": None})
     with replacing(png) as temporary:
@@ -103,16 +103,16 @@ def save(figure: Figure, svg: str | Path, png: str | Path) -> None:
 
 
 def log_axis(axis: Axis) -> None:
-    """A logarithmic axis that is labelled at 1, 2 and 5 and nowhere else, in plain numbers."""
+    """Makes the axis logarithmic, with plain numbers at 1, 2 and 5 of each decade as labels."""
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 
 
 def study_notes(study: dict, marks: str | None = "band: {} t interval of the mean") -> list[str]:
-    """The footnotes of every figure of a study, with a warning of choices on a grid's edge.
+    """The footnotes of every figure of a study, with a warning if a chosen setting lies at an edge.
 
-    `marks` says what shows the spread over seeds; {} in it becomes the interval ("95 %").
+    `marks` names the marks that show the spread over seeds; {} in it becomes the interval ("95 %").
     """
     seeds = len(study["seeds"])
     facts = [
@@ -128,5 +128,5 @@ def study_notes(study: dict, marks: str | None = "band: {} t interval of the mea
         if arm["edges"] and arm["tuned"]
     ]
     if on_edge:
-        notes.append(f"Warning: chosen on an edge of its tuning grid: {'; '.join(on_edge)}")
+        notes.append(f"Warning: chosen at the edge of what tuning tried: {'; '.join(on_edge)}")
     return notes

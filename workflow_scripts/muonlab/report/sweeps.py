@@ -22,10 +22,10 @@ def sweep_points(
 ) -> pd.DataFrame:
     """arm, field, value, seeds, seed, loss, reference: one row for each run of each sweep.
 
-    Of every tuned arm each number of its grid is varied at the chosen values of the others, over
-    tuning seeds; the chosen value is the reference. `sweeps` (arm, field, arms: [value, arm] pairs,
-    reference) are arms that differ from a tuned one in one number, over reporting seeds. The loss
-    of a diverged run is NaN.
+    For every tuned arm, each number of its grid is varied while the others keep their chosen
+    values, over tuning seeds; the chosen value is the reference. `sweeps` (arm, field, arms:
+    [value, arm] pairs, reference) lists arms that differ from a tuned one in one number, over
+    reporting seeds. The loss of a diverged run is NaN.
     """
     rows = [*_tuned_points(selection, study), *_arm_points(selection, sweeps, runs, summaries)]
     columns = ["arm", "field", "value", "seeds", "seed", "loss", "reference"]
@@ -72,7 +72,7 @@ def _arm_points(
 
 
 def varied_fields(trials: Sequence[dict]) -> list[str]:
-    """The fields of which an arm's trials have two or more numbers."""
+    """The fields for which an arm's trials have two or more different numbers."""
     fields = dict.fromkeys(field for trial in trials for field in trial["settings"])
     values = {field: {trial["settings"][field] for trial in trials} for field in fields}
     return [f for f, own in values.items() if len(own) > 1 and all(map(_is_number, own))]
@@ -85,7 +85,7 @@ def loss_of(record: dict, column: str) -> float:
 
 
 def beside(settings: dict, chosen: dict, free: set[str]) -> bool:
-    """Whether a trial differs from the choice in the free fields alone."""
+    """Whether a trial differs from the chosen settings only in the fields `free`."""
     return all(value == chosen[field] for field, value in settings.items() if field not in free)
 
 

@@ -14,13 +14,13 @@ Settings = Mapping[str, Mapping[str, object]]
 
 
 def is_matched(fields: Mapping[str, object]) -> bool:
-    """Whether every update of the arm has one size, whatever made it."""
+    """Whether the arm makes matched steps: every update has one size."""
     return fields.get(SCALE) == MATCHED
 
 
 def twins(settings: Settings) -> dict[str, str]:
-    """arm → its twin: the arm that has all of its settings but a scale of fixed_rms. Arms without a
-    twin, and arms of that scale, are left out."""
+    """arm → its twin: the arm with the same settings except for the scale, which is fixed_rms. Arms
+    without a twin, and arms that have that scale themselves, are left out."""
     by_content = {_key(fields): arm for arm, fields in settings.items()}
     found = {}
     for arm, fields in settings.items():
@@ -32,8 +32,8 @@ def twins(settings: Settings) -> dict[str, str]:
 
 
 def alike(settings: Settings, but: Collection[str]) -> list[list[str]]:
-    """Groups of two or more arms that differ in nothing but some of these fields, all of which they
-    have; in the order of the config."""
+    """Groups of two or more arms that have all fields of `but` and differ in nothing else; in the
+    order of the config."""
     groups: dict[tuple, list[str]] = {}
     for arm, fields in settings.items():
         if all(field in fields for field in but):
@@ -43,8 +43,8 @@ def alike(settings: Settings, but: Collection[str]) -> list[list[str]]:
 
 
 def reference(group: Sequence[str], against: str, bases: Mapping[str, str | None]) -> str:
-    """The arm of a group that its others are compared with: `against` if it is one of them, else
-    the one that most of them have as their base, else the first."""
+    """The arm of a group that the others are compared with: `against` if it is in the group, else
+    the arm that most of them have as their base, else the first."""
     if against in group:
         return against
     counts = Counter(bases.get(arm) for arm in group)
@@ -52,7 +52,7 @@ def reference(group: Sequence[str], against: str, bases: Mapping[str, str | None
 
 
 def varied(settings: Settings) -> list[str]:
-    """Fields in which arms of one optimizer differ, but for the scale of the updates."""
+    """Fields in which arms of one optimizer differ, without the scale of the updates."""
     found: dict[str, None] = {}
     for group in _by_optimizer(settings):
         for field in settings[group[0]]:

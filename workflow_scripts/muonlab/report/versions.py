@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 import pandas as pd
 
-# Column of runs.csv: what the sentence says of it, and what it means.
+# Column of runs.csv: the verb that the sentence uses for it, and what a difference means.
 KINDS = {
     "code_digest": (
         "trained",
@@ -12,11 +12,10 @@ KINDS = {
     ),
     "observer_digest": (
         "watched",
-        "what was recorded while they trained may differ for that reason; the trained weights do "
-        "not",
+        "their records may differ for that reason; the trained weights do not",
     ),
 }
-# Of its alternatives a run's digest counts the code of its own only.
+# The code of these alternatives enters a run's digest only where the run uses it.
 OWN_CODE = ("optimizer.name", "model.name")
 UNKNOWN = "an unknown version"
 
@@ -24,10 +23,11 @@ UNKNOWN = "an unknown version"
 def version_sentences(
     runs: pd.DataFrame, settings: Mapping[str, Mapping] | None = None
 ) -> Iterator[str]:
-    """A sentence for each kind of code of which runs that should share it have several versions.
+    """A sentence for each kind of code that differs between runs that should share it.
 
-    `runs` is runs.csv; `settings` has each arm's by dotted path. Arms with one optimizer and one
-    model share their code; without `settings`, only the runs of one arm are known to.
+    `runs` is runs.csv; `settings` has each arm's settings by dotted path. Arms with the same
+    optimizer and model share their code; without `settings`, only the runs of one arm are assumed
+    to share it.
     """
     shared = runs.arm.map(lambda arm: _shares(arm, settings))
     for column, (verb, meaning) in KINDS.items():

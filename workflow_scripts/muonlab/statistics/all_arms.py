@@ -1,7 +1,7 @@
 """All arms of a study at once: means with intervals, analysis of variance, Tukey's comparisons.
 
-Every function reads a table of runs (`run_table`) and gives a tidy table. Seeds are not used as
-blocks here: the paired comparison is `contrasts`.
+Every function reads a table of runs (`run_table`) and returns a tidy table. Seeds are not used as
+blocks here; the paired comparison is `contrasts`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,10 +39,10 @@ def arm_means(
 def anova(table: "pd.DataFrame", outcomes: Sequence[str]) -> "pd.DataFrame":
     """One-way analysis of variance over all arms that have the outcome: one row per outcome.
 
-    Columns: outcome, arms (how many), n, f, df_between, df_within, p, p_welch (Welch's analysis,
-    variances free, as the check), p_brown_forsythe, diverged, reason. All NaN, with a reason,
-    for fewer than three arms (`contrasts` has the t test), for an arm with a diverged run or
-    fewer than two runs, and for no variance inside any arm.
+    Columns: outcome, arms (their number), n, f, df_between, df_within, p, p_welch (Welch's
+    analysis, which allows unequal variances, as a check), p_brown_forsythe, diverged, reason. All
+    are NaN, with a reason, for fewer than three arms (`contrasts` has the t test), if an arm has a
+    diverged run or fewer than two runs, and if no arm has any variance.
     """
     import pandas as pd
 

@@ -15,8 +15,8 @@ TOLERANCE = 0.01  # of the best loss
 class Widths:
     """Basin widths in octaves (factors of two), shape (n,); NaN where all runs of a seed diverged.
 
-    `cut_low`, `cut_high`: the basin runs to that end of the rates tried, so the width is the least
-    it can be.
+    `cut_low`, `cut_high`: the basin extends to that end of the rates tried, so that the width is a
+    lower bound.
     """
 
     octaves: np.ndarray
@@ -33,8 +33,8 @@ class Widths:
 class Basin:
     """Mean basin width over n seeds in octaves, with its t interval; NaN where not estimable.
 
-    `cut_low` and `cut_high` count the seeds whose basin the rates tried cut off. With any, the
-    mean is "at least" so much, and `high` is infinite.
+    `cut_low` and `cut_high` count the seeds whose basin extends to that end of the rates tried. If
+    there are any, the mean is a lower bound and `high` is infinite.
     """
 
     n: int
@@ -53,10 +53,11 @@ class Basin:
 
 @dataclass(frozen=True)
 class BasinContrast:
-    """Width of a minus width of b in octaves, paired by seed, and what it says.
+    """Width of a minus width of b in octaves, paired by seed, and the verdict.
 
     `verdict`: "a wider", "b wider", "undecided" or "not estimable". A basin that was cut off may be
-    wider than it shows, so it can win and never lose; `reason` says so where it decides.
+    wider than its measured width, so it can be called wider but never narrower; `reason` says where
+    this makes the verdict "undecided".
     """
 
     test: TResult
@@ -71,8 +72,8 @@ def basin_widths(rates: ArrayLike, losses: ArrayLike, tolerance: float = TOLERAN
 
     rates: (m,), positive and rising (learning rates or factors of one); losses: (n, m), positive,
     not finite where a run diverged. Between two rates the loss is taken as linear in the rate's
-    logarithm, and towards a diverged run as infinite at once. The range is the connected
-    one about the lowest loss. ValueError for other shapes, rates or losses.
+    logarithm; between a rate and one that diverged it is taken as infinite. The range is the
+    connected one around the lowest loss. ValueError for other shapes, rates or losses.
     """
     rates, losses = _checked(rates, losses, tolerance)
     finite = np.where(np.isfinite(losses), losses, np.inf)
@@ -102,8 +103,8 @@ def basin(
 def basin_contrast(a: Widths, b: Widths, alpha: float = 0.05) -> BasinContrast:
     """The paired t test of two arms' widths over the same seeds, in the same order.
 
-    Widths that are lower bounds make only the arm that has them look narrower, so "a wider"
-    stands where those of a were cut, and not where those of b were.
+    A width that is a lower bound can only make its own arm look narrower. So "a wider" is valid if
+    widths of a were cut off, but not if widths of b were.
     """
     check_level(alpha)
     test = paired_t(a.octaves, b.octaves, alpha)
@@ -121,7 +122,8 @@ def basin_contrast(a: Widths, b: Widths, alpha: float = 0.05) -> BasinContrast:
 
 
 def _reach(position: np.ndarray, row: np.ndarray, limit: float) -> tuple[float, bool]:
-    """How far the loss stays at or under `limit`, from the first position on; whether it is cut."""
+    """How far from the first position the loss stays at or under `limit`, and whether the rates
+    tried end before it rises above."""
     above = np.flatnonzero(row > limit)
     if not len(above):
         return float(position[-1]), True

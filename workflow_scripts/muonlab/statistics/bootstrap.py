@@ -21,10 +21,10 @@ def percentile_interval(values: ArrayLike, alpha: float = 0.05) -> tuple[np.ndar
     """The α/2 and 1 − α/2 quantiles of `values` over its first axis (Efron 1979).
 
     Each end leaves out as many values as fit into α/2 of the sample, so that the interval of the
-    negated values is the negated interval. The ends are values of the sample, not means of two:
-    between a finite value and infinity there is none. Inf ranks last. Both ends are NaN where a
-    value is, and where finite values all agree: no spread is not precision. All infinite is an
-    interval: it never was finite.
+    negated values is the negated interval. The ends are values of the sample and not means of two
+    values, since a finite value and infinity have no mean. Inf ranks last. Both ends are NaN if any
+    value is NaN, and if all values are finite and equal, since zero spread does not mean precision.
+    If all values are infinite, both ends are infinite.
     """
     check_level(alpha)
     ordered = np.sort(np.asarray(values, dtype=np.float64), axis=0)

@@ -71,11 +71,11 @@ def contrasts(
 
 
 def verdict(difference: float, p: float, p_equivalence: float, alpha: float = 0.05) -> str:
-    """The word for a contrast a − b, from p values that are already corrected for the family.
+    """The verdict on a contrast a − b, from p values that are already corrected for the family.
 
     In this order: "not estimable" (p is NaN), "equivalent" (p_equivalence < α), "a lower" or
-    "a higher" (p < α), "undecided". A difference shown to be smaller than the smallest one of
-    interest is called equivalent however small its p: it may exist, and does not matter
+    "a higher" (p < α), "undecided". A difference shown to be smaller than the smallest difference
+    of interest is called equivalent however small its p: it may exist, but it does not matter
     (Lakens 2017, Soc. Psychol. Personal. Sci. 8(4), fig. 1).
     """
     if np.isnan(p):

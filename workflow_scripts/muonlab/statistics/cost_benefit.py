@@ -1,8 +1,8 @@
-"""Whether what a step costs more is paid back by the steps that it saves.
+"""Whether the extra cost of a step is paid back by the steps that it saves.
 
-Seconds to a loss are steps to it times seconds of a step. Steps differ from seed to seed and are
-paired by seed; seconds of a step come from rounds in which both arms were timed, paired by round.
-Both are drawn anew in each resample, so that the interval holds the noise of both.
+Seconds to a loss are the steps to it times the seconds of a step. Steps differ from seed to seed
+and are paired by seed. Seconds of a step come from rounds in which both arms were timed, and are
+paired by round. Each resample draws both anew, so that the interval includes the noise of both.
 """
 
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ LEVELS = ("low", "medium", "high")
 
 @dataclass(frozen=True)
 class Share:
-    """A part of a step as a share of the whole, in medians over n rounds, with its 1 − α interval
-    over resampled rounds; NaN limits where the rounds do not differ."""
+    """A part of a step as a share of the whole: a ratio of medians over n rounds, with its 1 − α
+    interval over resampled rounds; the limits are NaN if the rounds do not differ."""
 
     n: int
     value: float
@@ -30,8 +30,8 @@ class Share:
 
     @property
     def level(self) -> str:
-        """One of LEVELS where the whole interval has it, `none` where there is no such part, else
-        `undecided` or `not estimable`."""
+        """One of LEVELS if the whole interval lies in its range, `none` if the step has no such
+        part, else `undecided` or `not estimable`."""
         if self.value == 0:
             return "none"
         if np.isnan(self.low) or np.isnan(self.high):
@@ -42,12 +42,12 @@ class Share:
 
 @dataclass(frozen=True)
 class CostBenefit:
-    """The arm against the baseline over n paired seeds: mean steps and seconds to the loss (inf
-    where a seed never came there), and what the arm saves, in seconds and as a share of the
-    baseline's, with 1 − α percentile intervals.
+    """The arm compared with the baseline over n paired seeds: mean steps and seconds to the loss
+    (inf if a seed never reached it), and the time that the arm saves, in seconds and as a share of
+    the baseline's, with 1 − α percentile intervals.
 
-    `cost` is the arm's step time over the baseline's; up to `break_even` it would pay, which is the
-    ratio of the steps. `verdict` says whether the arm saves time.
+    `cost` is the arm's step time over the baseline's. The arm saves time as long as `cost` is below
+    `break_even`, the ratio of the steps. `verdict` says whether the arm saves time.
     """
 
     n: int
@@ -88,8 +88,8 @@ def cost_benefit(
     seed: int = 0,
 ) -> CostBenefit:
     """`steps` and `baseline_steps`: (seeds,), to the same loss, inf if never; `step_seconds` and
-    `baseline_step_seconds`: (rounds,). With fewer than two seeds, or where both arms never came
-    there, no interval and no verdict exist. ValueError for lengths that do not pair."""
+    `baseline_step_seconds`: (rounds,). With fewer than two seeds, or if neither arm reached the
+    loss, there is no interval and no verdict. ValueError for lengths that do not pair."""
     check_level(alpha)
     a, b = as_sample(steps, "steps"), as_sample(baseline_steps, "baseline_steps")
     t, u = as_sample(step_seconds, "step_seconds"), as_sample(baseline_step_seconds)
@@ -101,14 +101,14 @@ def cost_benefit(
     times = np.median(t[rounds], axis=1), np.median(u[rounds], axis=1)
     middle = float(np.median(t)), float(np.median(u))
     mean = float(a.mean()), float(b.mean())
-    with np.errstate(invalid="ignore"):  # inf − inf and inf / inf are NaN: not known
+    with np.errstate(invalid="ignore"):  # inf − inf and inf / inf are NaN: unknown
         seeds = resampled(len(a), resamples, seed, "seeds")
         drawn = a[seeds].mean(axis=1), b[seeds].mean(axis=1)
         saved = drawn[1] * times[1] - drawn[0] * times[0]
         total = mean[0] * middle[0], mean[1] * middle[1]
         unknown = np.full(2, np.nan)
         several = len(a) > 1 and not (np.ptp(a) == 0 and np.ptp(b) == 0)
-        # Seeds that all agree to the last step say that steps are coarse, not that they are sure.
+        # Seeds that all agree exactly show that steps are coarse, not that they are precise.
         interval = percentile_interval(saved, alpha) if several else unknown
         even = percentile_interval(drawn[1] / drawn[0], alpha) if several else unknown
         ratio = float(np.divide(mean[1], mean[0]))

@@ -1,7 +1,7 @@
-"""Whether an outcome follows a dose: the loss against the error of the polar factor.
+"""Whether an outcome depends on a dose: the loss on the error of the polar factor.
 
-Each seed gives its own slope and rank correlation over the doses, and the seeds are the sample:
-the runs of one seed are not taken as independent.
+Each seed gives its own slope and rank correlation over the doses, and the sample consists of the
+seeds: the runs of one seed are not taken as independent.
 """
 
 from collections.abc import Mapping
@@ -28,8 +28,8 @@ class DoseResponse:
 
     `slope` is the mean over seeds of the least-squares slope, in the outcome's unit per unit of the
     dose, with its t interval and p. `rho` is the mean of Spearman's correlations, with its t
-    interval kept within [−1, 1]. `p_page` is the two-sided p of Page's trend test, which
-    stands also where all seeds rank alike; NaN where doses are not the same for all seeds, or tie.
+    interval kept within [−1, 1]. `p_page` is the two-sided p of Page's trend test, which is also
+    defined if all seeds rank alike; it is NaN if doses differ between seeds or tie.
     """
 
     n: int
@@ -46,11 +46,12 @@ class DoseResponse:
 
 
 def dose_response(doses: ArrayLike, outcomes: ArrayLike, alpha: float = 0.05) -> DoseResponse:
-    """The answer of `outcomes` (n seeds, m doses) to `doses`, (m,), or (n, m) if runs differ.
+    """The response of `outcomes` (n seeds, m doses) to `doses`, (m,), or (n, m) if runs differ.
 
-    ±inf ranks last, or first, in ρ and in Page's test (a diverged run is the worst) and makes the
-    slope not estimable, as NaN makes all three. Fewer than three doses: ρ and p_page are NaN. A
-    seed without any spread in dose or outcome has no correlation, and makes their mean NaN.
+    In ρ and in Page's test +inf ranks last and −inf first (a diverged run is the worst); either
+    makes the slope not estimable. NaN makes all three not estimable. With fewer than three doses, ρ
+    and p_page are NaN. A seed without any spread in dose or outcome has no correlation, which makes
+    the mean of the correlations NaN.
     ValueError: shapes that do not match, a dose that is not finite.
     """
     check_level(alpha)
@@ -79,8 +80,8 @@ def dose_table(
 ) -> "pd.DataFrame":
     """One row per arm of `doses`, in rising doses: arm, dose, and n, mean, sd, low, high, diverged.
 
-    The points and error bars of the figure beside `dose_response_of`. ValueError: what
-    `checked_runs` and `matrix_by_seed` raise.
+    These are the points and error bars of the figure; `dose_response_of` gives its trend.
+    ValueError as in `checked_runs` and `matrix_by_seed`.
     """
     import pandas as pd
 
@@ -95,7 +96,7 @@ def dose_table(
 def dose_response_of(
     table: "pd.DataFrame", doses: Mapping[str, float], outcome: str, alpha: float = 0.05
 ) -> DoseResponse:
-    """`dose_response` of a table of runs in which each arm of `doses` had that dose."""
+    """`dose_response` for a table of runs; `doses` gives each arm's dose."""
     arms, outcomes = _by_dose(table, doses, outcome)
     return dose_response([doses[arm] for arm in arms], outcomes, alpha)
 

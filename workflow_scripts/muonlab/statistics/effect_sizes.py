@@ -1,7 +1,7 @@
 """Standardised effect sizes with intervals: d_z for paired arms, Hedges' g for independent ones.
 
-An interval here is the exact one (inverting the noncentral t), not the normal approximation,
-which is far too narrow at the five seeds of a study.
+The intervals here are exact (they invert the noncentral t). The normal approximation would be far
+too narrow for a study with five seeds.
 """
 
 from dataclasses import dataclass

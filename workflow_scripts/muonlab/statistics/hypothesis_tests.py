@@ -87,7 +87,7 @@ def welch_t(a: ArrayLike, b: ArrayLike, alpha: float = 0.05) -> TResult:
     scale = np.max(np.abs(both))
     if is_constant(a, scale) and is_constant(b, scale):
         return _no_t_test(difference)
-    # scipy warns of lost precision when one arm is constant; with the other's variance it is fine.
+    # scipy warns of lost precision if one arm is constant; the other's variance is sufficient.
     with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
         result = stats.ttest_ind(a, b, equal_var=False)
     se = np.sqrt(np.var(a, ddof=1) / len(a) + np.var(b, ddof=1) / len(b))
@@ -114,7 +114,7 @@ def wilcoxon_signed_rank(a: ArrayLike, b: ArrayLike) -> RankResult:
     a, b: shape (n,), paired by position. Zero differences are dropped; fewer than six that
     remain: NaN. Exact up to 50 pairs without ties and up to 13 with, else the tie-corrected
     normal approximation. ±inf ranks last (a run that never reached its target is the worst);
-    NaN, whose rank nobody knows, makes the test NaN.
+    NaN has no rank and makes the test NaN.
     """
     a, b = paired_samples(a, b)
     with np.errstate(invalid="ignore"):
@@ -185,7 +185,8 @@ def _no_t_test(difference: float = np.nan) -> TResult:
 def _rankable(difference: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Differences with rounding removed (equal ones tie), zeros dropped, ±inf made largest."""
     magnitudes = np.abs(values[np.isfinite(values) & (values != 0)])
-    # The median, not the largest: one run that blew up must not round the others' signs away.
+    # The median, not the largest: the rounding must not grow with one run that diverged, or it
+    # would erase the signs of the others.
     scale = np.median(magnitudes) if len(magnitudes) else 1.0
     ranked = np.round(difference / (RESOLUTION * scale))
     beyond = 1 + np.max(np.abs(ranked[np.isfinite(ranked)]), initial=0.0)

@@ -1,16 +1,17 @@
-"""The 2 × 2 ablation of two components: what each costs to remove, and what they do together.
+"""The 2 × 2 ablation of two components: the cost of removing each, and their interaction.
 
 With losses (lower is better) of the four arms, on the same seeds:
 
     full          without_a          without_b          neither
 
-* *Contribution* of a component is what removing it from the full method costs:
+* *Contribution* of a component is the cost of removing it from the full method:
   without_a − full is the contribution of a. Positive: the component helps.
-* *Alone* is what a component gives over having neither: neither − without_b for a, since without_b
+* *Alone* is the gain from adding a component to neither: neither − without_b for a, since without_b
   has a alone.
 * *Main effect* is the mean of the two.
 * *Synergy* is contribution − alone, one number for both components: without_a + without_b − full −
-  neither. Positive: each is worth more beside the other; negative: they stand in for each other.
+  neither. Positive: each contributes more when the other is present. Negative: each partly replaces
+  the other.
 """
 
 from collections.abc import Mapping
@@ -80,7 +81,7 @@ def interaction_table(
 ) -> "pd.DataFrame":
     """`two_by_two` on a table of runs; `arms` gives full, without_a, without_b, neither their arm.
 
-    The outcome must be one of which lower is better. ValueError: what `checked_runs` and
+    A lower outcome must be better. ValueError: what `checked_runs` and
     `matrix_by_seed` raise, and a role that is missing or unknown.
     """
     import pandas as pd

@@ -1,14 +1,14 @@
 """Intervals of a mean, and the inversion of the noncentral t that effect sizes and power need.
 
-Three rules hold in the whole room:
+Three rules hold in the whole package:
 
-* **Never a number out of nothing.** What cannot be estimated is NaN, and `estimable` is False:
-  fewer than two values, a value that is not finite, or a sample without any variance.
+* **No number without a basis.** What cannot be estimated is NaN, and `estimable` is False: this is
+  so for fewer than two values, a value that is not finite, or a sample without any variance.
 * **A diverged run is a non-finite value** (NaN or ±inf, missing values included). It is counted,
   never dropped, and makes every mean that it enters not estimable.
 * **Zero variance is not precision.** Values that agree to the last digit (accuracy on few items,
-  steps to a target on a grid of evaluations) say that the outcome is coarse, not that its error
-  is nil: their mean is given, its interval and its tests are not estimable.
+  steps to a target on a grid of evaluations) show that the outcome is coarse, not that its error
+  is zero: their mean is given, but its interval and its tests are not estimable.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import optimize, stats
 
-# A spread below this fraction of the values' own size is the rounding of float64, not variance.
+# A spread below this fraction of the values' own size is float64 rounding, not variance.
 RESOLUTION = 1e-12
 
 # Outside these |t| scipy's noncentral t loses digits or is NaN, and the limits hold to 1e-6:

@@ -1,7 +1,7 @@
-"""How the loss answers to a change of one setting: rates about the best one, and ±20 % of each.
+"""How the loss changes with one setting: rates around the best one, and other settings by ±20 %.
 
 Both read a table of runs (`run_table`) in which every changed setting is an arm of its own, run on
-the seeds of the unchanged one, so that every change is one of pairs.
+the seeds of the unchanged one, so that every change is a paired difference.
 """
 
 from collections.abc import Mapping
@@ -72,7 +72,7 @@ def perturbation_table(
     outcome: str,
     alpha: float = 0.05,
 ) -> "pd.DataFrame":
-    """What a changed setting costs: one row per arm of `changed`, which says (field, factor).
+    """The cost of changed settings: one row per arm of `changed`, which gives (field, factor).
 
     Columns: field, factor, arm, n, change (loss of the arm − loss of `base` on the same seed) with
     low and high, relative (mean of change / loss of base), p (paired t), p_holm (over all rows),

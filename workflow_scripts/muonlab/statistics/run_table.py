@@ -1,8 +1,8 @@
-"""The tidy table of runs that this room reads: columns arm, seed, outcome, value.
+"""The tidy table of runs that this package reads: columns arm, seed, outcome, value.
 
 One row per run and outcome. A diverged run has a value that is not finite (a missing value
-counts as one); give ±inf, on the worse side, to have it ranked last by the rank test. Nothing
-here knows which direction of an outcome is the better one.
+counts as such). Use ±inf, on the worse side, to make the rank test rank it last. No function here
+knows which direction of an outcome is the better one.
 """
 
 from collections.abc import Collection, Mapping, Sequence

@@ -1,8 +1,8 @@
-"""How much sooner one arm reaches the loss that the other ends at, with an interval over seeds.
+"""How much sooner an arm reaches its final loss than a baseline does, with an interval over seeds.
 
-The baseline's loss curve is read backwards at the other arm's final loss: the steps (tokens,
-seconds) that the baseline takes to get there, over those that the other arm took. Both curves
-are means over the same seeds. A loss that was never reached takes infinitely long.
+The speed-up is the steps (tokens, seconds) after which the baseline's loss curve reaches the arm's
+final loss, divided by those that the arm took. Both curves are means over the same seeds. A loss
+that was never reached takes infinitely long.
 """
 
 from collections.abc import Sequence
@@ -19,17 +19,18 @@ from muonlab.statistics.run_table import check_known
 if TYPE_CHECKING:
     import pandas as pd
 
-SUSPICIOUS = 1.6  # tuned baselines leave less to gain
+SUSPICIOUS = 1.6  # against a well-tuned baseline, larger speed-ups are unlikely
 WARNING = "check the baseline's tuning"
 
 
 @dataclass(frozen=True)
 class SpeedUp:
-    """How many times sooner; over n paired seeds, with its 1 − α percentile bootstrap interval.
+    """How many times sooner, over n paired seeds, with its 1 − α percentile bootstrap interval.
 
-    Infinite where the baseline never got there: then it is more than `measurable`, the largest
-    ratio that the baseline's length could show. 0 where the other arm's final loss is not finite.
-    `reached` is the share of resamples in which the baseline got there. NaN limits for n < 2.
+    It is infinite if the baseline never reached the loss; the true value is then above
+    `measurable`, the largest ratio that the baseline's length could show. It is 0 if the other
+    arm's final loss is not finite. `reached` is the share of resamples in which the baseline
+    reached the loss. The limits are NaN for n < 2.
     """
 
     n: int
@@ -57,7 +58,7 @@ def time_to(x: ArrayLike, losses: ArrayLike, target: ArrayLike) -> np.ndarray:
     before = np.maximum(after - 1, 0)
     above, below = (np.take_along_axis(envelope, i, -1) for i in (before, after))
     start, end = (np.take_along_axis(x, i, -1) for i in (before, after))
-    # From a loss that was not finite there is no line: the first finite record counts.
+    # There is no interpolation from a loss that was not finite: the first finite record counts.
     line = (after > 0) & np.isfinite(above) & (above > below)
     with np.errstate(invalid="ignore"):
         share = np.divide(above - target, above - below, out=np.ones(above.shape), where=line)
@@ -78,9 +79,8 @@ def speed_up(
 
     baseline_x: (m,) or (n, m), rising; baseline_losses: (n, m); final_x: scalar or (n,), what
     the other arm had used at its end; final_losses: (n,), its loss there. Seeds are paired by
-    position and drawn together. With fewer than about ten seeds a percentile interval is too
-    narrow, as every bootstrap is. ValueError: shapes that do not match, and a final x that is
-    not positive.
+    position and drawn together. With fewer than about ten seeds the interval is too narrow, as with
+    every bootstrap. ValueError: shapes that do not match, and a final x that is not positive.
     """
     check_level(alpha)
     x, losses, final_x, finals = _checked(baseline_x, baseline_losses, final_x, final_losses)
@@ -106,9 +106,9 @@ def speed_up_table(
     """One row per pair (arm, baseline) and unit: arm, baseline, unit, and the fields of `SpeedUp`.
 
     `curves` has the columns arm, seed, step, loss and one for each of `units`: one row per run
-    and evaluation. A run without a row at a step of its arm's other runs, as one that stopped
-    early, has the loss +inf there. `options` are those of `speed_up`. ValueError: a missing
-    column, an unknown arm, two rows of one run and step, seeds that only one arm has.
+    and evaluation. A run that has no row at a step of its arm's other runs, for example because it
+    stopped early, has the loss +inf at that step. `options` are those of `speed_up`. ValueError: a
+    missing column, an unknown arm, two rows of one run and step, seeds that only one arm has.
     """
     import pandas as pd
 
@@ -131,7 +131,7 @@ def speed_up_table(
 def _ratios(
     counts: np.ndarray, x: np.ndarray, losses: np.ndarray, final_x: np.ndarray, finals: np.ndarray
 ) -> np.ndarray:
-    """The speed-up of each resample, (r,), by how often it has each seed, counts (r, n)."""
+    """The speed-up of each resample, (r,); counts (r, n) says how often it contains each seed."""
     target = _mean(counts, finals[:, None])[:, 0]
     taken = time_to(_mean(counts, x), _mean(counts, losses), target)
     ratios = taken / _mean(counts, final_x[:, None])[:, 0]

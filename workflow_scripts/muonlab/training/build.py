@@ -1,5 +1,5 @@
-"""From a run's config to its data, model and batches; what measures a finished run uses it too, and
-knows nothing of optimizers."""
+"""Makes a run's data, model and batches from its config. Measurements of finished runs use it too,
+so it does not depend on optimizers."""
 
 import json
 from pathlib import Path
@@ -13,8 +13,8 @@ from muonlab.data.batches import BatchOrder
 def streams(config: dict) -> tuple[str | int, ...]:
     """The start of the names of the run's random streams.
 
-    Paired runs share them by seed; unpaired runs, as the published sources had them, have streams
-    of their own for each optimizer setting.
+    Paired runs with the same seed share them. Unpaired runs, as in the published sources, have
+    their own streams for each optimizer setting.
     """
     if config["training"]["paired"]:
         return (config["seed"],)
@@ -35,7 +35,7 @@ def load_splits(
     wanted: dict[str, list[str]], config: dict, folder: Path, facts: dict, device: str
 ) -> dict[str, Any]:
     """Each wanted name with its splits' examples, joined: `images.Images` or `language.Text`."""
-    # Each kind of data imports its own module: the code of the others is not the run's.
+    # Only the module of the run's kind of data is imported, so that no other code affects the run.
     if facts.get("kind") == "text":
         from muonlab.training.language import text_splits
 

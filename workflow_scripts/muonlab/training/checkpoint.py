@@ -1,8 +1,8 @@
-"""Resume: the state of an unfinished run, in a folder that the workflow does not know.
+"""The state of an unfinished run, from which it is resumed, in a folder unknown to the workflow.
 
-The folder stands beside the run's own and outlives a failed attempt. It holds `checkpoint.pt`,
-always a whole one, and what observers keep there. A checkpoint carries a stamp of all that a run's
-numbers depend on and is ignored when the stamp differs: a resumed run is the same run, bit by bit.
+The folder lies beside the run's own and survives a failed attempt. It holds `checkpoint.pt`, which
+is always complete, and the observers' files. A checkpoint has a stamp of everything that the run's
+numbers depend on, and is ignored if the stamp differs: a resumed run gives bit-identical results.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ class Workspace:
             torch.save({"stamp": self.stamp, **state}, temporary)
 
     def load(self) -> dict | None:
-        """The last checkpoint of this very run, or None; what belongs to another is cleared."""
+        """The last checkpoint of this run, or None; files of any other run are deleted."""
         path = self.folder / "checkpoint.pt"
         if path.exists():
             try:

@@ -1,4 +1,4 @@
-"""Where a run's seconds go."""
+"""The seconds of a run, divided into its parts."""
 
 import time
 from collections.abc import Iterator
@@ -9,10 +9,10 @@ from statistics import median
 
 @dataclass
 class Clock:
-    """Seconds over all attempts: in updates (with the processor's time, and the part of them in
-    the optimizers' steps), in looking at the run (`watching`), and in all.
+    """Seconds over all attempts: in updates (also as processor time, and the part of them in the
+    optimizers' steps), in evaluating and recording (`watching`), and in total.
 
-    `chunks` holds (updates, seconds, processor seconds) of the stretches between two stops.
+    `chunks` holds (updates, seconds, processor seconds) of each stretch between two stops.
     """
 
     updates: float = 0.0
@@ -26,14 +26,14 @@ class Clock:
         self._started = time.perf_counter() - self.total
 
     def read(self) -> dict:
-        """All of it as plain values, from which a clock goes on."""
+        """All of it as plain values, from which another clock can continue."""
         self.total = time.perf_counter() - self._started
         names = ("updates", "updates_cpu", "optimizer", "watching", "total", "chunks")
         return {name: getattr(self, name) for name in names}
 
     @contextmanager
     def stretch(self) -> Iterator[list[int]]:
-        """Counts what is done inside as updates; the caller puts their number into the list."""
+        """Counts the time inside as updates; the caller writes their number into the list."""
         started, started_cpu = time.perf_counter(), time.process_time()
         watched, made = self.watching, [0]
         self._watching_cpu = 0.0
@@ -47,7 +47,7 @@ class Clock:
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Counts what is done inside a stretch as watching, not as updates."""
+        """Counts the time inside, within a stretch, as watching and not as updates."""
         started, started_cpu = time.perf_counter(), time.process_time()
         yield
         self.watching += time.perf_counter() - started
@@ -55,14 +55,14 @@ class Clock:
 
     @contextmanager
     def stepping(self) -> Iterator[None]:
-        """Counts what is done inside as the optimizers' part of the updates."""
+        """Counts the time inside as the optimizers' part of the updates."""
         started = time.perf_counter()
         yield
         self.optimizer += time.perf_counter() - started
 
     def step_seconds(self) -> tuple[float | None, float | None]:
-        """The median seconds of an update and its processor seconds, without the first stretch,
-        in which memory is taken and kernels are chosen; None where there was no other."""
+        """The median seconds and processor seconds of an update. The first stretch, in which memory
+        is allocated and kernels are chosen, does not count; None if there was no other."""
         later = self.chunks[1:]
         if not later:
             return None, None

@@ -3,7 +3,7 @@
 metrics.parquet   step, split, metric, value
 records/          of reporting runs: what their observers recorded
 run.json          {summary, config, routing (which tensor is trained by which optimizer),
-                  provenance}, written last: it says that the run is whole
+                  provenance}, written last: where it exists, the run is complete
 """
 
 import json
@@ -62,7 +62,7 @@ def write_metrics(path: Path, rows: list[tuple[int, str, str, float]]) -> None:
 
 
 def write_observed(target: Path, observers: Iterable[Observer]) -> None:
-    """Puts what the observers recorded at `target`, all of it or nothing."""
+    """Writes the observers' records to `target`, either all of them or none."""
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
@@ -73,7 +73,7 @@ def write_observed(target: Path, observers: Iterable[Observer]) -> None:
 
 
 def provenance_of(trainer: Trainer) -> dict:
-    """Where the run was made and what it took, over all attempts."""
+    """The machine and software of the run, and its time and memory, over all attempts."""
     clock = trainer.clock.read()
     epochs = max(trainer.step, 1) / trainer.update.per_epoch
     step_seconds, step_cpu_seconds = trainer.clock.step_seconds()
@@ -87,7 +87,7 @@ def provenance_of(trainer: Trainer) -> dict:
         "seconds": clock["total"],
         "seconds_in_updates": clock["updates"],
         "seconds_in_watching": clock["watching"],
-        # On a GPU the optimizers' kernels run on after their calls return.
+        # On a GPU the optimizers' kernels still run after their calls return.
         "seconds_in_optimizer": None if cuda else clock["optimizer"],
         "step_seconds": step_seconds,
         "step_cpu_seconds": step_cpu_seconds,

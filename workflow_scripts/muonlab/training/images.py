@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from muonlab.data.batches import evenly
 from muonlab.data.labelled import load_split
 
-CHUNK = 4096  # images at a time, which bounds memory
+CHUNK = 4096  # images evaluated at a time, which bounds memory
 
 
 class Images:
@@ -33,7 +33,7 @@ class Images:
         return pixels, self.labels.index_select(0, indices)
 
     def loss(self, model: nn.Module, indices: np.ndarray) -> tuple[Tensor, Tensor]:
-        """What is minimised and what is recorded for a batch: here both its mean cross-entropy."""
+        """The loss that is minimised and the one that is recorded: both the mean cross-entropy."""
         pixels, labels = self.batch(torch.from_numpy(indices).to(self.labels.device))
         loss = cross_entropy(model(pixels), labels)
         return loss, loss.detach()
@@ -47,8 +47,8 @@ class Images:
 
     @torch.no_grad()
     def evaluate(self, model: nn.Module, examples: int | None = None) -> dict[str, float]:
-        """Mean cross-entropy in nats and accuracy over the split, summed in float64; over
-        `examples` of its images, evenly spread, where that is given."""
+        """Mean cross-entropy in nats and accuracy over the split, summed in float64. With
+        `examples`, only that many of its images, evenly spread, are evaluated."""
         was_training = model.training
         model.eval()
         chosen = torch.from_numpy(evenly(len(self), examples)).to(self.labels.device)

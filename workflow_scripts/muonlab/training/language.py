@@ -14,9 +14,9 @@ from muonlab.data.batches import evenly
 from muonlab.data.tokens import join, load_tokens
 from muonlab.data.windows import IGNORED, OverlappingWindows, Windows
 
-# Logits that an evaluation holds at a time, which bounds memory; on a CPU what fits its caches.
+# Logits that an evaluation holds at a time, which bounds memory; on a CPU they fit into its caches.
 LOGITS, CPU_LOGITS = 2**26, 2**22
-EVALUATION_SHARE = 0.1  # of overlapping windows, as their source held out
+EVALUATION_SHARE = 0.1  # share of overlapping windows for evaluation, as in the published source
 
 
 class Text:
@@ -37,22 +37,22 @@ class Text:
         return len(self.windows)
 
     def batch(self, indices: np.ndarray) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Inputs, targets, and where attention stays inside documents, their numbers."""
+        """Inputs and targets, and the documents' numbers if attention is kept inside documents."""
         arrays = self.windows.batch(indices)
         inputs, targets, documents = (torch.from_numpy(a).to(self.device) for a in arrays)
         return inputs, targets, documents if self.mask_documents else None
 
     def loss(self, model: nn.Module, indices: np.ndarray) -> tuple[Tensor, Tensor]:
-        """What is minimised (with the router's auxiliary losses) and what is recorded: the mean
-        cross-entropy in nats of the tokens that have a target."""
+        """The loss that is minimised, which includes the router's auxiliary losses, and the one
+        that is recorded: the mean cross-entropy in nats of the tokens that have a target."""
         inputs, targets, documents = self.batch(indices)
         logits = model(inputs, documents)
         loss = cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED)
         return loss + model.auxiliary_loss(), loss.detach()
 
     def loss_in(self, indices: np.ndarray, dtype: torch.dtype) -> Callable[[nn.Module], Tensor]:
-        """The mean cross-entropy on those windows as a function of a model, whose precision is the
-        result's. Attention goes without fused kernels, which cannot be differentiated twice."""
+        """The mean cross-entropy on those windows as a function of a model, in the model's
+        precision. Attention uses no fused kernels, which cannot be differentiated twice."""
         inputs, targets, documents = self.batch(indices)
 
         def loss(model: nn.Module) -> Tensor:
@@ -65,7 +65,8 @@ class Text:
     @torch.no_grad()
     def evaluate(self, model: nn.Module, examples: int | None = None) -> dict[str, float]:
         """Mean cross-entropy in nats, its exponential, and accuracy, over all tokens that have a
-        target, summed in float64; over `examples` windows, evenly spread, where that is given."""
+        target, summed in float64. With `examples`, only that many windows, evenly spread, are
+        evaluated."""
         was_training = model.training
         model.eval()
         logits = CPU_LOGITS if self.device == "cpu" else LOGITS
@@ -95,8 +96,9 @@ def text_splits(
 ) -> dict[str, Text]:
     """Each wanted name with the windows of its splits.
 
-    With `training.windows: overlapping`, a published source's fault, training and evaluation share
-    the windows that start at every token of their splits joined; the test split stays apart.
+    `training.windows: overlapping` reproduces a published source's fault: the training and
+    evaluation splits are joined, windows start at every token, and these overlapping windows are
+    divided between training and evaluation. The test split stays separate.
     """
     training, length = config["training"], config["model"]["context"]
 

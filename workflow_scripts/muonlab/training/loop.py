@@ -1,7 +1,8 @@
 """The training loop: the only place where data, model and optimizers meet.
 
-All that moves weights or decides a run's numbers is reached by imports from here, and nothing else:
-the digest of the training code is that of this module and of what it imports (`muonlab.digest`).
+This module imports, directly or indirectly, all code that moves weights or decides a run's numbers,
+and no other code: the digest of the training code covers this module and all that it imports
+(`muonlab.digest`).
 """
 
 import math
@@ -32,7 +33,7 @@ class Trainer:
     """One run from its config to its final weights, from the start or from a saved state.
 
     `splits` are those of `build.build_splits`: objects with a length, `loss(model, indices)` and
-    `evaluate(model, examples)`. `observers` are told what happens and change nothing of it.
+    `evaluate(model, examples)`. `observers` are called at each step and do not change the run.
     """
 
     def __init__(self, config: dict, facts: dict, splits: dict[str, Any], device: str = "cpu"):
@@ -50,7 +51,7 @@ class Trainer:
         self.stop_requested = False
 
     def state_dict(self) -> dict:
-        """All that the rest of the run depends on, as tensors and plain values."""
+        """Everything that the rest of the run depends on, as tensors and plain values."""
         return {
             "step": self.step,
             "model": self.model.state_dict(),
@@ -60,7 +61,7 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict) -> None:
-        """Goes on from `state`, of this very run."""
+        """Continues from `state`, which must be of the same run."""
         self.step = state["step"]
         self.model.load_state_dict(state["model"])
         self.optimizers.load_state_dict(state["optimizers"])
@@ -106,8 +107,8 @@ class Trainer:
         return min(self.total, *((self.step // n + 1) * n for n in every))
 
     def _evaluate(self) -> None:
-        """Evaluates the weights of this step, once: a run that was stopped meanwhile has its
-        evaluation in the state from which it goes on."""
+        """Evaluates the weights of this step, unless it is done: a resumed run may already have
+        this evaluation in its state."""
         split = self.training["evaluate_on"]
         if self.metrics.last_step(split) == self.step:
             return
@@ -121,7 +122,7 @@ class Trainer:
             return self.splits[split].evaluate(self.model, examples)
 
     def _updates(self, until: int, movement: MovementCheck | None) -> None:
-        """Updates up to `until`; the first of them is recorded where that is due."""
+        """Makes the updates up to `until`; the first of them is recorded if that is due."""
         first = self.step
         with self.clock.stretch() as made:
             while self.step < until and not self.stop_requested and self.stopped_at is None:
@@ -133,7 +134,7 @@ class Trainer:
             made[0] = self.step - first
 
     def _update(self, first: int) -> None:
-        """One update; at the first of a stretch its loss and gradient are written down."""
+        """Makes one update; for the first of a stretch, its loss and gradient norm are recorded."""
         step = self.step
         due = [observer for observer in self.observers if observer.due(step)]
         watched = WatchedUpdate(step, self.update.lr_factor(step), self.model)
@@ -163,7 +164,8 @@ class Trainer:
             self.stopped_at = self.step
 
     def _step(self, due: Sequence[Observer], watched: WatchedUpdate) -> None:
-        """One step of the optimizers, with the weights before and after where they are compared."""
+        """Makes one step of the optimizers, and keeps the weights before and after it if an
+        observer compares them."""
         compared = any(observer.compares_weights for observer in due)
         if compared:
             with self.clock.aside():

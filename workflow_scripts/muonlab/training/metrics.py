@@ -1,4 +1,4 @@
-"""What a run writes down while it trains, in long form, and the one record that it comes to."""
+"""The metrics that a run records while it trains, in long form, and their summary."""
 
 import json
 import math
@@ -24,7 +24,7 @@ class Metrics:
         return next((s for s, sp, *_ in reversed(self.rows) if sp == split), None)
 
     def to_json(self) -> str:
-        """For checkpoints: Python's JSON keeps every bit of a float, NaN and infinities."""
+        """The rows for a checkpoint. Python's JSON keeps floats exactly, NaN and infinities too."""
         return json.dumps(self.rows)
 
     @classmethod
@@ -33,10 +33,10 @@ class Metrics:
 
 
 def summarise(config: dict, metrics: Metrics, steps: int, stopped_at: int | None) -> dict:
-    """The run in one record; what is not finite is null, and `diverged` says why it may be.
+    """The run in one record; values that are not finite are null.
 
-    A run has diverged when its loss stopped being finite (`stopped_at`) or when it ends above the
-    loss that it started from.
+    `diverged` is true if the loss stopped being finite (`stopped_at`) or if it ended above the loss
+    that the run began with.
     """
     split = config["training"]["evaluate_on"]
     losses = metrics.series(split, "loss")

@@ -1,4 +1,4 @@
-"""A run as a job: lock, resume, train, and put the finished files in place, all or none."""
+"""A run as a job: lock, resume, train, and put the finished files in place, either all or none."""
 
 import json
 import signal
@@ -42,13 +42,13 @@ def train_run(
 ) -> None:
     """Trains the run `config` on the prepared data set in `data` and fills `folder`.
 
-    `code` is the digest of the training code, `observer_code` that of the rest, which records and
-    moves nothing. The unfinished run lives in `folder`.partial, from which a later call goes on;
-    `folder`.lock keeps a second process from training the same run, which waits and leaves with the
-    first one's results. `log_to` names logs for watching (tensorboard, wandb): in
-    `folder`.partial/events while the run goes, in `folder`/events when it is done; they are no part
-    of its results. On SIGTERM the state is saved and the process exits with 143. Raises UserError
-    where the device is not there.
+    `code` is the digest of the training code, `observer_code` that of the observers' code, which
+    moves no weight. The unfinished run is kept in `folder`.partial, from which a later call resumes
+    it. `folder`.lock keeps two processes from training the same run: the second one waits and then
+    returns with the results of the first. `log_to` names additional logs (tensorboard, wandb), in
+    `folder`.partial/events during the run and in `folder`/events after it; they are not part of its
+    results. On SIGTERM the state is saved and the process exits with 143. Raises UserError if the
+    device does not exist.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("train: a GPU was asked for (resource gpu), and torch sees none")
@@ -85,7 +85,7 @@ def train_run(
 
 
 def _resume(trainer: Trainer, recorders: Recorders, workspace: Workspace) -> bool:
-    """Takes up the workspace's checkpoint; whether there was one."""
+    """Resumes from the workspace's checkpoint; returns whether there was one."""
     state = workspace.load()
     if state is None:
         return False
@@ -105,7 +105,7 @@ def _progress_bar(trainer: Trainer, file: TextIO | None) -> ProgressBar:
 
 
 def _scalars(trainer: Trainer, recorders: Recorders):
-    """What the finished run's logs show."""
+    """The scalars of the finished run's logs."""
     components = recorders.observers.get("components")
     rows = components.rows() if components else ()
     return chain(metric_scalars(trainer.metrics.rows), component_scalars(rows))

@@ -13,8 +13,8 @@ from muonlab.training.build import build_batches, streams
 
 
 class Update:
-    """Makes the updates of one run; which batches and which noise a step sees depends on the step
-    alone, so that a resumed run needs nothing of what came before."""
+    """Makes the updates of one run. The batches and the random numbers of a step depend on the step
+    alone, so a resumed run does not need the state of earlier random draws."""
 
     def __init__(
         self, config: dict, model: nn.Module, optimizers: OptimizerSet, split, device: str
@@ -37,9 +37,9 @@ class Update:
         return torch.autocast(self.device, torch.bfloat16)
 
     def gradients(self, step: int, watched: bool = False) -> Tensor:
-        """Leaves the mean gradient over the examples of `step` (0-based) in the parameters; returns
-        their mean loss. A `watched` step does not go through the compiled model, of which the
-        watching is no part."""
+        """Writes the mean gradient over the examples of `step` (0-based) to the parameters; returns
+        their mean loss. A `watched` step does not use the compiled model, which cannot be
+        watched."""
         self.optimizers.zero_grad()
         if self.noise is not None:
             self.noise.manual_seed(stream_key(*self.stream, "noise", step))
@@ -57,17 +57,17 @@ class Update:
         return sum(recorded[1:], recorded[0])
 
     def forward_pass(self, forward: nn.Module, part: np.ndarray) -> tuple[Tensor, Tensor]:
-        """What is minimised and what is recorded for the examples `part`."""
+        """The loss that is minimised and the one that is recorded for the examples `part`."""
         with self.autocast():
             return self.split.loss(forward, part)
 
     def backward_pass(self, objective: Tensor) -> None:
-        """Adds the gradient of `objective` to what the parameters hold."""
+        """Adds the gradient of `objective` to the parameters' gradients."""
         objective.backward()
 
     def clip(self) -> Tensor | None:
-        """Scales the gradient down to `clip`; returns its norm before, None where nothing is
-        clipped."""
+        """Scales the gradient down to the norm `clip`; returns its norm before that, or None if the
+        run does not clip."""
         if self.training["clip"] is None:
             return None
         return nn.utils.clip_grad_norm_(self.model.parameters(), self.training["clip"])

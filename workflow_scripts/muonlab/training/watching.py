@@ -1,4 +1,4 @@
-"""The observers of a run: which ones its config asks for, and how they go on after a resume."""
+"""The observers of a run: which ones its config asks for, and how they continue after a resume."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,12 +13,12 @@ Makers = dict[str, Callable[[], Observer]]
 
 
 class Recorders:
-    """The observers that leave records of a run, none for a tuning run; made while the model has
-    its initial weights, which some of them compare with.
+    """The observers that write records of a run; a tuning run has none. They are made while the
+    model has its initial weights, since some of them compare later weights with these.
 
-    `code` is the digest of the observers' code. A checkpoint that was saved with another one is
-    used all the same: an observer that cannot go on from it starts anew there, which `restarted`
-    tells. `codes` are the digests of all code that contributed.
+    `code` is the digest of the observers' code. A checkpoint that was saved with other observers'
+    code is still used. An observer that cannot continue from it starts anew at its step, and
+    `restarted` says so. `codes` are the digests of all code that contributed.
     """
 
     def __init__(self, trainer: Trainer, folder: Path, code: str):
@@ -35,8 +35,9 @@ class Recorders:
         return {"states": states, "codes": self.codes, "restarted": self.restarted}
 
     def load_state_dict(self, state: dict, step: int) -> None:
-        """Goes on from `state`, saved after `step` updates, perhaps by other code. Call it before
-        the model gets the weights of that step: what starts anew is made as at the start."""
+        """Continues from `state`, saved after `step` updates, perhaps by other code. Call it before
+        the model gets the weights of that step: an observer that starts anew needs the initial
+        ones."""
         own = self.codes
         self.codes = [*(code for code in state.get("codes", []) if code not in own), *own]
         self.restarted = list(state.get("restarted", []))
@@ -52,14 +53,14 @@ class Recorders:
                 self.restarted.append({"observer": name, "step": step})
 
     def provenance(self) -> dict:
-        """Which code watched the run, and what is not whole in its records."""
+        """Which observers' code recorded the run, and which records are incomplete."""
         facts: dict = {"observer_digest": self.codes[-1], "observers_restarted": self.restarted}
         return facts | ({"observer_digests": self.codes} if len(self.codes) > 1 else {})
 
 
 def makers(trainer: Trainer, folder: Path) -> Makers:
-    """What makes each observer that leaves records, by name; snapshots are kept in a folder of
-    `folder` until the run is done."""
+    """The functions that make the observers that write records, by name; snapshots are kept in a
+    folder inside `folder` until the run is finished."""
     training, model, made = trainer.training, trainer.model, {}
     if trainer.config["phase"] != "reporting":
         return {}

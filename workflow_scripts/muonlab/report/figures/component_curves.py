@@ -1,4 +1,4 @@
-"""What each component of a model holds, receives and does over training."""
+"""Weight norms, gradient norms and relative updates of a model's components over training."""
 
 from collections.abc import Callable
 
@@ -18,7 +18,7 @@ SIZES = {
     "weight_norm": "weight norm",
     "relative_update": "relative update ‖ΔW‖/‖W‖",
 }
-# metric, title, how the layers of a run become one number, and whether the axis is logarithmic
+# metric, title, how the values of a run's layers become one number, whether the axis is logarithmic
 PASS = (
     ("activation_rms", "activation RMS, last layer", "last", False),
     ("attention_logit_max", "largest |attention logit|", "max", False),
@@ -29,20 +29,20 @@ PASS = (
 @figure(
     title="components over training",
     section="components",
-    caption="What each component of the model receives (norm of the gradient before clipping), "
-    "holds (norm of the weights) and does (relative update) over training on *{data}*, and in the "
-    "last row the forward pass: root mean square of the residual stream after the last layer, "
-    "largest attention logit of any layer and head, gradient norm of the first layer over that of "
-    "the last. The first two tuned arms, means over n = {n} seeds per arm (of norms and ratios, "
-    "geometric ones), bands {interval} t intervals. Every layer, and what is not shown, stands in "
-    "each run's ``records/components.parquet``. Protocol: {protocol}.",
+    caption="Each component of the model over training on *{data}*: norm of the gradient before "
+    "clipping, norm of the weights, and relative update; in the last row the forward pass: root "
+    "mean square of the residual stream after the last layer, largest attention logit of any layer "
+    "and head, and gradient norm of the first layer over that of the last. Shown are the first two "
+    "tuned arms; lines are means over n = {n} seeds per arm (geometric means for norms and "
+    "ratios), bands {interval} t intervals. All layers and all other metrics are in each run's "
+    "``records/components.parquet``. Protocol: {protocol}.",
 )
 def components(main_component_records: pd.DataFrame, study: dict) -> Figure:
     """A row for each component, over steps: norms of gradient and weights, and relative update; a
     last row for the forward pass. Means and bands over seeds.
 
     `main_component_records`: arm, seed, step, component, layer, metric, value, of the arms that are
-    shown. Norms are of all of a component's tensors as one vector, and their means geometric.
+    shown. A norm is that of all tensors of a component as one vector; means of norms are geometric.
     """
     use_style()
     records, alpha = main_component_records, study["alpha"]
@@ -96,7 +96,7 @@ def _over_layers(rows: pd.DataFrame, how: str | None) -> pd.DataFrame:
 
 
 def _label(axis: Axes) -> None:
-    """Few decades are labelled at 1, 2 and 5; less than a third of one, linearly."""
+    """Labels the axis: linearly over less than a third of a decade, at 1, 2 and 5 over a few."""
     low, high = axis.get_ylim()
     if not (np.isfinite([low, high]).all() and low > 0):
         return

@@ -1,4 +1,4 @@
-"""What two components of an optimizer are worth, of factorials of four arms."""
+"""What two components of an optimizer contribute, from factorials of four arms."""
 
 from collections.abc import Sequence
 
@@ -19,12 +19,13 @@ from muonlab.report.style import BLACK, BLUE, GREEN, MUTED, finish, study_notes,
     section="experiments",
     caption="Above: mean final losses on *{data}* of arms with both components of the optimizer, "
     "one of them, or neither, with {interval} t intervals over n = {n} seeds per arm; lines that "
-    "are not parallel are an interaction. Below: what removing a component from both costs, which "
-    "of the two costs more, their synergy (contribution minus what a component gives over "
-    "neither), with {interval} intervals of paired differences; filled marks stand after Holm's "
-    "correction over these four questions. *Alone* is uncorrected. At the same rate a step "
-    "without orthogonalization has another size: the panels at matched step tell the two apart. "
-    "Protocol: {protocol}.",
+    "are not parallel are an interaction. Below: the cost of removing each component from the arm "
+    "with both (its contribution), the difference of the two contributions, and their synergy "
+    "(contribution minus the gain from adding the component to neither), with {interval} intervals "
+    "of paired differences; filled marks are significant after Holm's correction over these four "
+    "questions. *Alone* is uncorrected. At the same learning rate, a step without "
+    "orthogonalization also has another size; the panels with matched steps remove that "
+    "difference. Protocol: {protocol}.",
 )
 def contributions(
     factorials_table: pd.DataFrame, factorials: Sequence[dict], study: dict
@@ -51,7 +52,7 @@ def contributions(
     axes[0][0].set_ylabel(f"final {study['training']['evaluate_on']} loss (nats)")
     axes[0][0].legend(loc="best")
     notes = study_notes(study, "bars: {} t interval of the mean, of paired differences")
-    notes.insert(1, "filled: stands after Holm's correction over the four above the dotted line")
+    notes.insert(1, "filled: significant after Holm's correction over the four above the dots")
     finish(figure, f"{study['title']}: what each component is worth", notes)
     return figure
 
@@ -88,7 +89,7 @@ def _losses(axis: Axes, means: pd.DataFrame, factorial: dict) -> None:
 
 
 def _forest(axis: Axes, table: pd.DataFrame, factorial: dict) -> None:
-    """Effects from the largest questions downwards; the values stand beside the marks."""
+    """Draws the effects as marks with intervals, the main questions on top, values beside them."""
     first, second = factorial["first"], factorial["second"]
     rows = {
         ("contribution", first): (f"removing {first} costs", BLUE),

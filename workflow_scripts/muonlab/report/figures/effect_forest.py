@@ -16,7 +16,7 @@ COLUMNS = {"end": "run as a whole, and at its end", "matched": "at matched loss"
 NAMES = {"d_z": "Cohen's d_z", "hedges_g": "Hedges' g"}
 SPECTRAL = {"spectral_entropy", "effective_rank", "condition_number"}
 ACROSS = 4  # panels in a row
-MANY = 4  # pairs that marks and colours of one row still tell apart
+MANY = 4  # up to this many pairs can be distinguished by marks and colours within one row
 
 
 @figure(
@@ -26,15 +26,15 @@ MANY = 4  # pairs that marks and colours of one row still tell apart
     "per arm, with exact {interval} intervals on an axis that is linear within ±1. Filled marks: "
     "p < {alpha} after Holm's correction over the pairs of one outcome. Crosses at zero are not "
     "estimable; contrasts.csv says why. Spectral outcomes are means over the hidden layers; of "
-    "several quantization schemes only the first is shown. At matched loss a pair rests on the "
-    "seeds on which both arms came there. Protocol: {protocol}.",
+    "several quantization schemes only the first is shown. At matched loss a pair is compared on "
+    "the seeds on which both arms reached it. Protocol: {protocol}.",
 )
 def effects(contrasts: pd.DataFrame, outcomes: Sequence[dict], study: dict) -> Figure:
     """Standardised differences with intervals, one row for each outcome and one mark for each pair;
-    of many pairs, one panel for each outcome and one row for each pair.
+    with many pairs, one panel for each outcome and one row for each pair.
 
-    Paired studies show Cohen's d_z, unpaired ones Hedges' g; filled marks
-    have a corrected p under α. Of quantization only the first scheme is shown.
+    Paired studies show Cohen's d_z, unpaired ones Hedges' g; filled marks have a corrected p under
+    α. Only the first quantization scheme is shown.
     """
     use_style()
     paired = bool(study["training"]["paired"])
@@ -67,7 +67,7 @@ def _by_pair(
     figure, axes = plt.subplots(1, 2, figsize=(9.0, 1.5 + 0.36 * len(rows)), sharey=True)
     for axis, (point, title) in zip(axes, COLUMNS.items(), strict=True):
         if not pairs:
-            nothing(axis, "One arm alone: nothing to compare.")
+            nothing(axis, "The study has one arm: there is nothing to compare.")
             continue
         names = [row[point] for row in rows.values()]
         _forest(axis, table, names, pairs, effect, study)
@@ -123,7 +123,7 @@ def _by_outcome(
 
 
 def _rows(outcomes: Sequence[dict]) -> dict[str, dict[str, str | None]]:
-    """Label → names of the outcome at the end and at matched loss, of the first scheme alone."""
+    """Label → the outcome's names at the end and at matched loss, for the first scheme only."""
     scheme = _first_scheme(outcomes)
     rows: dict[str, dict[str, str | None]] = {}
     for outcome in outcomes:
@@ -134,7 +134,8 @@ def _rows(outcomes: Sequence[dict]) -> dict[str, dict[str, str | None]]:
 
 
 def _counts(table: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> str:
-    """Runs behind each pair at matched loss: seeds if paired, of the smaller arm otherwise."""
+    """The number of runs compared for each pair at matched loss: seeds if paired, else the number
+    of runs of the smaller arm."""
     own = table[table.point == "matched"]
     own = own.assign(least=own[["n_a", "n_b"]].min(axis=1)).groupby(["arm_a", "arm_b"]).least.max()
     return f" (n = {', '.join(str(int(own.get(pair, 0))) for pair in pairs)})"
@@ -177,7 +178,7 @@ def _marks(
 
 
 def _ground(axis: Axes, rows: int, reach: float) -> None:
-    """Zero, stripes of rows, and the axis of effects."""
+    """Draws the line at zero, the stripes behind the rows, and the axis of effects."""
     axis.axvline(0, color=MUTED, linewidth=0.9)
     for odd in range(1, rows, 2):
         axis.axhspan(odd - 0.5, odd + 0.5, color="#f4f6f8", linewidth=0, zorder=0)
@@ -185,14 +186,14 @@ def _ground(axis: Axes, rows: int, reach: float) -> None:
 
 
 def _reach(table: pd.DataFrame, names: Sequence[str], effect: str) -> float:
-    """The largest limit of the intervals that are shown, and at least 5."""
+    """The largest limit of the intervals that are shown, but at least 5."""
     shown = table[table.outcome.isin(names)]
     limits = shown[[f"{effect}_low", f"{effect}_high"]].to_numpy(dtype=float)
     return np.nanmax(np.abs(limits), initial=5.0, where=np.isfinite(limits))
 
 
 def _effect_axis(axis: Axes, reach: float) -> None:
-    """Linear within ±1, logarithmic beyond: few seeds leave intervals that span tens."""
+    """Linear within ±1, logarithmic beyond: with few seeds, intervals can span tens."""
     axis.set_xscale("symlog", linthresh=1, linscale=0.6)
     ticks = [1, 3, 10] if reach < 30 else [1, 10, 100]
     axis.set_xticks([-t for t in reversed(ticks)] + [0] + ticks)

@@ -1,4 +1,4 @@
-"""How evenly the tokens spread over a model's experts, at the end and over training."""
+"""How evenly tokens are distributed over a model's experts, at the end and over training."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,7 +11,7 @@ from muonlab.report.bands import band
 from muonlab.report.crowd import PALE, end_labels, height, is_crowd, line_styles
 from muonlab.report.style import finish, study_notes, use_style
 
-END = 0.2  # of the steps, over whose records the load at the end is averaged
+END = 0.2  # the load at the end is averaged over the records of this last fraction of the steps
 ENTROPIES = {
     "expert_load_entropy": "entropy of the load / ln E",
     "router_entropy": "entropy of the router, mean over tokens / ln E",
@@ -21,9 +21,9 @@ ENTROPIES = {
 @figure(
     title="load of the experts",
     section="components",
-    caption="Above: fraction of the routed slots that each expert got, by layer, over the last "
-    "fifth of training on *{data}*. Experts are ranked in each run and layer, from the most to "
-    "the least used, and then averaged over n = {n} seeds per arm: which expert is used most "
+    caption="Above: fraction of the routed slots that each expert received, by layer, over the "
+    "last fifth of training on *{data}*. Experts are ranked in each run and layer, from the most "
+    "to the least used, and then averaged over n = {n} seeds per arm: which expert is used most "
     "differs from seed to seed. Below: entropy of the load and of the router's probabilities, "
     "over the logarithm of the number of experts (1 is even), means over layers, lines over "
     "seeds, bands {interval} t intervals. Measured on training batches. Protocol: {protocol}.",
@@ -43,7 +43,7 @@ def experts(expert_records: pd.DataFrame, study: dict) -> Figure:
     tall = 0.9 + 0.3 * len(layers)
     low = height(study["arms"], 2.8)
     figure = plt.figure(figsize=(11.0, 1.1 + tall + low))
-    # One flat grid: a layout of nested ones would not make room for the names between panels.
+    # One flat grid: nested grids would leave no room for the names between panels.
     grid = figure.add_gridspec(2, 2 * len(tuned), height_ratios=(tall, low))
     top = max(ranked.value.max(), 1.5 / count)
     for i, arm in enumerate(tuned):

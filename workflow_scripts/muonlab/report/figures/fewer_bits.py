@@ -23,18 +23,18 @@ POINTS = {"matched": "matched loss", "end": "end"}
     section="quantization",
     caption="Test accuracy on *{data}* with the weight matrices in fewer bits, by scheme, at "
     "matched loss and at the end; *fp* is full precision. Means over n = {n} seeds per arm, bars "
-    "{interval} t intervals; runs that did not come to the matched loss are left out of its row, "
-    "whose label counts the others. Activations stay in full precision. *tensor, quantile* is the "
-    "source's scheme, whose scale clips a thousandth of the weights; *mse* takes the scale of "
-    "least squared error. Rows of at most 128 weights are quantized alike by channel and by "
-    "group. Protocol: {protocol}.",
+    "{interval} t intervals; runs that did not reach the matched loss are left out of that row, "
+    "and its label gives the number of the others. Activations stay in full precision. *tensor, "
+    "quantile* is the source's scheme, whose scale clips a thousandth of the weights; *mse* takes "
+    "the scale of least squared error. Rows of at most 128 weights are quantized alike by channel "
+    "and by group. Protocol: {protocol}.",
 )
 def quantization(quantization_records: pd.DataFrame, study: dict) -> Figure:
     """Test accuracy over bits, a column for each scheme, a row for each point of the run.
 
     `quantization_records`: arm, seed, point, reached, scheme, bits, tensor, metric, value. Full
     precision is the leftmost place of each panel. Bars are intervals over seeds; runs that did not
-    come to the matched loss are left out of its row.
+    reach the matched loss are left out of that row.
     """
     use_style()
     rows = quantization_records[quantization_records.tensor == "all"]
@@ -118,7 +118,7 @@ def _accuracy(
         means = [own[own.bits == b].value.mean() for b in bits]
         reach = [[m - i.low for m, i in zip(means, intervals, strict=True)]]
         reach += [[i.high - m for m, i in zip(means, intervals, strict=True)]]
-        x = np.arange(len(bits)) + 0.12 * (i - (count - 1) / 2)  # beside each other, not on top
+        x = np.arange(len(bits)) + 0.12 * (i - (count - 1) / 2)  # the arms side by side
         axis.errorbar(x, means, yerr=reach, **style, markersize=3.5, linewidth=1.2, elinewidth=0.9)
     axis.set_xticks(range(len(bits)), ["fp" if b == max(bits) else str(b) for b in bits])
     axis.grid(axis="x", visible=False)

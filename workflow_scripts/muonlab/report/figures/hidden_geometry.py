@@ -34,8 +34,9 @@ PANELS = (
     caption="Geometry of the hidden layers' weight matrices, and of single optimizer steps, over "
     "training on *{data}*: means over the hidden layers of a run, lines over n = {n} seeds per "
     "arm, bands {interval} t intervals; condition number and relative update as geometric means. "
-    "The cosine is between a step and the gradient of the very batch that it was made from. Every "
-    "other metric, matrix and object stands in each run's ``records/geometry.parquet``. Protocol: "
+    "The cosine is between a step and the gradient of the batch that the step was computed from. "
+    "All other metrics, matrices and objects are in each run's ``records/geometry.parquet``. "
+    "Protocol: "
     "{protocol}.",
 )
 def geometry(geometry_records: pd.DataFrame, study: dict) -> Figure:

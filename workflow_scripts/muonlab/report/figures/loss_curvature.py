@@ -24,11 +24,11 @@ PANELS = (
     "top Hessian eigenvalue, trace (Hutchinson), curvature along the run's own last update, and "
     "at the end the density of all eigenvalues (Lanczos quadrature over all seeds, smoothed by 1 "
     "% of the range). Lines are means over n = {n} seeds per arm, bands {interval} t intervals; "
-    "diamonds are single runs at matched loss, of those that came there. There is no last update "
-    "at the start. Protocol: {protocol}.",
+    "diamonds are the single runs that reached the matched loss, at that point. At the start there "
+    "is no last update. Protocol: {protocol}.",
 )
 def sharpness(curvature_records: pd.DataFrame, study: dict) -> Figure:
-    """Curvature along the trajectory, mean and band over seeds; diamonds mark matched loss.
+    """Curvature over training, mean and band over seeds; diamonds mark the matched loss.
 
     `curvature_records`: arm, seed, point, step, reached, metric, index, value. The last panel is
     the density of the Hessian's eigenvalues at the end, of all seeds together.

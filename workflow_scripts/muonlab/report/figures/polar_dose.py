@@ -1,4 +1,4 @@
-"""Loss over the error of the polar factor, as run and with steps of one size."""
+"""Loss over the error of the polar factor, as run and with matched steps."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -20,7 +20,7 @@ from muonlab.report.style import (
     use_style,
 )
 
-# (metric, whether steps have one size, title, axis)
+# (metric, whether the arms have matched steps, title, label of the axis)
 PANELS = (
     ("direction_error", False, "as run", "error of the direction"),
     ("direction_error", True, "steps of one size", "error of the direction"),
@@ -35,13 +35,14 @@ COLOURS = (VERMILION, BLUE, PURPLE, ORANGE)
     caption="Loss of arms that differ in the Newton–Schulz iteration alone, over how far their "
     "updates are from the polar factor, on *{data}*: as run, with updates of one size, and over "
     "the size itself. Bars are {interval} t intervals over n = {n} seeds per arm, of the loss and "
-    "of the dose. If orthogonality were why the loss differs, the trend of the first panel would "
-    "be that of the second; if the size of the step is why, the third has it. Protocol: "
+    "of the dose. If the losses differ because of orthogonality, the second panel should show the "
+    "trend of the first; if they differ because of the size of the step, the third panel should "
+    "show a trend and the second none. Protocol: "
     "{protocol}.",
 )
 def dose_response(dose_points: pd.DataFrame, dose_response: pd.DataFrame, study: dict) -> Figure:
     """Mean loss with its interval over each arm's dose, a colour for each family of arms that
-    differ in the Newton–Schulz iteration alone, and what `dose_response` says of its trend."""
+    differ in the Newton–Schulz iteration alone, and each family's trend from `dose_response`."""
     use_style()
     points, responses = dose_points, dose_response
     figure, axes = plt.subplots(1, 3, figsize=(11.4, 4.6), sharey=True)
@@ -49,7 +50,7 @@ def dose_response(dose_points: pd.DataFrame, dose_response: pd.DataFrame, study:
     for axis, (metric, matched, title, label) in zip(axes, PANELS, strict=True):
         own = points[(points.metric == metric) & (points.matched_step == matched)]
         if own.empty:
-            nothing(axis, "No three arms differ in the iteration alone.")
+            nothing(axis, "Fewer than three arms differ in the iteration alone.")
             continue
         lines = []
         for place, name in enumerate(families):
@@ -79,13 +80,13 @@ def dose_response(dose_points: pd.DataFrame, dose_response: pd.DataFrame, study:
     )
     notes.insert(
         2,
-        f"slope and Spearman's ρ: means over seeds with {study['interval']} t intervals · names "
-        "where points stand apart, all of them in dose_points.csv",
+        f"slope and Spearman's ρ: means over seeds with {study['interval']} t intervals · only "
+        "separate points are named, all are in dose_points.csv",
     )
     for axis, (metric, matched, *_) in zip(axes, PANELS, strict=True):
         own = points[(points.metric == metric) & (points.matched_step == matched)]
         _names(axis, own)
-    finish(figure, f"{study['title']}: does the loss follow the polar factor's error?", notes)
+    finish(figure, f"{study['title']}: does the loss depend on the polar factor's error?", notes)
     return figure
 
 
@@ -111,7 +112,7 @@ def _points(axis: Axes, rows: pd.DataFrame, place: int) -> None:
 
 
 def _names(axis: Axes, rows: pd.DataFrame) -> None:
-    """The names of arms whose points stand apart from all others, beside these points."""
+    """Writes the names of arms beside their points, where a point is separate from all others."""
     rows = rows[rows["mean"].notna()]
     if rows.empty:
         return

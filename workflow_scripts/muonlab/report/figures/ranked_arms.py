@@ -1,4 +1,4 @@
-"""Figures of a ranking: every arm on every measure, and all curves."""
+"""Figures of a ranking: every arm on every measure, and the training curves of all arms."""
 
 from collections.abc import Sequence
 
@@ -72,14 +72,15 @@ def performance(ranking: pd.DataFrame, study: dict) -> Figure:
         tick.set_fontsize(7.2)
     notes = study_notes(study, "bars: {} t interval")
     notes.insert(1, _legend(ranking) + " · number: rank by loss · × not estimable or diverged")
-    notes.insert(2, "at an arrow: an arm beyond the axis, which is that of most arms")
+    notes.insert(2, "arrow: the value of an arm beyond the axis, which covers most arms")
     finish(figure, f"{study['title']}: all arms, by loss", notes)
     return figure
 
 
 def bulk(values: np.ndarray) -> tuple[float, float]:
-    """Limits of an axis for most rows of values (n, 3), mean and interval: means that lie four
-    interquartile ranges beyond the quartiles are left out, so that one arm hides no other."""
+    """Limits of an axis that shows most rows of values (n, 3), mean and interval. Means more than
+    four interquartile ranges beyond the quartiles do not count, so that one arm far away does not
+    squeeze all others together."""
     means = values[np.isfinite(values[:, 0]), 0]
     if not len(means):
         return 0.0, 1.0
@@ -92,7 +93,7 @@ def bulk(values: np.ndarray) -> tuple[float, float]:
 
 
 def arm_colours(table: pd.DataFrame) -> list[str]:
-    """Of the arm ranked against vermilion, of AdamW blue, of matched steps green, others grey."""
+    """Vermilion for the arm ranked against, blue for AdamW, green for matched steps, else grey."""
     known = {table.against.iloc[0]: VERMILION, "adamw": BLUE}
     return [known.get(row.arm, GREEN if row.matched_step else PALE) for row in table.itertuples()]
 
@@ -106,8 +107,8 @@ def arm_colours(table: pd.DataFrame) -> list[str]:
     "that of the second half of training. Protocol: {protocol}.",
 )
 def ranking_curves(metrics: pd.DataFrame, ranking: pd.DataFrame, study: dict) -> Figure:
-    """Loss of every arm over training, and its difference from the arm ranked against on the same
-    seeds; that arm, AdamW, the best and the worst arm in colour.
+    """Loss of every arm over training, and its difference from the arm that the others are ranked
+    against, on the same seeds. That arm, AdamW, the best and the worst arm are in colour.
 
     `metrics`: arm, seed, step, split, metric, value.
     """
@@ -145,15 +146,15 @@ def ranking_curves(metrics: pd.DataFrame, ranking: pd.DataFrame, study: dict) ->
 
 
 def highlights(table: pd.DataFrame, arms: Sequence[str]) -> dict[str, dict]:
-    """Look of the lines that stand out: the arm ranked against, AdamW, the best and the worst, each
-    under all that it is."""
+    """Look of the highlighted lines: the arm ranked against, AdamW, the best and the worst arm. An
+    arm that is several of these has all of them in its label."""
     roles = {table.against.iloc[0]: (VERMILION, ["base"])}
     sound = table[(table.diverged == 0) & table.loss.notna()]
     if "adamw" in arms:
         roles.setdefault("adamw", (BLUE, []))
     if len(sound) > 1:
         roles.setdefault(sound.arm.iloc[0], (GREEN, []))[1].append("best")
-        # AdamW stands out as it is: of the others, too, the worst is of interest.
+        # AdamW is highlighted anyway, so the worst of the other arms is shown too.
         others = sound[sound.arm != "adamw"]
         worst = "worst" if len(others) == len(sound) else "worst but for AdamW"
         roles.setdefault(others.arm.iloc[-1], (PURPLE, []))[1].append(worst)
@@ -177,8 +178,8 @@ def _dots(
     colours: Sequence[str],
     limits: tuple[float, float],
 ) -> None:
-    """One dot with its interval for each arm, and a line at the arm ranked against; an arrow with
-    the value for a mean outside of `limits`."""
+    """One dot with its interval for each arm, and a line at the arm ranked against. A mean outside
+    of `limits` is shown as an arrow with its value."""
     for place, (mean, low, high), colour, row in zip(
         y, values, colours, table.itertuples(), strict=True
     ):
@@ -225,8 +226,9 @@ def _difference_band(
 
 
 def _zoom(axis: Axes, differences: pd.DataFrame, shown: dict[str, dict]) -> None:
-    """The range of most arms in the second half of training: the differences of the start, and one
-    arm far from all others, would dwarf the rest. Lines beyond it are named at the edge."""
+    """Limits the axis to the range of most arms in the second half of training, since the large
+    differences at the start, and a single arm far away, would hide the others. Lines beyond the
+    limits are named at the edge."""
     later = differences.iloc[len(differences) // 2 :]
     flat = later.to_numpy().ravel()
     low, high = bulk(np.stack([flat] * 3, axis=1))

@@ -1,4 +1,4 @@
-"""What a learning rate beside the chosen one costs, and how wide the range of good ones is."""
+"""How the loss changes beside the chosen learning rate, and how wide the range of good rates is."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -25,11 +25,11 @@ from muonlab.report.style import (
     caption="Loss at multiples of each arm's chosen learning rate on *{data}*, its change "
     "relative to the chosen rate on the same seeds, and the width of the range of rates whose "
     "loss is within 1 % of the lowest: bands and bars are {interval} t intervals over seeds. An "
-    "arrow says that the range goes on beyond the rates that were tried. Protocol: {protocol}.",
+    "arrow means that the range extends beyond the rates that were tried. Protocol: {protocol}.",
 )
 def lr_sensitivity(lr_sensitivity: pd.DataFrame, basins: pd.DataFrame, study: dict) -> Figure:
-    """Loss over multiples of the chosen learning rate with bands over seeds, the change against the
-    chosen rate, and the width of each arm's basin."""
+    """Loss over multiples of the chosen learning rate with bands over seeds, its change relative to
+    the chosen rate, and the width of each arm's basin."""
     use_style()
     curves = lr_sensitivity
     figure, axes = plt.subplots(1, 3, figsize=(10.6, 3.9), width_ratios=(1.15, 1.15, 1))
@@ -54,7 +54,7 @@ def lr_sensitivity(lr_sensitivity: pd.DataFrame, basins: pd.DataFrame, study: di
         f"seeds · protocol: {study['protocol']}",
         *study_notes(study)[1:],
     ]
-    notes.insert(1, "× diverged · an arrow: the basin goes on beyond the rates tried")
+    notes.insert(1, "× diverged · an arrow: the basin extends beyond the rates tried")
     finish(figure, f"{study['title']}: sensitivity to the learning rate", notes)
     return figure
 
@@ -63,7 +63,7 @@ def _curve(axis: Axes, own: pd.DataFrame, column: str, style: ArmStyle | dict) -
     """Means as a line, the band of seeds, and a cross at the top for factors that diverged."""
     percent = 100.0 if column == "change" else 1.0
     values, low, high = (percent * own[c] for c in (column, f"{column}_low", f"{column}_high"))
-    if column == "change":  # 0 by construction at the chosen rate, where no band is
+    if column == "change":  # at the chosen rate the change is 0 by construction, without a band
         low, high = (limit.mask(own.factor == 1, 0.0) for limit in (low, high))
     axis.plot(own.factor, values, **style, markersize=4)
     axis.fill_between(own.factor, low, high, color=style["color"], alpha=0.16, lw=0)
@@ -83,7 +83,7 @@ def _factor_axis(axis: Axes, factors: list[float]) -> None:
 
 
 def _widths(axis: Axes, basins: pd.DataFrame, styles: dict[str, ArmStyle]) -> None:
-    """Basin widths as dots with intervals; an arrow where the rates tried cut the basin off."""
+    """Basin widths as dots with intervals; an arrow where the basin extends beyond the rates."""
     own = basins[basins.against.isna() | (basins.against == "")].set_index("arm")
     for place, (arm, style) in enumerate(styles.items()):
         row = own.loc[arm]

@@ -37,12 +37,12 @@ NAMES = {
     caption="Loss of **{title}** over two settings at a time on *{data}*: the largest group of "
     "arms that differ in these two settings and in nothing else, means over n = {n} seeds. "
     "Colours are differences from the arm that the others are ranked against (ringed where it is "
-    "in the map); a dot marks differences that stand after Holm's correction. Combinations that "
+    "in the map); a dot marks significant differences (Holm's correction). Combinations that "
     "no arm has are empty. Protocol: {protocol}.",
 )
 def ranking_heatmap(ranking: pd.DataFrame, study: dict, arm_settings: Settings) -> Figure:
-    """Loss over pairs of settings: in each map the largest group of arms that differ in these two
-    settings alone. Combinations that no arm has stay empty."""
+    """Loss over pairs of settings. Each map shows the largest group of arms that differ in these
+    two settings alone; combinations that no arm has stay empty."""
     use_style()
     figure, axes = plt.subplots(1, len(MAPS), figsize=(9.6, 3.9))
     base = ranking.loc[ranking.arm == ranking.against.iloc[0], "loss"].iloc[0]
@@ -59,7 +59,7 @@ def ranking_heatmap(ranking: pd.DataFrame, study: dict, arm_settings: Settings) 
     notes.insert(
         1,
         "numbers: mean loss, colour: its difference from the arm ranked against (blue lower, red "
-        "higher) · ringed: that arm · filled dot: told apart from it (Holm) · empty: not run",
+        "higher) · ringed: that arm · dot: significantly different (Holm) · empty: not run",
     )
     finish(figure, f"{study['title']}: loss over two settings at a time", notes)
     return figure

@@ -16,10 +16,10 @@ from muonlab.report.sweeps import sweep_points
 @figure(
     title="one setting at a time",
     section="tuning",
-    caption="Loss on *{data}* over one setting at a time, all others at their chosen values: of "
-    "each tuned arm every number of its grid, over the tuning seeds; and numbers that other arms "
-    "change, over the reporting seeds. Tuning seeds also made the choice, which flatters it. "
-    "Protocol: {protocol}.",
+    caption="Loss on *{data}* over one setting at a time, all others at their chosen values: each "
+    "number in a tuned arm's grid, over the tuning seeds; and numbers that other arms change, over "
+    "the reporting seeds. On tuning seeds the chosen value looks better than it is, because these "
+    "seeds also chose it. Protocol: {protocol}.",
 )
 def one_at_a_time(
     selection: dict,
@@ -30,8 +30,9 @@ def one_at_a_time(
 ) -> Figure:
     """A panel for each setting: losses over its values, evenly spaced, with runs as dots.
 
-    All panels share the axis of losses, so that a setting that matters looks like one. Rings mark
-    the chosen value, or the base's; crosses at the top are values at which a run diverged.
+    All panels share the axis of losses, so that the effects of settings can be compared by eye.
+    Rings mark the chosen value, or the base's; crosses at the top are values at which a run
+    diverged.
     """
     use_style()
     points = sweep_points(selection, sweeps, runs, summaries, study)
@@ -55,7 +56,7 @@ def one_at_a_time(
     notes = [
         f"data: {study['data']} · dots: single runs, lines: their means · ring: chosen, or the "
         f"base's value · protocol: {study['protocol']}",
-        "every other setting at its chosen value · tuning seeds made the choice, which flatters it",
+        "every other setting at its chosen value · on tuning seeds the chosen value looks too good",
         *study_notes(study)[1:],
     ]
     finish(figure, f"{study['title']}: one setting at a time", notes)
@@ -90,7 +91,7 @@ def _sweep(axis: Axes, points: pd.DataFrame, styles: dict[str, ArmStyle]) -> Non
 
 
 def _legend(axis: Axes, points: pd.DataFrame, styles: dict[str, ArmStyle]) -> None:
-    """All arms of the figure in its first panel."""
+    """A legend of all arms of the figure, in its first panel."""
     for line in axis.lines:
         line.set_label("_")
     for arm in dict.fromkeys(points.arm):

@@ -1,4 +1,4 @@
-"""Where the time of a step goes, and whether what it costs is paid back."""
+"""How the time of a step divides into parts, and whether its cost is paid back."""
 
 from collections.abc import Sequence
 
@@ -25,7 +25,7 @@ from muonlab.report.style import (
 )
 from muonlab.statistics.cost_benefit import CostBenefit
 
-# Parts that add up to a step; `orthogonalization` is taken out of `optimizer`.
+# Parts that add up to a step; `orthogonalization` is subtracted from `optimizer`.
 PARTS = {
     "data": ("data", ORANGE),
     "forward": ("forward", SKY),
@@ -41,16 +41,16 @@ UNREACHED = "never"
 @figure(
     title="what a step costs",
     section="overhead",
-    caption="Where the time of a step goes in **{title}** on *{data}*: medians of each part over "
-    "steps of both arms in turn, and, for each seed, steps and seconds until the loss of the "
-    "study's common target ({target_loss}), read between evaluations. Seconds are steps times the "
-    "median step, without evaluations. The line below the figure weighs what a step costs against "
-    "the steps that it saves; its interval is a bootstrap over the n = {n} paired seeds and over "
-    "the timed steps, too narrow for few seeds. The profile ran alone among the workflow's jobs, "
-    "not necessarily alone on the machine. Protocol: {protocol}.",
+    caption="How the time of a step divides into parts in **{title}** on *{data}*: medians of each "
+    "part over steps of both arms in turn, and, for each seed, steps and seconds to the matched "
+    "loss ({target_loss}), interpolated between evaluations. Seconds are steps times the median "
+    "time of a step, without evaluations. The line below the figure weighs the cost of a step "
+    "against the steps that it saves; its interval is a bootstrap over the n = {n} paired seeds "
+    "and over the timed steps, which is too narrow with few seeds. No other job of the workflow "
+    "ran during the profile, but other programs may have. Protocol: {protocol}.",
 )
 def overhead(profile: dict, overhead_metrics: pd.DataFrame, study: dict) -> Figure:
-    """Milliseconds of a step by part, and steps and seconds to the common loss of each seed."""
+    """Milliseconds of a step by part, and steps and seconds to the matched loss for each seed."""
     use_style()
     figure, axes = plt.subplots(1, 4, figsize=(10.5, 3.5), width_ratios=(1.5, 0.7, 1.1, 1.1))
     labels = {arm["name"]: arm["label"] for arm in study["arms"]}
@@ -80,7 +80,7 @@ def overhead(profile: dict, overhead_metrics: pd.DataFrame, study: dict) -> Figu
 
 
 def step_parts(seconds: dict[str, list[float]]) -> dict[str, float]:
-    """Median seconds of parts that lie beside each other, from the profile's."""
+    """Median seconds of the parts of a step, which do not overlap, from the profile's sections."""
     medians = {part: float(np.median(values)) for part, values in seconds.items()}
     medians["other_optimizer"] = medians["optimizer"] - medians["newton_schulz"]
     return {part: medians[part] for part in PARTS}
@@ -106,7 +106,7 @@ def _stacked(axis: Axes, records: Sequence[dict]) -> None:
     columns = [step_parts(record["seconds"]) for record in records]
     bottom = np.zeros(len(records))
     for part, (label, colour) in PARTS.items():
-        # What is in no part is a difference of medians, which may fall below 0.
+        # The rest of a step is a difference of medians, which may be below 0.
         heights = 1e3 * np.array([max(column[part], 0.0) for column in columns])
         axis.bar(range(len(records)), heights, 0.55, bottom, color=colour, label=label)
         bottom += heights
@@ -121,8 +121,8 @@ def _stacked(axis: Axes, records: Sequence[dict]) -> None:
 
 
 def _per_seed(axis: Axes, values: dict[str, pd.Series], styles: dict) -> None:
-    """A dot for each seed, joined between arms, and the mean as a line where all came there; those
-    that never did are counted."""
+    """A dot for each seed, joined between arms. The mean is a line if all seeds reached the loss;
+    otherwise those that never did are counted."""
     joined = pd.DataFrame(values)
     for _, row in joined.iterrows():
         axis.plot(range(len(row)), row.where(np.isfinite(row)), color="#c8ced4", linewidth=0.8)
@@ -151,8 +151,8 @@ def _notes(profile: dict, study: dict, result: CostBenefit) -> list[str]:
     notes.insert(
         2,
         f"medians of {rounds} steps of each arm in turn · {profile['device']}, "
-        f"{profile['threads']} thread{'s' if profile['threads'] != 1 else ''} · common loss "
-        f"{study['target_loss']:.3g}, read between evaluations · interval: {study['interval']}, "
-        f"bootstrap over seeds and steps",
+        f"{profile['threads']} thread{'s' if profile['threads'] != 1 else ''} · matched loss "
+        f"{study['target_loss']:.3g}, interpolated between evaluations · interval: "
+        f"{study['interval']}, bootstrap over seeds and steps",
     )
     return notes

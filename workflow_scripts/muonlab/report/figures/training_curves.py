@@ -29,10 +29,10 @@ from muonlab.report.style import (
     "Protocol: {protocol}.",
 )
 def learning_curves(metrics: pd.DataFrame, study: dict, data_facts: dict) -> Figure:
-    """Loss and accuracy of every arm over epochs (of text, over steps), mean and band over seeds.
+    """Loss and accuracy of every arm over epochs (for text, over steps), mean and band over seeds.
 
-    `metrics`: arm, seed, step, split, metric, value. `data_facts`: the digest of the prepared data,
-    of which the sizes of the splits are read.
+    `metrics`: arm, seed, step, split, metric, value. `data_facts`: the digest file of the prepared
+    data, which has the sizes of the splits.
     """
     use_style()
     training = study["training"]
@@ -58,7 +58,7 @@ def learning_curves(metrics: pd.DataFrame, study: dict, data_facts: dict) -> Fig
     _target_line(axes[0], study["target_loss"])
     notes = study_notes(study)
     if crowd:
-        notes.insert(1, "in colour: tuned arms, with bands; grey: arms that go by their tuning")
+        notes.insert(1, "in colour: tuned arms, with bands; grey: arms with a tuned arm's settings")
         for axis in axes:
             end_labels(axis, styles)
     else:
@@ -68,7 +68,7 @@ def learning_curves(metrics: pd.DataFrame, study: dict, data_facts: dict) -> Fig
 
 
 def _time_unit(study: dict, data_facts: dict) -> tuple[float, str]:
-    """Steps in a unit of the time axis, and what the unit is called."""
+    """Steps in one unit of the time axis, and the name of the unit."""
     training = study["training"]
     if study["kind"] == "text":
         return 1, "updates"
@@ -93,7 +93,7 @@ def _target_line(axis: Axes, target: float) -> None:
 
 
 def _zoom_accuracy(axis: Axes, values: pd.Series) -> None:
-    """Leaves out the steep start, where all arms are alike."""
+    """Limits the axis to leave out the steep start, where all arms are alike."""
     finite = values[np.isfinite(values)]
     if len(finite):
         low = max(0.0, finite.quantile(0.08) - 0.02)

@@ -1,4 +1,4 @@
-"""What a smaller tuning budget would have found."""
+"""The loss that a smaller tuning budget would have found."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -46,7 +46,7 @@ def best_of_k(best_of_k: pd.DataFrame, study: dict) -> Figure:
         f"data: {study['data']} · scores: means over {_tuning_seeds(table)} tuning seed(s) · band: "
         f"{study['interval']} bootstrap over trials · protocol: {study['protocol']}",
         "over all subsets of k trials; the band is too narrow near all of them"
-        + (f" · not shown: {lost} budgets whose trials may all diverge" if lost else ""),
+        + (f" · not shown: {lost} budgets where all trials might diverge" if lost else ""),
         *study_notes(study)[1:],
     ]
     finish(figure, f"{study['title']}: what k tuning trials find", notes)

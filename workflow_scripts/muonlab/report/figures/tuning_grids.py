@@ -33,11 +33,11 @@ from muonlab.report.sweeps import beside, loss_of, score_column, varied_fields
     "Protocol: {protocol}.",
 )
 def lr_sweep(selection: dict, study: dict) -> Figure:
-    """Each tuned arm's score over the learning rate: seeds as dots, means as lines, the choice
-    ringed; where other fields were tuned too, at the chosen values of these.
+    """Each tuned arm's score over the learning rate: seeds as dots, means as lines, the chosen rate
+    ringed; other tuned fields are at their chosen values.
 
-    A choice on an edge of the grid is marked by an open triangle that points out of the box;
-    diverged trials stand above a line at the top of the figure.
+    A chosen rate at the edge of the grid is marked *edge*, with a triangle that points outwards.
+    Diverged trials are crosses above a line at the top of the figure.
     """
     use_style()
     figure, axis = plt.subplots(figsize=(6.4, 4.0))
@@ -120,14 +120,15 @@ def _diverged(axis: Axes, table: pd.DataFrame, styles: dict[str, ArmStyle]) -> N
     title="tuning grids",
     section="tuning",
     caption="Mean loss of every cell of the tuning grids of two settings on *{data}*, over the "
-    "tuning seeds; the frame is the choice, hatched cells had a seed that diverged. One scale of "
-    "colours for all panels. Protocol: {protocol}.",
+    "tuning seeds; the framed cell was chosen, hatched cells had a seed that diverged. All panels "
+    "share one scale of colours. Protocol: {protocol}.",
 )
 def tuning_heatmap(selection: dict, study: dict, tuned_pairs: object) -> Figure:
     """The grid of each tuned arm that varies exactly two numbers: mean loss over tuning seeds.
 
-    One scale of colours for all arms; the chosen cell is framed, and a cell of which a seed
-    diverged is hatched. `tuned_pairs` says by its presence that there is such an arm.
+    All arms share one scale of colours; the chosen cell is framed, and a cell in which a seed
+    diverged is hatched. The value of `tuned_pairs` is not used: a study has it only if there is
+    such an arm.
     """
     use_style()
     grids = {arm["name"]: _grid(selection, arm) for arm in study["arms"] if arm["tuned"]}

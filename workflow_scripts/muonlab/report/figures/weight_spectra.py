@@ -21,9 +21,9 @@ from muonlab.report.style import (
 )
 from muonlab.statistics.intervals import mean_interval
 
-# A tensor in a layer: the layer's number, and the part of it where layers have parts.
+# The name of a tensor in a layer: the layer's number, then its part, where layers have parts.
 LAYER = re.compile(r"layers\.(\d+)\.(\w+\.)?")
-MOST = 20  # tensors of which all are shown
+MOST = 20  # up to this many tensors, all are shown
 POINTS = {"start": "start", "matched": "matched loss", "end": "end"}
 
 
@@ -32,18 +32,18 @@ POINTS = {"start": "start", "matched": "matched loss", "end": "end"}
     section="geometry",
     caption="Singular values of each weight matrix on *{data}*, at the start, at matched loss "
     "({target_loss}) and at the end: means over n = {n} seeds per arm, bands {interval} t "
-    "intervals, and thin lines the single runs where there are only two. Runs that did not come "
-    "to the matched loss are left out of that column, whose title counts the others. Arms start "
-    "from equal weights on each seed where runs are paired, and in distribution only where they "
-    "are not. Protocol: {protocol}.",
+    "intervals; with only two runs, thin lines show the single runs instead. Runs that did not "
+    "reach the matched loss are left out of that column, and its title gives the number of the "
+    "others. With paired runs, all arms start from the same weights on each seed; otherwise their "
+    "initial weights only have the same distribution. Protocol: {protocol}.",
 )
 def spectra(spectra_records: pd.DataFrame, study: dict) -> Figure:
     """A row for each matrix, a column for each point: singular values over their index.
 
     `spectra_records`: arm, seed, point, reached, object, tensor, component, metric, index, value.
-    Lines are means over seeds, bands their intervals. Runs that did not come to the matched loss
-    are left out of that column, whose titles say how many are in it. Stacked experts are shown by
-    the mean of their ordered singular values.
+    Lines are means over seeds, bands their intervals. Runs that did not reach the matched loss are
+    left out of that column, and its title gives the number of the others. Stacked experts are
+    shown by the mean of their ordered singular values.
     """
     use_style()
     values = spectra_records[spectra_records.metric == "singular_values"]
@@ -63,7 +63,7 @@ def spectra(spectra_records: pd.DataFrame, study: dict) -> Figure:
         for axis, point in zip(row, POINTS, strict=True):
             _overlay(axis, own[own.point == point], styles, study["alpha"])
         row[0].set_ylabel(f"{_name(own, tensor)}\nsingular value")
-        # By the means: the interval of two runs would hide every other line.
+        # Limits follow the means: the interval of two runs would dwarf all lines.
         means = own.groupby(["arm", "point", "index"]).value.mean()
         top = means[np.isfinite(means)].max() if np.isfinite(means).any() else 1.0
         row[0].set_ylim(0, 1.12 * top)
@@ -103,7 +103,7 @@ def _overlay(axis: Axes, rows: pd.DataFrame, styles: dict[str, ArmStyle], alpha:
 
 
 def _numbers(counts: pd.Series, styles: dict[str, ArmStyle]) -> str:
-    """Runs of each arm that came to the matched loss, or of many arms the least and the most."""
+    """How many runs of each arm reached the matched loss; for many arms, the range of numbers."""
     numbers = [int(counts.get(arm, 0)) for arm in styles]
     if len(numbers) <= MANY:
         return ", ".join(map(str, numbers))
@@ -111,7 +111,7 @@ def _numbers(counts: pd.Series, styles: dict[str, ArmStyle]) -> str:
 
 
 def _shown(tensors: list[str]) -> list[str]:
-    """All tensors of a small model; of a deep one those of the first, middle and last layer."""
+    """All tensors of a small model; of a deep model those of the first, middle and last layer."""
     layers = sorted({int(found[1]) for name in tensors if (found := LAYER.match(name))})
     if len(tensors) <= MOST or len(layers) <= 3:
         return tensors

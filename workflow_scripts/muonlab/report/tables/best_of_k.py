@@ -1,4 +1,4 @@
-"""What a smaller tuning budget would be expected to find."""
+"""The score that a smaller tuning budget would be expected to find."""
 
 from collections.abc import Mapping
 
@@ -18,17 +18,17 @@ from muonlab.tuning.selection import scored_trials
             "without replacement: the mean over all subsets of k trials), its standard deviation "
             "and median for one search, and the {interval} bootstrap interval over trials, which "
             "is too narrow where k is near the number of all trials. Scores are means over tuning "
-            "seeds on *{data}*, and look better than new runs would, as the lowest of several "
-            "always does. ``p_diverged`` is the chance that all k trials diverge; ``expected`` is "
-            "then infinite.",
+            "seeds on *{data}*. They look better than new runs would, because the lowest of "
+            "several scores is partly luck. ``p_diverged`` is the probability that all k trials "
+            "diverge; if it is above 0, ``expected`` is infinite.",
         ),
     },
 )
 def best_of_k(selection: Mapping, study: dict) -> pd.DataFrame:
-    """One row for each arm that was tuned and each k from 1 to all of its trials.
+    """One row for each tuned arm and each k from 1 to the number of its trials.
 
-    `selection` is selection.json. A trial's score is that by which it was chosen, its mean over
-    tuning seeds; a diverged one has an infinite score.
+    `selection` is selection.json. A trial's score is its mean loss over the tuning seeds; a
+    diverged trial has an infinite score.
     """
     scores = {}
     for arm in [arm["name"] for arm in study["arms"] if arm["tuned"]]:

@@ -12,8 +12,8 @@ from muonlab.statistics.contrasts import verdict
 from muonlab.statistics.hypothesis_tests import holm
 
 TUKEY = ["outcome", "arm_a", "arm_b", "difference", "low", "high", "p", "diverged", "reason"]
-NOT_REACHED = "Fewer than two seeds came to the matched loss."
-INFINITE_STEPS = "Not every run came to the matched loss; its steps there are infinite."
+NOT_REACHED = "Fewer than two seeds reached the matched loss."
+INFINITE_STEPS = "Not every run reached the matched loss; its number of steps is infinite."
 
 
 @table(
@@ -24,12 +24,13 @@ INFINITE_STEPS = "Not every run came to the matched loss; its steps there are in
             "Differences between arms (a − b) of **{title}** on *{data}* (protocol: {protocol}), "
             "over n = {n} seeds per arm, by {test}, with {interval} intervals. ``p_holm`` is "
             "corrected over the pairs of one outcome, not over outcomes. ``equivalent`` needs a "
-            "declared smallest difference of interest (``sesoi``). ``mdd_80`` is the difference "
-            "that so many seeds find with a power of 80 %. Spectral outcomes are means over the "
-            "hidden layers. At the matched loss a pair is compared on the seeds on which both arms "
-            "reached it; ``left_out`` counts the others, and fewer than two remaining seeds give "
-            "*not estimable*, with the reason. ``compound`` pairs differ in more than one "
-            "variable. ``edge``: a setting of either arm lies at the edge of what was tried.",
+            "declared smallest difference of interest (``sesoi``). ``mdd_80`` is the true "
+            "difference that this many seeds would detect with a power of 80 %. Spectral outcomes "
+            "are means over the hidden layers. At the matched loss a pair is compared on the seeds "
+            "on which both arms reached it; ``left_out`` counts the others. With fewer than two "
+            "remaining seeds the verdict is *not estimable*, with the reason. ``compound`` pairs "
+            "differ in more than one variable. ``edge``: a setting of either arm lies at the edge "
+            "of what was tried.",
         ),
         "anova": (
             "analysis of variance",
@@ -37,16 +38,16 @@ INFINITE_STEPS = "Not every run came to the matched loss; its steps there are in
             "of variance (Fisher's, with Welch's as the check) and Brown and Forsythe's test of "
             "equal variances. Arms are taken as independent samples, so seeds are not blocks here; "
             "the comparison by seed is in the table *contrasts between arms*. Runs that did not "
-            "reach the matched loss are left out of the outcomes there. What cannot be estimated "
-            "is empty, with the reason.",
+            "reach the matched loss are left out of the outcomes at that loss. What cannot be "
+            "estimated is empty, with the reason.",
         ),
         "tukey": (
             "Tukey's comparisons",
             "Tukey's comparisons of all pairs of arms of **{title}** on *{data}* (protocol: "
             "{protocol}), with {interval} intervals. Arms are taken as independent samples, so "
             "seeds are not blocks here; the comparison by seed is in the table *contrasts between "
-            "arms*. Runs that did not reach the matched loss are left out of the outcomes there. "
-            "What cannot be estimated is empty, with the reason.",
+            "arms*. Runs that did not reach the matched loss are left out of the outcomes at that "
+            "loss. What cannot be estimated is empty, with the reason.",
         ),
     },
 )
@@ -77,7 +78,7 @@ def contrasts(
 def compare(
     values: pd.DataFrame, outcomes: Sequence[dict], pairs: Sequence[dict], study: dict, plan: dict
 ) -> pd.DataFrame:
-    """Every pair of arms on every outcome: `statistics.contrasts`, and what it rests on.
+    """Every pair of arms on every outcome: `statistics.contrasts`, and the facts behind each row.
 
     `pairs`: a, b and the variables in which they differ; more than one makes the pair compound.
     `plan`: alpha and smallest_difference. At matched loss a pair is compared on the seeds on which
@@ -86,7 +87,7 @@ def compare(
     """
     sesoi, paired = plan["smallest_difference"], study["training"]["paired"]
     names = [outcome["name"] for outcome in outcomes]
-    # An arm alone has no pairs, and yet a table with its columns.
+    # A single arm has no pairs; the table is then empty but still has its columns.
     tables = (
         [] if pairs else [compare_pairs(values, [], names, plan["alpha"], sesoi).assign(left_out=0)]
     )
@@ -107,7 +108,7 @@ def compare(
 def compare_all(
     values: pd.DataFrame, outcomes: Sequence[dict], plan: dict
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Analysis of variance and Tukey's comparisons over all arms, on the runs that have a value."""
+    """Analysis of variance and Tukey's comparisons over all arms, on runs that have a value."""
     kept = reached_alone(values)
     names = [outcome["name"] for outcome in outcomes]
     tukey = arms.tukey(kept, names, plan["alpha"])
@@ -117,7 +118,7 @@ def compare_all(
 
 
 def _corrected(table: pd.DataFrame, names: Sequence[str], alpha: float) -> pd.DataFrame:
-    """The table in order of outcomes, with Holm's correction over each outcome's pairs."""
+    """The table in the order of the outcomes, with Holm's correction over each outcome's pairs."""
     families = []
     for name in names:
         family = table[table.outcome == name].copy()
@@ -131,7 +132,7 @@ def _corrected(table: pd.DataFrame, names: Sequence[str], alpha: float) -> pd.Da
 
 
 def _described(table: pd.DataFrame, outcomes: Sequence[dict], study: dict) -> pd.DataFrame:
-    """With what each outcome is, the warnings of tuning's edges, and honest reasons."""
+    """The table with each outcome's description, warnings of settings at an edge, and reasons."""
     table = _with_reason(table, outcomes)
     on_edge = {arm["name"]: bool(arm["edges"]) for arm in study["arms"]}
     edge = table.arm_a.map(on_edge) | table.arm_b.map(on_edge)

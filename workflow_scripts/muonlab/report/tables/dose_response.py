@@ -1,4 +1,4 @@
-"""Error of the polar factor by arm, and whether the loss follows it (dose and response)."""
+"""Error of the polar factor by arm, and whether the loss depends on it (dose and response)."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -12,10 +12,10 @@ from muonlab.statistics.dose_response import MIN_DOSES, dose_response_of, dose_t
 from muonlab.statistics.intervals import mean_interval
 
 MEAN = "mean over matrices"
-# What the loss may follow: the error of the direction alone, that with the size of the step in it,
-# and the size itself.
+# Quantities that the loss may depend on: the error of the direction alone, the error that includes
+# the size of the step, and the size itself.
 DOSES = ("direction_error", "polar_error", "rms_singular_value")
-SIZED = ("polar_error", "rms_singular_value")  # not known of steps of one size
+SIZED = ("polar_error", "rms_singular_value")  # unknown for matched steps
 
 
 @table(
@@ -28,14 +28,14 @@ SIZED = ("polar_error", "rms_singular_value")  # not known of steps of one size
             "matrices*): means over n = {n} seeds with {interval} t intervals. The update O is "
             "computed back from the weights before and after it, the learning rate and the decay; "
             "``recovery_error`` is the relative error that the rounding of the weights leaves in "
-            "it. ``polar_error`` is ‖O − UVᵀ‖/‖UVᵀ‖, ``direction_error`` the same at the scale "
-            "that makes it least. Where all updates have one size (``normalised``) their own size "
-            "is not known and is taken to be the polar factor's.",
+            "it. ``polar_error`` is ‖O − UVᵀ‖/‖UVᵀ‖, ``direction_error`` the same after O is "
+            "scaled to make it smallest. Where all updates have one size (``normalised``), the "
+            "original size is unknown and is taken to be the polar factor's.",
         ),
         "dose_points": None,
         "dose_response": (
             "dose and response",
-            "Whether the loss of **{title}** follows the error of the polar factor: for each "
+            "Whether the loss of **{title}** depends on the error of the polar factor: for each "
             "family of arms that differ in the Newton–Schulz iteration alone, the least-squares "
             "slope and Spearman's correlation of the loss over the arms' doses, means over n = {n} "
             "seeds with {interval} t intervals, and Page's test of a trend. Doses are means over "
@@ -51,7 +51,7 @@ def dose_response(
     arm_settings: Settings,
     against: str,
 ) -> dict[str, pd.DataFrame]:
-    """For studies with a ranking, which `against` marks."""
+    """Only for studies with a ranking: they have the parameter `against`."""
     losses = final_losses(runs, summaries)
     points, responses = response_tables(losses, direction_records, study, arm_settings)
     direction = direction_table(direction_records, study)
@@ -67,8 +67,8 @@ def run_means(direction: pd.DataFrame) -> pd.DataFrame:
 
 
 def direction_table(direction: pd.DataFrame, study: dict) -> pd.DataFrame:
-    """Each metric of each matrix, and of all of a run's matrices on average: mean, sd and t
-    interval over the seeds of each arm."""
+    """Each metric for each matrix and averaged over all matrices of a run: mean, sd and t interval
+    over the seeds of each arm."""
     keys = ["arm", "tensor", "component", "matrix", "metric"]
     whole = run_means(direction).assign(tensor=MEAN, component="all", matrix=-1)
     facts = direction.groupby("arm")[["step", "normalised"]].first()
@@ -98,8 +98,8 @@ def response_tables(
     dose the slope and rank correlation of the loss over seeds.
 
     `losses`: arm, seed, outcome, value. A dose is the arm's mean over seeds and matrices. Arms
-    whose direction could not be computed back are left out, and families of fewer than three
-    others.
+    whose direction could not be computed back are left out, as are families in which fewer than
+    three arms remain.
     """
     means, alpha = run_means(direction), study["alpha"]
     points, responses = [], []
@@ -111,7 +111,7 @@ def response_tables(
             if len(doses) < MIN_DOSES or (matched and dose in SIZED):
                 continue
             table = dose_table(losses, {arm: d[0] for arm, d in doses.items()}, OUTCOME, alpha)
-            # The mean of a single run is a point too, if one without an interval.
+            # With a single run its value is the point, without an interval.
             table["mean"] = [
                 losses.value[losses.arm == arm].mean(skipna=False) for arm in table.arm
             ]
@@ -133,7 +133,7 @@ def response_tables(
 
 
 def common(settings: Settings, family: list[str]) -> str:
-    """What sets a family apart from the others: its momentum and whether it looks ahead."""
+    """What distinguishes a family from the others: its momentum and whether it uses Nesterov."""
     fields = settings[family[0]]
     nesterov = "" if fields.get("optimizer.nesterov", True) else ", no Nesterov"
     return f"momentum {fields.get('optimizer.momentum', 0):g}{nesterov}"
@@ -142,7 +142,7 @@ def common(settings: Settings, family: list[str]) -> str:
 def _doses(
     means: pd.DataFrame, family: list[str], dose: str, alpha: float
 ) -> Iterator[tuple[str, tuple[float, float, float]]]:
-    """(arm, (mean, low, high) over its seeds) of the arms for which the dose is known."""
+    """(arm, (mean, low, high) over its seeds) for each arm whose dose is known."""
     by_arm: Mapping[str, pd.DataFrame] = dict(list(means[means.metric == dose].groupby("arm")))
     for arm in family:
         if arm in by_arm and np.isfinite(by_arm[arm].value).all():

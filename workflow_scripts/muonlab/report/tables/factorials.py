@@ -1,4 +1,4 @@
-"""What two components of an optimizer are worth: four arms with both, with one, with neither."""
+"""What two components of an optimizer contribute: four arms with both, either, or neither."""
 
 from collections.abc import Sequence
 
@@ -17,9 +17,10 @@ ROLES = {
     "without_second": "without_b",
     "neither": "neither",
 }
-# What a factorial is asked, and what Holm's correction is over; the other effects follow from them.
+# The questions of a factorial, over which Holm's correction is made. All other effects follow from
+# these.
 ASKED = ("contribution", "difference of contributions", "synergy")
-# Every effect as a sum of the arms' mean losses, in the order of ROLES.
+# Every effect as weights on the arms' mean losses, in the order of ROLES.
 WEIGHTS = {
     ("contribution", 0): (-1, 1, 0, 0),
     ("contribution", 1): (-1, 0, 1, 0),
@@ -39,12 +40,13 @@ WEIGHTS = {
             "factorials",
             "What two components of the optimizer are worth on *{data}*: final losses (nats) of "
             "four arms that have both, one of them, or neither, over n = {n} seeds per arm, paired "
-            "by seed, with {interval} intervals. ``contribution`` is what removing the component "
-            "from both costs, so that a positive one helps; ``alone`` is what it gives over having "
-            "neither; ``synergy`` is contribution minus alone, the same for both components: it is "
-            "positive where removing both costs less than the sum of removing each. ``p_holm`` is "
-            "corrected over the four questions of a factorial: both contributions, their "
-            "difference, the synergy. A diverged run leaves empty what it is part of. Protocol: "
+            "by seed, with {interval} intervals. ``contribution`` is the rise of the loss when the "
+            "component is removed from the arm with both, so a positive value means that it helps; "
+            "``alone`` is the fall of the loss when it is added to neither; ``synergy`` is "
+            "contribution minus alone, the same for both components: it is positive where removing "
+            "both costs less than the sum of removing each. ``p_holm`` is corrected over the four "
+            "questions of a factorial: both contributions, their difference, the synergy. Effects "
+            "that involve a diverged run are left empty. Protocol: "
             "{protocol}.",
         ),
     },
@@ -59,10 +61,10 @@ def factorials_table(losses: pd.DataFrame, factorials: Sequence[dict], study: di
     """The effects of `statistics.interaction` and the four arms' mean losses, for each factorial.
 
     `losses`: arm, seed, outcome, value. `factorials`: label, the arms both, without_first,
-    without_second and neither, and the components' names first and second. A contribution is what
-    removing the component from both costs, so that a positive one helps. `p_holm` is over the
-    questions of one factorial: both contributions, their difference, the synergy. A single seed
-    gives values without intervals.
+    without_second and neither, and the components' names first and second. A contribution is the
+    rise of the loss when the component is removed from the arm with both, so a positive value means
+    that it helps. `p_holm` is corrected over the questions of one factorial: both contributions,
+    their difference, the synergy. A single seed gives values without intervals.
     """
     tables = [_effects(losses, factorial, study) for factorial in factorials]
     return pd.concat(tables, ignore_index=True)
@@ -75,7 +77,7 @@ def _effects(losses: pd.DataFrame, factorial: dict, study: dict) -> pd.DataFrame
     table = interaction_table(losses, arms, OUTCOME, names, alpha)
     own = losses.pivot(index="seed", columns="arm", values="value")[list(arms.values())]
     weights = np.array(list(WEIGHTS.values()))
-    # An arm without a mean only leaves the effects without a value that it is part of.
+    # An arm without a mean leaves only the effects that involve it without a value.
     parts = np.where(weights == 0, 0, weights * own.mean(skipna=False).to_numpy())
     table["value"] = parts.sum(axis=1)
     asked = table.effect.isin(ASKED)

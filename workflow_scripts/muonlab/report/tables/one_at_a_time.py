@@ -17,11 +17,12 @@ from muonlab.statistics.intervals import mean_interval
     outputs={
         "one_at_a_time": (
             "one setting at a time",
-            "Loss on *{data}* over one setting at a time, all others at their chosen values: of "
-            "each tuned arm every number of its grid, over the tuning seeds; and numbers that "
-            "other arms change, over the reporting seeds, with {interval} intervals of the mean "
-            "and of the paired difference to the reference (the chosen value, or the base's). "
-            "``p_holm`` is corrected over the values of one sweep. On tuning seeds the chosen "
+            "Loss on *{data}* over one setting at a time, all others at their chosen values. Each "
+            "number in a tuned arm's grid is varied over the tuning seeds; numbers that other arms "
+            "change are compared over the reporting seeds. {interval} intervals are given for the "
+            "mean and for the paired difference from the reference (the chosen value, or the "
+            "base's). ``p_holm`` is corrected over the values of one sweep. On tuning seeds the "
+            "chosen "
             "value looks better than it is, because these seeds also chose it. Protocol: "
             "{protocol}.",
         ),
@@ -38,9 +39,9 @@ def one_at_a_time(
 
 
 def one_at_a_time_table(points: pd.DataFrame, study: dict) -> pd.DataFrame:
-    """Mean loss and interval of each value of each sweep, and the paired difference to the
-    reference, over the seeds of `sweep_points`. `p_holm` is over the values of one sweep; where the
-    reference was chosen by these very seeds, its lead is overestimated."""
+    """Mean loss and interval of each value of each sweep, and the paired difference from the
+    reference, over the seeds of `sweep_points`. `p_holm` is corrected over the values of one sweep.
+    Where the reference was chosen on the same seeds, its advantage is overestimated."""
     settings = {arm["name"]: arm["settings"] for arm in study["arms"]}
     edges = {arm["name"]: arm["edges"] for arm in study["arms"]}
     tables = []

@@ -1,4 +1,4 @@
-"""Where a step's time goes, what it costs for each shape, and whether it pays."""
+"""How the time of a step divides into parts, the cost of each shape, and whether it pays."""
 
 from collections.abc import Iterator, Sequence
 
@@ -19,24 +19,24 @@ SHARES = ("data", "forward", "backward", "clip", "optimizer", "newton_schulz", "
             "overhead",
             "Time, memory and worth of a step of **{title}** (protocol: {protocol}). ``…_of_step`` "
             "are medians over timed steps, as shares of the whole step; "
-            "``newton_schulz_of_optimizer`` is its share of the optimizer's time, and "
-            "``newton_schulz_of_flops`` what the flops of both alone would make of it. The "
-            "overhead of Newton–Schulz is called low under 5 % of a step, high over 20 %, medium "
-            "between, and only where its whole {interval} interval lies on one side. "
-            "``state_bytes`` is what a checkpoint holds of the optimizers, ``workspace_bytes`` "
-            "memory that they reuse; peaks are those of the training processes of all seeds "
+            "``newton_schulz_of_optimizer`` is the share of Newton–Schulz in the optimizer's time, "
+            "and ``newton_schulz_of_flops`` the share of the step that its flops alone would "
+            "predict. The overhead of Newton–Schulz is called low under 5 % of a step, high over "
+            "20 %, and medium between, and only where its whole {interval} interval lies in that "
+            "range. ``state_bytes`` is the optimizers' state in a checkpoint, ``workspace_bytes`` "
+            "the memory that they reuse; peaks are those of the training processes of all seeds "
             "(median, and range in ``low`` and ``high``). ``seconds_saved`` is positive where the "
-            "first arm reaches the common loss sooner than ``baseline``; up to "
-            "``break_even_step_time_ratio`` a step may cost more.",
+            "first arm reaches the matched loss sooner than ``baseline``; a step may take up to "
+            "``break_even_step_time_ratio`` times as long before that advantage is lost.",
         ),
         "overhead_shapes": (
             "overhead by shape",
-            "What it takes to orthogonalize all matrices of each shape of **{title}**, timed "
+            "The cost of orthogonalizing all matrices of each shape of **{title}**, timed "
             "alone: milliseconds (median), flops of the products that were made and of the "
-            "textbook's iteration (``plain``), and the rate against the fastest square matrix "
+            "textbook's iteration (``plain``), and the rate relative to the fastest square matrix "
             "product measured on the same machine with as many threads. In a real step small "
-            "matrices of several shapes share one batch, so that the sum of the rows may be more "
-            "than the time that Newton–Schulz takes there.",
+            "matrices of several shapes share one batch, so the sum of the rows may be more than "
+            "the time that Newton–Schulz takes in a step.",
         ),
     },
 )
@@ -55,7 +55,7 @@ def overhead(
 
 
 def peak_memory(runs: Sequence[dict], provenances: Sequence[dict]) -> pd.DataFrame:
-    """Arm and seed of each run, and how much memory its training took."""
+    """Arm and seed of each run, and the peak memory of its training."""
     fields = ("peak_host_bytes", "peak_device_bytes")
     return pd.DataFrame(
         {"arm": run["arm"], "seed": run["seed"]} | {field: record[field] for field in fields}
@@ -68,9 +68,9 @@ def overhead_table(
 ) -> pd.DataFrame:
     """Long form: arm, quantity, value, low, high, n, unit, verdict.
 
-    Shares are ratios of medians over rounds, with intervals over rounds; what is about seeds has
-    intervals over both. `memory`: arm, and of each run peak_host_bytes and peak_device_bytes, which
-    are those of the whole training process.
+    Shares are ratios of medians over rounds, with intervals over rounds; quantities that depend on
+    the seed have intervals over rounds and seeds. `memory`: arm, and for each run peak_host_bytes
+    and peak_device_bytes, which are those of the whole training process.
     """
     alpha, rows = study["alpha"], []
     for record in profile["arms"]:
@@ -133,7 +133,7 @@ def _rates(record: dict, profile: dict) -> Iterator[dict]:
     yield _row("tokens_per_second", record["tokens"] / step, "tokens/s")
     yield _row("model_flops", record["flops"], "flop")
     flops = [s["flops"] for s in record["shapes"] if s["flops"] is not None]
-    # What the flops alone would make of Newton–Schulz's share: both at one rate.
+    # The share of Newton–Schulz that the flops alone predict, if both ran at the same rate.
     yield _row("newton_schulz_flops", sum(flops), "flop")
     yield _row("newton_schulz_of_flops", sum(flops) / (sum(flops) + record["flops"]), "share")
     ceiling = profile["ceiling_flops_per_second"][record["precision"]]

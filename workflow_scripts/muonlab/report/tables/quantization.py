@@ -1,4 +1,4 @@
-"""What weights in fewer bits cost, as means over seeds."""
+"""What it costs to store weights in fewer bits, as means over seeds."""
 
 import pandas as pd
 

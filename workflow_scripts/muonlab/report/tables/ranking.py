@@ -1,4 +1,4 @@
-"""Arms ranked by their loss, against one of them, as run and with steps of one size."""
+"""Arms ranked by their loss and compared with one of them, as run and with matched steps."""
 
 from collections.abc import Mapping, Sequence
 
@@ -25,18 +25,19 @@ WORDS = {"a lower": "lower", "a higher": "higher"}
             "of training, means over n = {n} seeds per arm. ``difference`` is the arm minus "
             "{against} by seed, with its {interval} interval; ``p_holm`` is corrected over all "
             "arms; ``improvement_percent`` says how far the loss is below that of {against}. The "
-            "columns ``matched_`` compare the arm's twin with that of {against}: the same "
-            "settings, and updates that all have one size; they are empty where there is no twin. "
+            "columns ``matched_`` compare the arm's twin with that of {against}: a twin has the "
+            "same settings, but all its updates have one size. They are empty for arms without a "
+            "twin. "
             "``step_cpu_seconds`` and ``step_seconds`` are medians over updates after warm-up, "
             "``seconds`` a run's whole time. Runs that diverged are counted, and their arms come "
             "last. ``compound`` arms differ in more than one variable.",
         ),
         "field_effects": (
             "single settings",
-            "Each setting in which arms of **{title}** differ while nothing else does: the loss at "
-            "each value, and its difference from the reference value by seed (n = {n}), with "
+            "Each setting in which some arms of **{title}** differ and in nothing else: the loss "
+            "at each value, and its difference from the reference value by seed (n = {n}), with "
             "{interval} intervals. A group is a set of arms that are alike in all but that "
-            "setting, with ``matched_step`` where all updates have one size; ``p_holm`` is "
+            "setting; ``matched_step`` says that all their updates have one size. ``p_holm`` is "
             "corrected over the values of one group. Data: *{data}*, protocol: {protocol}.",
         ),
     },
@@ -64,7 +65,8 @@ def ranked_runs(
     """One row for each run: arm, seed, loss, accuracy, seconds and processor seconds.
 
     `step_time` is the median time of an update after the first stretch: processor time on a CPU,
-    which a busy machine does not change, and wall time on a GPU, whose work no processor does.
+    which a busy machine does not change, and wall time on a GPU, whose work does not count as
+    processor time.
     """
     rows = []
     for run, summary, provenance in zip(runs, summaries, provenances, strict=True):
@@ -91,8 +93,8 @@ def ranking_table(
 
     `variables` are those in which each arm differs from the arm `against`; more than one makes the
     comparison compound. `plan` has alpha and smallest_difference. Losses are compared by seed, and
-    the family of Holm's correction is all arms against that one. The columns `matched_…` compare
-    the arm's twin with the twin of `against`: the same settings, and steps of one size.
+    the comparisons of all arms with `against` are one family of Holm's correction. The columns
+    `matched_…` compare the arm's twin with the twin of `against`; twins have matched steps.
     """
     arms = [arm["name"] for arm in study["arms"]]
     table = pd.DataFrame([_arm_row(runs[runs.arm == arm], study, arm, plan) for arm in arms])
@@ -118,10 +120,10 @@ def ranking_table(
 def field_effects(
     runs: pd.DataFrame, study: dict, settings: Settings, against: str, plan: Mapping
 ) -> pd.DataFrame:
-    """Every field that arms differ in alone: each of its values against the reference's.
+    """Every field that is the only difference between some arms: its values against the reference.
 
-    One row for each arm of each group of arms that are alike but for that field. Seeds are paired,
-    and each group is one family of Holm's correction.
+    One row for each arm of each group of arms that are alike except for that field. Seeds are
+    paired, and each group is one family of Holm's correction.
     """
     bases = {arm["name"]: arm["base"] for arm in study["arms"]}
     compare = _Comparison(runs, plan, bool(study["training"]["paired"]))
@@ -150,7 +152,7 @@ def field_effects(
 
 
 class _Comparison:
-    """Pairs of arms on one outcome, as a table by the first arm of each."""
+    """Compares pairs of arms on one outcome; the table is indexed by the first arm of each pair."""
 
     def __init__(self, runs: pd.DataFrame, plan: Mapping, paired: bool):
         self.runs, self.plan, self.paired = runs, plan, paired
@@ -164,7 +166,7 @@ class _Comparison:
         )  # fmt: skip
         found["verdict"] = found.verdict.replace(WORDS)
         found["n"] = found[["n_a", "n_b"]].min(axis=1)
-        # A single pair of runs has a difference too, if no interval and no test.
+        # A single pair of runs has a difference, but no interval and no test.
         means = values.groupby("arm").value.mean()
         single = found.arm_a.map(means) - found.arm_b.map(means)
         found["difference"] = found.difference.where(found.n != 1, single)
@@ -172,7 +174,7 @@ class _Comparison:
 
 
 def _arm_row(own: pd.DataFrame, study: dict, arm: str, plan: Mapping) -> dict:
-    """What one arm reached, with intervals over its seeds; a single seed has none."""
+    """The results of one arm with intervals over its seeds; a single seed has no interval."""
     known = next(a for a in study["arms"] if a["name"] == arm)
     row = {"arm": arm, "variant": known["label"], "seeds": len(own)}
     row["diverged"] = int(own.diverged.sum())
@@ -203,7 +205,7 @@ def _matched(compare: _Comparison, settings: Settings, against: str) -> pd.DataF
 
 
 def _order(value: object) -> tuple:
-    """Numbers by size, and after them all else in the order of the config."""
+    """Sort key: numbers by size, then everything else in the order of the config."""
     number = isinstance(value, int | float)
     return (not number, value if number else 0)
 

@@ -1,4 +1,4 @@
-"""What changing one chosen setting costs each arm."""
+"""How much the loss of each arm changes when one chosen setting is changed."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -21,13 +21,14 @@ WORDS = {"a lower": "lower", "a higher": "higher"}
     outputs={
         "robustness": (
             "changed settings",
-            "What changing one chosen setting of an arm of **{title}** costs: the loss with the "
-            "setting multiplied by ``factor`` minus the loss without, on the same seeds, with "
-            "{interval} intervals; of momentum the distance from 1 is multiplied. ``p_holm`` is "
+            "How the loss of **{title}** changes when one chosen setting of an arm is multiplied "
+            "by ``factor``: the loss with the change minus the loss without it, on the same seeds, "
+            "with {interval} intervals. For momentum, the distance from 1 is multiplied. "
+            "``p_holm`` is "
             "corrected over the changes of one arm. Data: *{data}*, protocol: {protocol}.",
         ),
         "lr_sensitivity": (
-            "loss about the chosen rate",
+            "loss around the chosen rate",
             "Loss of **{title}** at multiples of each arm's chosen learning rate, and its relative "
             "change against that rate on the same seeds: means with {interval} t intervals. Data: "
             "*{data}*, protocol: {protocol}.",
@@ -36,8 +37,8 @@ WORDS = {"a lower": "lower", "a higher": "higher"}
             "width of the basin",
             "Width of the range of learning rates at which an arm of **{title}** stays within "
             "``tolerance`` of its lowest loss, in octaves (factors of two): means over seeds with "
-            "{interval} t intervals. ``at_least``: the range goes on beyond the rates that were "
-            "tried on some seeds, so that the width is a lower bound. Rows with ``against`` are "
+            "{interval} t intervals. ``at_least``: on some seeds the range extends beyond the "
+            "rates that were tried, so the width is a lower bound. Rows with ``against`` are "
             "paired differences between two arms. Data: *{data}*, protocol: {protocol}.",
         ),
     },
@@ -66,7 +67,7 @@ def changed_runs(rows: Sequence[dict], summaries: Sequence[dict]) -> pd.DataFram
 
 def robustness_table(changed: pd.DataFrame, study: dict) -> pd.DataFrame:
     """The paired change of the loss for every changed setting of every arm, with its interval and
-    p, corrected over the changes of one arm; `value` is what the setting became."""
+    its p value, corrected over the changes of one arm; `value` is the setting after the change."""
     alpha, tables = study["alpha"], []
     for arm in _arms(study, changed):
         own = changed[changed.arm == arm["name"]]
@@ -128,8 +129,8 @@ def _arms(study: dict, changed: pd.DataFrame) -> list[dict]:
 def _lr_runs(
     changed: pd.DataFrame, study: dict
 ) -> dict[str, tuple[pd.DataFrame, dict[str, float]]]:
-    """Of each arm its runs at multiples of its learning rate, each multiple an arm of its own, and
-    the factors of these."""
+    """For each arm its runs at multiples of its learning rate, with each multiple as an arm of its
+    own, and the factors of these arms."""
     found = {}
     for arm in _arms(study, changed):
         own = changed[(changed.arm == arm["name"]) & changed.field.isin(["lr", ""])]

@@ -1,4 +1,4 @@
-"""Which settings stand behind the name of each run's folder."""
+"""Which settings each run's folder belongs to."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -15,8 +15,8 @@ COLUMNS = ["run", "arm", "seed", "phase", "settings"]
         "run_index": (
             "index of runs",
             "Every run of **{title}** by the name of its folder in runs/: its arm, its seed, and "
-            "what it is for (tuning; reporting, of which results are made; robustness, with one "
-            "of the chosen settings changed). For tuning and robustness `settings` are the fields "
+            "its purpose (tuning; reporting, which results are made of; robustness, with one of "
+            "the chosen settings changed). For tuning and robustness `settings` are the fields "
             "that were varied, for reporting all fields of the optimizer. A run that serves two "
             "purposes has two rows.",
         )

@@ -29,7 +29,7 @@ OUTCOMES = (
             "``run`` is the folder that holds its records. ``matched_step`` is the step of the "
             "first evaluation whose loss is at or under the matched loss {target_loss}; it is "
             "empty where the run did not reach that loss. ``code_digest`` and ``observer_digest`` "
-            "name the versions of the code that trained the run and that watched it.",
+            "name the versions of the training code and of the observers' code.",
         ),
         "summary": (
             "summary",
@@ -57,8 +57,8 @@ def runs_table(
     provenances: Sequence[dict],
     matched: Sequence[dict],
 ) -> pd.DataFrame:
-    """One row for each run. `runs`: arm, seed and run (the folder's name); the others are its
-    records, in the order of the runs."""
+    """One row for each run. `runs`: arm, seed and run (the folder's name); the other arguments are
+    the records of the runs, in the same order."""
     rows = []
     for run, summary, provenance, match in zip(runs, summaries, provenances, matched, strict=True):
         rows.append(
@@ -81,7 +81,7 @@ def runs_table(
 def summary_table(runs: pd.DataFrame, study: dict) -> pd.DataFrame:
     """Mean, sd and t interval over seeds of each outcome of each arm.
 
-    A diverged seed makes the mean of that outcome not estimable; it is counted, never dropped. Of
+    A diverged seed makes the mean of that outcome not estimable; it is counted, never dropped. With
     a single seed the mean is its value, without an interval.
     """
     rows = []

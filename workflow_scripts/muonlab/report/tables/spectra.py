@@ -11,8 +11,8 @@ from muonlab.report.measured import over_seeds, with_hidden_mean
     outputs={
         "spectra": (
             "spectra",
-            "Spectral metrics of every weight matrix (object ``weight``) and of its way from the "
-            "start (``from_start``), at the start, at the matched loss and at the end: mean, "
+            "Spectral metrics of every weight matrix (object ``weight``) and of its change since "
+            "the start (``from_start``), at the start, at the matched loss and at the end: mean, "
             "standard deviation and {interval} t interval over the seeds of each arm of "
             "**{title}** on *{data}* (protocol: {protocol}). ``hidden mean`` is each run's mean "
             "over its hidden layers. At the matched loss, n counts the runs that reached it and "

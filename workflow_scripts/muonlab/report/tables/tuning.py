@@ -13,7 +13,7 @@ from muonlab.report.records import listed
             "tuning",
             "Every tuning run of **{title}** on *{data}*: its settings, its final and its lowest "
             "loss, and whether tuning chose its settings. Results are never reported on tuning "
-            "seeds. ``edge`` says where a chosen value is the smallest or the largest of those "
+            "seeds. ``edge`` names chosen values that are the smallest or the largest of those "
             "tried, so that a better one may lie outside.",
         ),
     },

@@ -1,4 +1,4 @@
-"""What a study found, in words and numbers computed from its tables: flip them and they flip."""
+"""What a study found, in sentences computed from its tables: other numbers give other sentences."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -8,7 +8,6 @@ import pandas as pd
 
 from muonlab.declare import text
 from muonlab.report.sentences import factorial_sentences, sweep_sentences
-from muonlab.report.tables.contrasts import INFINITE_STEPS, NOT_REACHED
 from muonlab.report.versions import version_sentences
 
 BITS, POINTS = (8, 4, 2), ("end", "matched")
@@ -27,12 +26,13 @@ TOPICS = {
     ),
 }
 PLACES = {"end": ", at the end", "matched": ", at matched loss"}
-MANY = 3  # pairs that fit beside each other as columns
+MANY = 3  # up to this many pairs fit side by side as columns
 PERPLEXITIES = {
     "final_loss": "ratio of final perplexities",
     "test_loss": "ratio of test perplexities",
 }
-# Columns of a language study's arms: outcome of the summary, and what is shown of its mean.
+# Columns of the table of a language study's arms: the outcome in the summary, and the function that
+# is applied to its mean.
 ARM_COLUMNS = {
     "final loss": ("final_loss", float),
     "perplexity": ("final_loss", np.exp),
@@ -41,12 +41,6 @@ ARM_COLUMNS = {
     "test perplexity": ("test_loss", np.exp),
     "test accuracy": ("test_accuracy", float),
     "steps to the matched loss": ("matched_step", float),
-}
-# Reasons of the tables, in the words of a text.
-REASONS = {
-    NOT_REACHED: "Fewer than two seeds reached the matched loss.",
-    INFINITE_STEPS: "Not every run reached the matched loss, and without one of them the mean "
-    "number of steps to it is infinite.",
 }
 LEGEND = (
     "Each cell is the first arm minus the second, with its {interval} interval over seeds. Bold: "
@@ -71,11 +65,11 @@ def findings(
     factorials_table: pd.DataFrame | None = None,
     one_at_a_time: pd.DataFrame | None = None,
 ) -> str:
-    """Markdown: what the study rests on, then a table of comparisons for each topic, then what its
-    experiments found, in sentences.
+    """Markdown: the study's data and settings, then a table of comparisons for each topic, then
+    sentences on what its experiments found.
 
-    That two arms do not differ significantly, or that nothing can be estimated, is a finding too,
-    and stands there with its reason below the table.
+    That two arms do not differ significantly, or that nothing can be estimated, is a finding too.
+    It is reported like any other, with its reason below the table.
     """
     labels = dict(zip(summary.arm, summary.label, strict=True))
     told = _Told(study, labels, runs_table)
@@ -101,7 +95,7 @@ def findings(
 
 @dataclass(frozen=True)
 class _Told:
-    """What the tables' notes are told with: the study, its arms' labels, and its runs."""
+    """What the notes below the tables are written from: the study, its arms' labels, its runs."""
 
     study: dict
     labels: Mapping[str, str]
@@ -126,8 +120,8 @@ def _basis(summary: pd.DataFrame) -> Iterator[str]:
     )
     for arm in arms[arms.edge.notna() & (arms.edge != "")].itertuples():
         yield (
-            f"**Warning:** what tuning chose for {arm.label} lies at the edge of what was tried "
-            f"({arm.edge}); a better setting may lie outside."
+            f"**Warning:** the setting that tuning chose for {arm.label} lies at the edge of what "
+            f"was tried ({arm.edge}); a better setting may lie outside."
         )
 
 
@@ -157,14 +151,17 @@ def _mean(row: pd.Series, back: Callable) -> str:
 
 
 def _nothing(rows: pd.DataFrame, outcomes: tuple[str, ...], told: _Told) -> Iterator[str]:
-    """Instead of a table in which no comparison can be estimated, the reasons."""
-    reasons = " ".join(dict.fromkeys(rows.reason.replace(REASONS)))
+    """The reasons, in place of a table in which no comparison can be estimated."""
+    reasons = " ".join(dict.fromkeys(rows.reason))
     yield f"No comparison can be estimated ({len(rows)} of them). {reasons}"
 
 
 def _long_table(rows: pd.DataFrame, outcomes: tuple[str, ...], told: _Told) -> Iterator[str]:
-    """`_table` on its side, for many pairs: a row for each pair, a column for each outcome; of text
-    with the ratio of perplexities, which is the exponential of the difference of losses."""
+    """`_table` transposed, for many pairs: a row for each pair and a column for each outcome.
+
+    Language studies also get the ratio of perplexities: the exponential of the difference of
+    losses.
+    """
     columns: list[tuple[str, str, bool]] = []  # outcome, title, whether it is a perplexity
     for outcome in outcomes:
         own = rows[rows.outcome == outcome]
@@ -207,7 +204,7 @@ def _table(rows: pd.DataFrame, outcomes: tuple[str, ...], told: _Told) -> Iterat
 
 
 def _cell(row, ratio: bool = False) -> str:
-    """A comparison in a cell; `ratio` shows the exponentials of the difference and its limits."""
+    """One comparison as the text of a cell; `ratio` exponentiates the difference and its limits."""
     if row.verdict == "not estimable":
         return "—"
     numbers = f"{row.difference:+.3g} [{row.low:.3g}, {row.high:.3g}]"
@@ -221,18 +218,18 @@ def _cell(row, ratio: bool = False) -> str:
 
 def _notes(row, told: _Told) -> Iterator[str]:
     if row.verdict == "not estimable":
-        yield f"— {REASONS.get(row.reason, row.reason)}"
+        yield f"— {row.reason}"
     elif row.left_out:
         yield _left_out(row, told)
     if row.compound:
         yield (
             f"{told.pair(row)}: the arms differ in more than one setting ({row.variables}), so "
-            "that the difference cannot be put down to a single one."
+            "the difference cannot be attributed to any single one."
         )
 
 
 def _left_out(row, told: _Told) -> str:
-    """How many seeds did not reach the matched loss, and on how many the comparison rests."""
+    """How many seeds did not reach the matched loss, and how many the comparison rests on."""
     pair = f"{told.pair(row)}{PLACES.get(row.point, '')}"
     lost, seeds = [], set()
     for arm in (row.arm_a, row.arm_b):
@@ -241,7 +238,8 @@ def _left_out(row, told: _Told) -> str:
         seeds |= set(missing)
         if len(missing):
             lost.append(f"{len(missing)} of {len(own)} {told.labels[arm]} seeds")
-    if len(seeds) != row.left_out:  # between snapshots, a loss can be reached that none shows
+    # An evaluation between two snapshots can reach the matched loss although no snapshot does.
+    if len(seeds) != row.left_out:
         return (
             f"{pair}: {row.left_out} seeds have no snapshot at or under the matched loss; this "
             "comparison rests on the others."

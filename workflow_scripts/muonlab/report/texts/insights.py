@@ -1,7 +1,7 @@
-"""Key insights of a ranking, in sentences computed from its tables: flip the numbers and they flip.
+"""Key insights of a ranking, in sentences computed from its tables: other numbers give others.
 
-Every difference stands with its interval over seeds and a verdict after Holm's correction; what is
-not significant is said to be so.
+Every difference comes with its interval over seeds and a verdict after Holm's correction;
+differences that are not significant are called so.
 """
 
 from collections.abc import Iterator, Sequence
@@ -53,9 +53,9 @@ def insights(
     basins: pd.DataFrame | None = None,
     sources: Sequence[dict] | None = None,
 ) -> str:
-    """Markdown: a list of sentences, then a table of the sources' claims and what is left of them.
+    """Markdown: a list of sentences, then a table of the sources' claims and whether they hold.
 
-    `sources` are those of `claims.yaml` where none are given.
+    `sources` defaults to those of `claims.yaml`.
     """
     lines = [_basis(ranking, study), ""]
     sentences = [
@@ -73,7 +73,7 @@ def insights(
 
 
 def best(ranking: pd.DataFrame) -> tuple[str, str]:
-    """The arm of the lowest mean loss, against the arm ranked against."""
+    """The arm of the lowest mean loss, compared with the arm that the others are ranked against."""
     sound = _sound(ranking)
     if sound.empty:
         return "Overall best", "no arm has a finite loss on every seed."
@@ -93,7 +93,8 @@ def best(ranking: pd.DataFrame) -> tuple[str, str]:
 
 
 def fastest(ranking: pd.DataFrame) -> tuple[str, str]:
-    """The arm of the shortest update, against the arm ranked against, by time after warm-up."""
+    """The arm whose updates take the least time after warm-up, compared with the arm that the
+    others are ranked against."""
     timed = ranking[ranking.step_time.notna()].sort_values("step_time", kind="stable")
     if timed.empty:
         return "Fastest", "the runs are too short to time an update after warm-up."
@@ -110,7 +111,7 @@ def fastest(ranking: pd.DataFrame) -> tuple[str, str]:
 
 
 def spread(ranking: pd.DataFrame) -> tuple[str, str]:
-    """The range of mean losses, and how many arms differ from the one ranked against."""
+    """The range of mean losses, and how many arms differ from the one they are ranked against."""
     sound = _sound(ranking)
     if sound.empty:
         return "Range", "it cannot be estimated: every arm has a diverged run."
@@ -167,7 +168,7 @@ def dose_sentences(responses: pd.DataFrame) -> Iterator[tuple[str, str]]:
 
 
 def basin_sentences(basins: pd.DataFrame, ranking: pd.DataFrame) -> Iterator[tuple[str, str]]:
-    """How wide each arm's range of good learning rates is, and whose is wider."""
+    """How wide each arm's range of good learning rates is, and which arm's is wider."""
     against = basins.against.fillna("")
     widths = []
     for row in basins[against == ""].itertuples():
@@ -187,13 +188,15 @@ def _compared(row, first: str, second: str) -> str:
     if row.verdict in ("wider", "narrower"):
         wider, other = (first, second) if row.verdict == "wider" else (second, first)
         return f"The range of {wider} is significantly wider than that of {other}{reason}."
+    if row.verdict == "undecided" and not reason:
+        return f"The ranges of {first} and {second} do not differ significantly in width."
     if row.verdict == "undecided":
-        return f"It is not settled whether the range of {first} or of {second} is wider{reason}."
+        return f"Whether the range of {first} or that of {second} is wider is undecided{reason}."
     return f"The ranges of {first} and {second} cannot be compared{reason}."
 
 
 def claims(effects: pd.DataFrame, sources: Sequence[dict]) -> Iterator[tuple[str, str, str]]:
-    """(claim, what was found, verdict) for those of the sources' claims that the arms can test."""
+    """(claim, what was found, verdict) for each claim of the sources that the arms can test."""
     for words, raw, matched, verdict in examined(effects, sources):
         found = f"as run {_difference(raw)}, {_said(raw.verdict)}"
         if matched is not None:
@@ -207,9 +210,9 @@ def _basis(ranking: pd.DataFrame, study: dict) -> str:
         f"Data: {first.data}. Protocol: {first.protocol}. Seeds of each arm: {first.seeds}. Losses "
         f"are those of the {first.evaluated_on} split at the end of training. A difference is the "
         f"loss of an arm minus that of {_label(ranking, first.against)}, or of the arm named, seed "
-        f"by seed, with its {study['interval']} interval. It is called significant where it is so "
-        "after Holm's correction over all arms that are compared together; a difference whose "
-        "interval excludes 0 need not be."
+        f"by seed, with its {study['interval']} interval. It is called significant if it is so "
+        "after Holm's correction over all arms that are compared together. The intervals are not "
+        "corrected, so a difference whose interval excludes 0 need not be significant."
     )
     edges = ranking[ranking.edge.notna() & (ranking.edge != "")]
     if len(edges):
