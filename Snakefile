@@ -1,7 +1,7 @@
-"""Muon against AdamW under one fair protocol: from data to findings.
+"""Compares Muon with AdamW under one fair protocol, from the data to a report.
 
-snakemake --cores all                                             the embedded default
-snakemake --cores all fashion                                     one study, to its end
+snakemake --cores all                                             everything in config.yaml
+snakemake --cores all fashion                                     one study, with all its results
 snakemake --cores all tune | train | statistics | figures         one stage of every study
 snakemake fashion --cores all --configfile studies/fashion.yaml   FashionMNIST at published size
 """
@@ -31,7 +31,7 @@ rule all:
         runs_of(*PLAN.studies),
         measured_in(*PLAN.studies),
     message:
-        "Everything is made."
+        "All results are made."
 
 
 onsuccess:

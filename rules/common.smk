@@ -1,9 +1,9 @@
-"""What all files of rules use: the plan, what tuning has decided, and digests of code.
+"""What all rule files share: the plan, the results of tuning, and the digests of the code.
 
-Needs: the config. Gives: PLAN (studies and arms), OUTPUTS (what each study makes, and from what),
-`known()` and `chosen()` (what is known of a study before and after its tuning), and wildcard
-constraints. All of it is made by tested Python in `muonlab.plan`. Nothing here imports torch, since
-each job of a cluster reads these files again.
+Needs: the config. Gives: PLAN (the studies and their arms), OUTPUTS (which files each study makes,
+and from which inputs), `known()` and `chosen()` (what is known about a study before and after its
+tuning has finished), and the wildcard constraints. The logic is in `muonlab.plan`, which has unit
+tests. Nothing here imports torch, because every cluster job reads these files again.
 """
 
 import sys
@@ -22,13 +22,13 @@ from muonlab.plan.runs import load_plan
 from muonlab.plan.written import Written
 
 try:
-    # Snakemake lists the overlays first and the file of the `configfile:` directive last.
+    # Snakemake lists the files of --configfile first and that of the `configfile:` directive last.
     *overlays, base = workflow.configfiles
     PLAN = load_plan([base, *overlays], command_line=workflow.config_settings.config)
     OUTPUTS = Outputs(PLAN)
     SOURCE_FILES = {name: source_files(name, PLAN) for name in PLAN.data_used}
 except UserError as mistake:
-    # Not a WorkflowError: it would add the place in this file, which is not where the mistake is.
+    # A WorkflowError would also print a line of this file, but the mistake is in the config.
     sys.exit(f"error: {mistake}")
 
 ROOT = OUTPUTS.root
@@ -36,7 +36,10 @@ WRITTEN = Written(PLAN, ROOT)
 
 
 def one_of(names):
-    """A constraint for a wildcard. (?!) matches nothing: an empty constraint would be none."""
+    """A wildcard constraint that allows only these names.
+
+    Without names it is (?!), which matches nothing; an empty constraint would match everything.
+    """
     return "|".join(names) or "(?!)"
 
 
@@ -51,8 +54,10 @@ wildcard_constraints:
 
 
 def known(study, rounds=None):
-    """What is known of a study after the first `rounds` rounds of its tuning, by default all; waits
-    for those whose trials follow from earlier ones."""
+    """What is known about a study after the first `rounds` rounds of its tuning (default: all).
+
+    Waits for the checkpoints of the rounds that depend on earlier ones.
+    """
     last = rounds or PLAN.studies[study].rounds
     files = [
         str(checkpoints.propose.get(study=study, round=number).output.proposal)
@@ -62,7 +67,7 @@ def known(study, rounds=None):
 
 
 def chosen(study):
-    """What is known of a study once its tuning has been run, for which this waits."""
+    """What is known about a study after its tuning. Waits for the tuning to finish."""
     before = known(study)
     selection = str(checkpoints.select.get(study=study).output.selection)
     rounds = [f"{ROOT}/{study}/tuning/round-{n + 2}.json" for n in range(len(before.proposals))]

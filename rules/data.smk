@@ -1,14 +1,15 @@
-"""Data sets: from their source to three disjoint splits.
+"""Prepares the data sets: each is read from its source and divided into three disjoint splits.
 
-Needs: nothing (digits, the standard library's text), files, or the network (FashionMNIST, the hub).
-Gives: results/<name>/data/<dataset>/ with train, validation and test, of images as safetensors, of
-text as tokens with the offsets of its documents and the tokenizer, and digest.json.
+Needs: nothing (digits, the standard library's text), files of yours, or the network (FashionMNIST,
+the Hugging Face hub). Gives: results/<name>/data/<dataset>/ with the splits train, validation and
+test, and digest.json, which describes them. Images are stored as safetensors; text is stored as
+tokens with the offsets of its documents, next to the tokenizer.
 """
 
 
 rule prepare_images:
     input:
-        # The IDX files that the data set is made from, so that a replaced file is noticed.
+        # The IDX files that the data set is made from, so that Snakemake notices a replaced file.
         lambda wildcards: SOURCE_FILES.get(wildcards.images, []),
     output:
         train=f"{ROOT}/data/{{images}}/train.safetensors",

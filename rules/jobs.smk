@@ -1,8 +1,8 @@
-"""Inputs and params of jobs, as functions of their wildcards; each asks the plan and adds nothing.
+"""Functions that compute the inputs and params of jobs from their wildcards, by asking the plan.
 
-Needs: PLAN, OUTPUTS, WRITTEN, `known()` and `chosen()`. Gives: functions for the rules. A rule that
-is made in a loop gets a function of its own from `measuring_inputs(made)` and the like: in a lambda
-`made` would be the last one for all of them.
+Needs: PLAN, OUTPUTS, WRITTEN, `known()` and `chosen()`. Gives: functions for the rules. Rules that
+are made in a loop call a function such as `measuring_inputs(made)`, which returns a new function
+for each of them. A lambda would not do: it would see the loop's last `made` in every rule.
 """
 
 import difflib
@@ -55,7 +55,8 @@ def measuring_inputs(made):
         runs = [f"{ROOT}/runs/{run.name}" for run in measured_runs(made, wildcards)]
         data = PLAN.studies[wildcards.study].data
         return {
-            # The small files say whether a run changed; its tensors only have to be there.
+            # The small files show whether a run changed. The large ones are `ancient`: they must
+            # exist, but their time stamps are ignored.
             "runs": [f"{run}/run.json" for run in runs],
             "metrics": [f"{run}/metrics.parquet" for run in runs],
             "records": ancient([f"{run}/records" for run in runs]),
@@ -84,8 +85,10 @@ def overhead_job(wildcards):
 
 
 def all_cores():
-    """The cores of this invocation, so that a job has them for itself; 1 where jobs are sent to
-    other machines, whose cores it does not know."""
+    """The number of cores of this invocation, so that a job can reserve all of them.
+
+    It is 1 if jobs are sent to other machines, because their number of cores is not known here.
+    """
     return workflow.resource_settings.cores or 1 if workflow.local_exec else 1
 
 
@@ -107,7 +110,7 @@ def reporting_job(adapter, made):
 
 
 def shown(path, output, section, kind):
-    """A file as the report shows it; what has no title is not shown."""
+    """Marks a file for the report. A file whose output has no title is left out of the report."""
     if output.title is None:
         return path
     labels = {kind: output.title}
@@ -127,8 +130,11 @@ REPORT = Path(ROOT) / "report.html"
 
 
 def write_report():
-    """Asks Snakemake for the report of every study that has results, where one of its files is
-    newer than the report; a failure does not fail the run."""
+    """Writes the HTML report of all studies whose results are complete, if it is out of date.
+
+    It is out of date if a file that it shows is newer. If writing it fails, this prints why, and
+    the workflow still succeeds.
+    """
     studies = [name for name in PLAN.studies if OUTPUTS.is_whole(name)]
     if not studies or OUTPUTS.is_newer(REPORT, studies):
         return
@@ -146,7 +152,7 @@ def write_report():
 
 
 def runs_of(*studies):
-    """Every run of some studies, once their tuning has been run."""
+    """All runs of these studies; the reporting runs are known once tuning has finished."""
     return lambda wildcards: [file for study in studies for file in OUTPUTS.records(chosen(study))]
 
 
@@ -161,7 +167,7 @@ def of_each(files):
 
 
 def unknown_target(wildcards):
-    """Ends the plan with a sentence that says which targets there are."""
+    """Stops with a sentence that lists the targets that exist."""
     names = [rule.name for rule in workflow.rules if not rule.has_wildcards()]
     close = difflib.get_close_matches(wildcards.unknown, names, n=1)
     hint = f"; did you mean {close[0]}?" if close else ""

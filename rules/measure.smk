@@ -1,8 +1,9 @@
-"""Measurements of finished runs, one rule for each function declared in `muonlab.probes`.
+"""Measures finished runs, with one rule for each measurement that is declared in `muonlab.probes`.
 
 Needs: the reporting runs. Gives: results/<name>/<study>/<measurement>/<arm>/seed-<n>.parquet, or
-<arm>.parquet for a measurement of all runs of an arm; and results/<name>/<study>/overhead/, the
-profile of the steps of two arms (profile.json, and trace.json.gz for ui.perfetto.dev).
+<arm>.parquet if one job measures all runs of an arm; and results/<name>/<study>/overhead/, which
+says where the time of a step goes for two arms (profile.json, and trace.json.gz, which
+ui.perfetto.dev can show).
 """
 
 for made in OUTPUTS.registry.measurements.values():
@@ -18,7 +19,8 @@ for made in OUTPUTS.registry.measurements.values():
             f"{ROOT}/logs/measure_{made.name}/{{study}}/{OUTPUTS.place(made)}.log",
         wildcard_constraints:
             study=one_of(OUTPUTS.having(made)),
-        # Before more training: every job that waits costs the scheduler time.
+        # Measurements run before further training, because every waiting job costs the scheduler
+        # time.
         priority: 10
         conda:
             "../envs/measure.yaml"
@@ -35,10 +37,11 @@ for made in OUTPUTS.registry.measurements.values():
 
 
 rule profile_overhead:
-    """Reserves all cores of the invocation, so that no other job of it runs meanwhile.
+    """Profiles the steps of two arms while no other job of this invocation runs.
 
-    It cannot keep away other programs or users: the two arms take turns step by step, medians are
-    reported, and the machine's load is written down. On a cluster ask for a node of its own
+    The rule reserves all cores for that. It cannot keep other programs or users away, so the two
+    arms take turns step by step, medians are reported, and the load of the machine is recorded. On
+    a cluster, request a node for this job alone
     (`set-resources: profile_overhead:slurm_extra="'--exclusive'"`).
     """
     input:

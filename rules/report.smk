@@ -1,7 +1,8 @@
-"""Tables, figures and texts, one rule for each declared function, and the HTML report of them all.
+"""Writes tables, figures and texts, with one rule for each function that is declared for them.
 
-Needs: what the functions' parameters name (`muonlab.plan.needs`). Gives:
-results/<name>/<study>/tables/*.csv, figures/*.svg and .png, *.md, and results/<name>/report.html.
+Needs: what the parameters of each function name (see `muonlab.plan.needs`). Gives:
+results/<name>/<study>/tables/*.csv, figures/*.svg and .png, and *.md. The HTML report,
+results/<name>/report.html, shows all of them.
 """
 
 for made in OUTPUTS.registry.tables.values():

@@ -1,7 +1,7 @@
-"""What a user can ask for by name: one stage of every study, or one study.
+"""The targets that can be named on the command line: one stage of every study, or one study.
 
 Needs: nothing. Gives: the targets data, tune, train (or runs), spectra, curvature, quantize,
-statistics (or tables), figures, and one for each study.
+statistics (or tables), figures, and one target for each study.
 """
 
 
@@ -89,7 +89,8 @@ for study in PLAN.studies:
             f"The study {study} is finished."
 
 
-# A single word that is no rule is taken for a file: this rule would make it, and says why not.
+# Snakemake takes a single word that names no rule for a file. This rule matches such a file, so
+# that a misspelled target ends with a clear error message.
 rule unknown_target:
     input:
         unknown_target,

@@ -1,10 +1,10 @@
-"""Training: the same job for every run of every study, for tuning and for reporting.
+"""Trains every run of every study: tuning runs and reporting runs use the same job.
 
-Needs: a prepared data set. Gives: results/<name>/runs/<settings>/<seed>/ with metrics.parquet,
-run.json (summary, settings, routing and provenance), written last. A reporting run also has
-the folder records/ with what it was watched by and the snapshots of its weights that something
-reads. An unfinished run lies in <seed>.partial, which Snakemake does not know and therefore does
-not delete; the next attempt goes on from there.
+Needs: a prepared data set. Gives: results/<name>/runs/<settings>/<seed>/ with metrics.parquet and
+run.json (summary, settings, routing and provenance), which is written last. A reporting run also
+has the folder records/, with what its observers recorded and the snapshots of its weights that a
+later job reads. An unfinished run is kept in <seed>.partial. Snakemake does not know that folder
+and so does not delete it; the next attempt continues from it.
 """
 
 RUN = f"{ROOT}/runs/{{run}}"
@@ -12,8 +12,9 @@ RUN = f"{ROOT}/runs/{{run}}"
 
 rule train_run:
     input:
-        # It says whether the data changed. The splits are too large to hash for every run, and as
-        # files of thousands of runs they would cost the plan seconds; targets ask for them.
+        # This file shows whether the data changed. The splits themselves are not inputs: they are
+        # too large to hash for every run, and listing them for thousands of runs would slow
+        # Snakemake down by seconds. The targets request them instead.
         digest=lambda wildcards: f"{ROOT}/data/{run_data(wildcards)}/digest.json",
     output:
         metrics=f"{RUN}/metrics.parquet",
@@ -31,7 +32,7 @@ rule train_run:
         gpu=0,
         checkpoint_seconds=30,
         log_to="",
-        # Not among the params: an edit of what only watches a run trains nothing anew.
+        # A resource, not a param: editing code that only observes a run retrains nothing.
         observers=observer_digest(),
     params:
         job=train_job,

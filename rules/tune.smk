@@ -1,8 +1,9 @@
-"""Tuning: the best settings of each arm, and the loss at which its runs are compared.
+"""Tunes each arm: chooses its settings, and the matched loss at which the arms are compared.
 
-Needs: the tuning runs. Gives: results/<name>/<study>/tuning/round-<n>.json, the trials that follow
-from those of earlier rounds (none for a grid that is not extended), and selection.json. Later jobs
-get what was chosen by value: a learning rate that is added and does not win retrains nothing else.
+Needs: the tuning runs. Gives: results/<name>/<study>/tuning/selection.json, which holds the chosen
+settings, and round-<n>.json for each later round, which holds the trials that follow from those of
+earlier rounds (there is no such file if the grid is never extended). Later jobs receive the chosen
+values as params, so adding a learning rate that does not win retrains nothing else.
 """
 
 

@@ -1,4 +1,4 @@
-"""Measures finished runs: one of them, or all of an arm."""
+"""Measures one finished run, or all finished runs of one arm."""
 
 from muonlab.jobs.warm import TORCH, hand_over
 

@@ -1,4 +1,4 @@
-"""Prepares a data set: its splits and digest.json."""
+"""Prepares a data set: writes its splits and digest.json."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Profiles the steps of two arms, alone on the machine as far as the workflow can see to it."""
+"""Profiles the steps of two arms. No other job of the same invocation runs meanwhile."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from muonlab.probes.overhead import profile_overhead
 with logged(snakemake.log[0]):
     job, files = snakemake.params.job, snakemake.input
     runs = [json.loads(Path(file).read_text()) for file in files.runs]
-    # All cores are reserved; the steps run on as many as the runs were trained with.
+    # All cores are reserved, but the steps use only as many threads as the runs were trained with.
     torch.set_num_threads(min(snakemake.threads, *(run["provenance"]["threads"] for run in runs)))
     arms = zip(job["settings"]["arms"], runs, strict=True)
     record = profile_overhead(

@@ -1,4 +1,4 @@
-"""Trains one run, or goes on with it."""
+"""Trains one run, or continues it from its last checkpoint."""
 
 from muonlab.jobs.warm import TORCH, hand_over
 
@@ -13,7 +13,7 @@ with logged(snakemake.log[0]) as progress:
     train_run(
         config=snakemake.params.job["config"],
         code=snakemake.params.job["code"],
-        # A resource and no param: an edit of what only watches runs trains none of them anew.
+        # A resource, not a param: editing code that only observes runs retrains none of them.
         observer_code=snakemake.resources.observers,
         data=Path(snakemake.input.digest).parent,
         folder=Path(snakemake.output.record).parent,
