@@ -7,6 +7,7 @@ import torch
 from muonlab.measure import quantizers, throughput
 from muonlab.measure.quantizers import quantize
 from muonlab.measure.stability import gradient_alarms, loss_spikes
+from muonlab.statistics.bootstrap import RESAMPLES
 
 
 def test_groups_are_of_128_inputs_of_a_row():
@@ -52,3 +53,7 @@ def test_alarms_are_at_the_documented_norms():
 def test_the_ceiling_counts_a_product_and_a_sum_for_each_pair(monkeypatch):
     monkeypatch.setattr(throughput, "_product_seconds", lambda A, out: len(A) / 1024)
     assert throughput.matmul_ceiling(torch.float32) == 2 * 1024**3
+
+
+def test_a_bootstrap_draws_two_thousand_times_unless_it_is_told_otherwise():
+    assert RESAMPLES == 2000

@@ -108,7 +108,7 @@ def test_mistakes_are_refused(doses, shape, message):
 
 def test_the_table_and_the_test_read_the_same_runs():
     y = outcomes(0.5)
-    arms = {f"dose_{i}": dose for i, dose in enumerate(DOSES)}
+    arms = {f"dose_{9 - i}": dose for i, dose in enumerate(DOSES)}  # in no order of names
     table = pd.DataFrame(
         [
             {"arm": arm, "seed": seed, "outcome": "final_loss", "value": y[seed, i]}

@@ -175,3 +175,12 @@ def test_mistakes_are_named():
         build_optimizers(model(), CONFIG | {"components": ["attention"]})
     with pytest.raises(ValueError, match="momentum"):
         build_optimizers(model(), CONFIG | {"momentum": 2.0})
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_a_frozen_tensor_is_in_no_optimizer(name):
+    model = MLP(inputs=4, classes=3, width=5, depth=2, activation="relu", bias=False)
+    model.layers[1].weight.requires_grad_(False)
+    built = build_optimizers(model, {**CONFIG, "components": ["hidden", "output"], "name": name})
+    held = {id(p) for group in built.groups for p in group["params"]}
+    assert id(model.layers[1].weight) not in held and len(held) == 2

@@ -315,3 +315,10 @@ def test_products_of_a_batch_are_those_of_its_matrices(monkeypatch, work, buffer
 def test_mistakes_are_named(G, arguments, message):
     with pytest.raises(ValueError, match=message):
         newton_schulz(G, **arguments)
+
+
+def test_a_schedule_is_judged_over_all_singular_values_that_the_norm_leaves():
+    """x + 10x⁵ keeps what lies under 0.6 small, and sends 1 to 11."""
+    steep = ((1.0, 0.0, 10.0),)
+    assert not tolerates(steep, 1.0, torch.float32)
+    assert tolerates(steep, 2.0, torch.float32)

@@ -263,3 +263,12 @@ def test_a_document_that_training_has_word_for_word_is_a_near_duplicate_at_any_t
         "near_duplicates": 1,
         "rate": 0.5,
     }
+
+
+@pytest.mark.parametrize("place", [CHUNK - 65, CHUNK - 1, CHUNK])
+def test_a_span_at_the_border_of_two_pieces_of_evaluation_is_found(tmp_path, place):
+    random = np.random.default_rng(1)
+    evaluation = random.integers(1, 60_000, CHUNK + 200)
+    files = write(tmp_path, "test", [evaluation])
+    train = write(tmp_path, "train", [evaluation[place : place + 64]])
+    assert shared_runs(files, train).tolist() == [[place, place + 64]]

@@ -86,6 +86,8 @@ def test_the_published_split_puts_evaluation_beside_training():
     assert len(held) == round(0.1 * 1984)
     neighbours = np.isin(held - 1, train) | np.isin(held + 1, train)
     assert neighbours.mean() > 0.97
+    other = OverlappingWindows(tokens, offsets, 16, fraction=0.1, evaluation=True, seed=4)
+    assert np.isin(other.starts(np.arange(len(other))), held).mean() < 0.3
     inputs, targets, _ = parts[1].batch(np.arange(10))
     np.testing.assert_array_equal(inputs[:, 0], held[:10])
     np.testing.assert_array_equal(targets, inputs + 1)
