@@ -299,7 +299,7 @@ FOUR = {"label": "x", "both": "muon", "without_first": "adamw", "without_second"
     ("measure", "sentence"),
     [
         ({"overhead": {"arms": ["muon", "other"]}}, "overhead.arms.*'other' is not an arm"),
-        ({"overhead": {"arms": ["muon", "muon"]}}, "overhead.*two arms, not one twice"),
+        ({"overhead": {"arms": ["muon", "muon"]}}, "overhead.*two different arms"),
         ({"ranking": "other"}, "ranking.*'other' is not an arm"),
         (
             {"factorials": [FOUR | {"neither": "none"}]},
