@@ -114,7 +114,7 @@ def test_who_waits_is_told_for_whom_and_learns_that_it_waited(tmp_path, capsys):
         assert (tmp_path / "journal").read_text().split() == ["in", "out"]
     holder.join()
     told = capsys.readouterr().out
-    assert told.count("waiting: another process works on this run") == 1
+    assert told.count("waiting: another process is working on this run") == 1
     assert f"pid {holder.pid} on " in told
     with exclusive(tmp_path / "x.lock") as waited:
         assert not waited

@@ -114,7 +114,7 @@ def test_measurements_are_of_runs_or_of_arms():
 
 
 def test_a_name_that_nothing_has_is_refused_with_those_that_there_are():
-    with pytest.raises(UserError, match="'metrix' is nothing .*metrics.*spectra_records"):
+    with pytest.raises(UserError, match="'metrix' is not something .*metrics.*spectra_records"):
         Needs("results/x", REGISTRY).has("metrix", PLAN.studies["fashion"])
 
 

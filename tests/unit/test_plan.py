@@ -247,8 +247,8 @@ def test_a_tuned_field_that_an_arm_sets_to_its_default_is_a_difference(tmp_path)
 @pytest.mark.parametrize(
     ("arm", "field", "says"),
     [
-        ({"optimizer": "muon", "tune": False}, "tune", "it has a base"),
-        (FOLLOWER | {"grid": {"lr": [0.1, 0.2]}}, "tune", "no grid"),
+        ({"optimizer": "muon", "tune": False}, "tune", "must have a base"),
+        (FOLLOWER | {"grid": {"lr": [0.1, 0.2]}}, "tune", "must not have a grid"),
         (FOLLOWER | {"multiply": {"optimizer.nesterov": 2.0}}, "multiply.optimizer.nest", "number"),
         (
             FOLLOWER | {"multiply": {"optimizer.lrr": 2.0}},
@@ -299,7 +299,7 @@ FOUR = {"label": "x", "both": "muon", "without_first": "adamw", "without_second"
     ("measure", "sentence"),
     [
         ({"overhead": {"arms": ["muon", "other"]}}, "overhead.arms.*'other' is not an arm"),
-        ({"overhead": {"arms": ["muon", "muon"]}}, "overhead.*two arms, not one twice"),
+        ({"overhead": {"arms": ["muon", "muon"]}}, "overhead.*two different arms"),
         ({"ranking": "other"}, "ranking.*'other' is not an arm"),
         (
             {"factorials": [FOUR | {"neither": "none"}]},

@@ -204,7 +204,7 @@ CONFIGS = {
         "data.real.folder",
         "string, not 3",
     ),
-    "key twice": ("data: {}\nstudies: {}\ndata: {}\n", "line 3", "stands twice"),
+    "key twice": ("data: {}\nstudies: {}\ndata: {}\n", "line 3", "occurs twice"),
 }
 # Snakemake itself reads overlays before it reads the workflow, and refuses these in its own words.
 NOT_CONFIGS = {

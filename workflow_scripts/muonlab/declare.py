@@ -1,13 +1,13 @@
-"""Declarations of what the workflow makes, each beside the function that makes it.
+"""Decorators that declare which functions make the outputs of the workflow.
 
-A function marked here is an entry of the workflow: the generic rules find it, give it what its
-parameters name, and write down what it returns. `plan.registry` reads the declarations from the
-source text, without importing the module, since a plan must not wait for torch or matplotlib.
-Therefore every argument of a decorator is a literal.
+The workflow finds every function with one of these decorators, calls it with what its parameters
+name, and writes what it returns to a file. `plan.registry` reads the decorators from the source
+text without importing the module, so that planning does not wait for torch or matplotlib. Every
+argument of a decorator must therefore be a literal.
 
-The parameters of the function are what it needs (`plan.needs` lists the names). A study has an
-output where it has everything that the output needs; a parameter whose default is None is optional.
-Captions are templates for `str.format` (`plan.captions` lists the words).
+The parameters of the function name what it needs (`plan.needs` lists the names). A study has an
+output if it has everything that the output needs; a parameter with the default None is optional.
+Captions are templates for `str.format` (`plan.captions` lists the words that they may contain).
 """
 
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ Mark = Callable[[Function], Function]
 def figure(*, title: str, section: str, caption: str) -> Mark:
     """A function that returns a matplotlib figure: `figures/<function's name>.svg` and `.png`.
 
-    `title` and `section` are its name and its place in the report.
+    `title` is its name in the report, `section` the part of the report where it is shown.
     """
     return _unchanged
 
@@ -28,8 +28,9 @@ def figure(*, title: str, section: str, caption: str) -> Mark:
 def table(*, section: str, outputs: Mapping[str, tuple[str, str] | None]) -> Mark:
     """A function that returns tables: `tables/<output>.csv` for each name in `outputs`.
 
-    `outputs` gives each table's title and caption, or None for a table that is not for the report.
-    The function returns a DataFrame, or, where there are several outputs, a dictionary of them.
+    `outputs` gives the title and caption of each table, or None for a table that the report does
+    not show. The function returns a DataFrame or, if there are several outputs, a dictionary of
+    DataFrames.
     """
     return _unchanged
 
@@ -40,12 +41,13 @@ def text(*, title: str, section: str, caption: str) -> Mark:
 
 
 def measurement(*, memory_mb: int = 2000, split: str = "", of: str = "run") -> Mark:
-    """A function that measures finished runs: rows of `<function's name>/<arm>/seed-<n>.parquet`.
+    """A function that measures finished runs and returns the rows of a file
+    `<function's name>/<arm>/seed-<n>.parquet`.
 
-    `split` names the part of the data that it reads, "" for none. With `of="arm"` one job measures
-    all runs of an arm, for measurements that take less time than the start of a job. The module's
-    COLUMNS give the names and types of the columns. The function's attribute `of` says what one job
-    measures.
+    `split` names the split of the data that it reads, "" for none. With `of="arm"` one job measures
+    all runs of an arm; use it for measurements that take less time than starting a job. The
+    module's COLUMNS give the names and types of the columns. The decorator stores `of` as an
+    attribute of the function.
     """
 
     def mark(function: Function) -> Function:

@@ -1,12 +1,13 @@
-"""Digests of the code that a job runs: its script and every module of ours that it imports.
+"""Digests of the code that a job runs: its script and every module of this package that it imports.
 
-Snakemake does not see edits in imported modules, so each rule carries such a digest among its
-params. It is taken over the syntax tree without docstrings: comments, docstrings, formatting and
-time stamps change nothing, code does.
+Snakemake does not notice edits in imported modules, so each rule has such a digest among its
+params. It is computed from the syntax tree without docstrings: editing comments, docstrings or
+formatting does not change it, editing code does.
 
-Training has two. What moves the weights and decides the numbers is reached from the training loop:
-an edit of it trains anew. What watches a run while it trains is the rest of the training job's
-code: its digest is written down beside the records, and an edit of it trains nothing anew.
+A training job has two digests. One covers the code that determines the weights and the metrics,
+which is everything that the training loop imports; editing it retrains the runs. The other covers
+the rest of the job's code, which only observes and saves the run. That digest is stored with the
+records, and editing this code retrains nothing.
 """
 
 import ast
@@ -19,7 +20,7 @@ PACKAGE = "muonlab"
 SCRIPTS = Path(__file__).resolve().parents[1]
 TRAINING_JOB = "train.py"
 TRAINING_LOOP = "muonlab/training/loop.py"
-STARTING = "muonlab/jobs/warm.py"  # how a job starts changes nothing of what it makes
+STARTING = "muonlab/jobs/warm.py"  # left out: how a job starts does not change its results
 NONE: frozenset[str] = frozenset()
 
 
@@ -30,10 +31,11 @@ def code_digest(
     chosen: frozenset[str] = NONE,
     root: Path = SCRIPTS,
 ) -> str:
-    """Hex digest of the files `entries`, by their paths from `root`, and of all that they import.
+    """Hex digest of the files `entries`, given as paths relative to `root`, and of all modules that
+    they import.
 
-    `alternatives` are modules of which a job uses only `chosen`, and what those import. A job may
-    also import them by name alone, as a run its optimizer.
+    Of the modules `alternatives` a job uses only those in `chosen`, so the others do not count. A
+    job may import them by a name that it computes, as a run does with its optimizer.
     """
     unused = {_file(name, root) for name in alternatives - chosen} | {root / STARTING}
     for name in chosen:
@@ -44,29 +46,34 @@ def code_digest(
 def training_digest(
     chosen: frozenset[str], alternatives: frozenset[str], root: Path = SCRIPTS
 ) -> str:
-    """The digest of what moves a run's weights: of the `alternatives` (optimizers, models, kinds of
-    data) just what the run has `chosen` counts, even where it is imported by its name alone."""
+    """The digest of the code that determines a run's weights.
+
+    Of the `alternatives` (optimizers, models, kinds of data) only those that the run has `chosen`
+    count, even if they are imported by a computed name.
+    """
     own = [f"{name.replace('.', '/')}.py" for name in sorted(chosen)]
     return code_digest(TRAINING_LOOP, *own, alternatives=alternatives, chosen=chosen, root=root)
 
 
 @cache
 def observer_digest(root: Path = SCRIPTS) -> str:
-    """The digest of the training job's code that moves no weights: observers, checkpoints, the
-    files that a run leaves."""
+    """The digest of the training job's code that does not affect the weights: observers,
+    checkpoints, and writing the files of a run."""
     return _digest(observing(root), root)
 
 
 def observing(root: Path = SCRIPTS) -> set[Path]:
-    """The modules of the training job that the training loop does not reach."""
+    """The modules that the training job imports but the training loop does not."""
     return closure([root / TRAINING_JOB], root) - closure([root / TRAINING_LOOP], root)
 
 
 def closure(
     entries: Iterable[Path], root: Path, without: frozenset[Path] = frozenset()
 ) -> set[Path]:
-    """`entries` and the modules under `root` that they import, directly or not, past none of
-    `without`."""
+    """`entries` and the modules under `root` that they import, directly or indirectly.
+
+    Modules in `without` are left out, and their imports are not followed.
+    """
     found: set[Path] = set()
     waiting = list(entries)
     while waiting:
@@ -89,7 +96,7 @@ def _file(module: str, root: Path) -> Path:
 
 
 def _local(path: Path, root: Path) -> list[Path]:
-    """Files under `root` that the imports of `path` can mean."""
+    """The files under `root` that the imports of `path` may refer to."""
     files = []
     for name in _imported(path):
         base = root.joinpath(*name.split("."))
@@ -111,20 +118,22 @@ def _code(path: Path) -> str:
 
 @cache
 def _imported(path: Path) -> tuple[str, ...]:
-    """The names in our package that the module imports, at its top or anywhere else."""
+    """The names of this package that the module imports, at the top or anywhere else."""
     names = []
     for node in _statements(_tree(path).body):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            # `from package import name` may mean a module or something in one: try both.
+            # `from package import name` may import a module or something in a module: list both.
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
     return tuple(sorted({name for name in names if name.split(".")[0] == PACKAGE}))
 
 
 def _statements(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
-    """The statements of `body` and those inside them; their expressions, which are most of a tree,
-    are not looked at."""
+    """The statements of `body` and the statements nested in them.
+
+    Expressions, which make up most of a syntax tree, are skipped.
+    """
     for statement in body:
         yield statement
         for part in ("body", "orelse", "finalbody"):
@@ -134,7 +143,7 @@ def _statements(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 class _WithoutDocstrings(ast.NodeTransformer):
-    """Removes strings that stand alone: docstrings of modules, classes, functions and fields."""
+    """Removes strings that are statements: docstrings of modules, classes, functions and fields."""
 
     def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
         alone = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

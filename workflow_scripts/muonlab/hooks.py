@@ -1,7 +1,7 @@
-"""How a run is watched while it trains: what the training loop tells its observers.
+"""The interface between the training loop and the observers that watch a run.
 
-The loop knows this module and no observer, so that no edit of an observer is one of what moves the
-weights. An observer reads and copies; it changes neither weights nor gradients nor random numbers.
+The loop imports this module but no observer, so editing an observer does not retrain runs. An
+observer may read and copy, but must not change weights, gradients or the state of random numbers.
 """
 
 from collections.abc import Mapping
@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 
 class Run(Protocol):
-    """What an observer sees of the run between its updates: `training.loop.Trainer`."""
+    """What an observer sees of a run between updates. `training.loop.Trainer` implements it."""
 
-    step: int  # updates made
-    total: int  # updates of the whole run
-    stopped_at: int | None  # the step at which the loss was no longer finite
+    step: int  # number of updates made so far
+    total: int  # number of updates of the whole run
+    stopped_at: int | None  # the step at which the loss stopped being finite, or None
     model: nn.Module
     metrics: Any  # training.metrics.Metrics
     clock: Any  # training.clock.Clock
@@ -26,10 +26,10 @@ class Run(Protocol):
 
 @dataclass
 class WatchedUpdate:
-    """One update as its observers see it, W_step before it and W_{step+1} after it.
+    """One update as its observers see it, from the weights W_step to W_{step+1}.
 
-    `forward` has what the forward pass showed of itself where an observer `watches_forward`;
-    `before` and `after` are copies of all weights where one `compares_weights`.
+    If an observer has `watches_forward`, `forward` holds the values that the forward pass recorded.
+    If one has `compares_weights`, `before` and `after` are copies of all weights.
     """
 
     step: int
@@ -41,40 +41,42 @@ class WatchedUpdate:
 
 
 class Observer:
-    """Watches a run; by default it is never due and does nothing.
+    """Watches a run. This base class is never due and does nothing.
 
-    What it does at an update does not count as time of the updates. One that `watches_forward` has
-    the forward pass of its updates watched, which then does not go through a compiled model.
+    The time that an observer takes does not count as training time. If it has `watches_forward`,
+    the forward pass of the updates that it watches records values; it then does not use the
+    compiled model.
     """
 
     watches_forward = False
     compares_weights = False
 
     def due(self, step: int) -> bool:
-        """Whether the update from W_step to W_{step+1} is to be watched."""
+        """Whether to watch the update from W_step to W_{step+1}."""
         return False
 
     def before_clipping(self, update: WatchedUpdate) -> None:
-        """The parameters hold the gradient as the backward pass left it, and W_step."""
+        """Called when the parameters hold W_step and the gradient before clipping."""
 
     def after_update(self, update: WatchedUpdate) -> None:
-        """The parameters hold the clipped gradient, and W_{step+1}."""
+        """Called when the parameters hold W_{step+1} and the clipped gradient."""
 
     def after_updates(self, run: Run) -> None:
-        """A stretch of updates is done, and `run.metrics` may have new rows."""
+        """Called after some updates, when `run.metrics` may have new rows."""
 
     def finish(self, run: Run) -> None:
-        """The run is at its end, after its last evaluation."""
+        """Called at the end of the run, after its last evaluation."""
 
     def write(self, folder: Path) -> None:
-        """Puts what was recorded into the folder `records` of the finished run."""
+        """Writes what was recorded into the folder `records` of the finished run."""
 
     def state_dict(self) -> dict:
-        """For checkpoints, between two updates: tensors and plain values."""
+        """The state to save in a checkpoint between two updates: tensors and plain values."""
         return {}
 
     def load_state_dict(self, state: dict) -> None:
-        """Goes on from `state`; whatever it raises means that it cannot."""
+        """Restores `state`. Raising any exception means that the observer cannot continue from
+        it."""
 
 
 def copy_of(model: nn.Module) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""What every section of the config has in common."""
+"""The base class of every section of the config, and types of fields that sections share."""
 
 import math
 from typing import Annotated
@@ -16,7 +16,7 @@ class Section(BaseModel):
 
 
 def field_limits(model: type[BaseModel]) -> dict[str, tuple[float, float]]:
-    """The (lowest, highest) values that the model's own checks allow its numeric fields."""
+    """The (lowest, highest) values that the model allows, for each of its fields."""
     found = {}
     for field, info in model.model_fields.items():
         bounds = {name: [] for name in ("ge", "gt", "le", "lt")}

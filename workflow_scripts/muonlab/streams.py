@@ -1,7 +1,7 @@
-"""Named random streams: each is a function of a run's seed and the stream's name alone.
+"""Named random streams. Each depends only on a run's seed and on the name of the stream.
 
-The stream for initial weights does not depend on how many numbers the data order has drawn, nor
-the other way round, so two arms of one seed share both whatever else they do.
+For example, the initial weights do not depend on how many random numbers the data order has drawn,
+or the other way round. Two arms with the same seed therefore share both, whatever else differs.
 """
 
 import hashlib
@@ -26,6 +26,6 @@ def numpy_generator(seed: int, *names: str | int) -> np.random.Generator:
 
 def torch_generator(seed: int, *names: str | int, device: str = "cpu") -> "torch.Generator":
     """A torch generator for the stream."""
-    import torch  # late: the plan reads data folders through modules that import this one
+    import torch  # not at the top: the plan imports this module and must not wait for torch
 
     return torch.Generator(device).manual_seed(stream_key(seed, *names))

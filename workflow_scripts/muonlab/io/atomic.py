@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Writes files atomically: a file appears complete or not at all."""
 
 import json
 import os
@@ -10,13 +10,14 @@ from typing import Any
 
 @contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; on success it is synced and renamed onto `path`.
+    """Yields a temporary path in the folder of `path`.
 
-    When the block raises, the temporary file is removed and `path` stays as it was.
+    If the block succeeds, the temporary file is synced to disk and renamed to `path`. If it raises,
+    the temporary file is removed and `path` stays as it was.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix is kept last, since writers such as matplotlib choose the format by it.
+    # The suffix stays at the end, because writers such as matplotlib choose the format by it.
     temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp{target.suffix}")
     try:
         yield temporary
@@ -34,6 +35,9 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
-    """Writes `value` atomically as readable JSON; NaN and infinities become null or strings first,
-    never the bare words that JSON does not have (ValueError)."""
+    """Writes `value` atomically as readable JSON.
+
+    Raises ValueError for NaN and infinities, which JSON does not have; replace them by null or text
+    first.
+    """
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")

@@ -1,4 +1,4 @@
-"""Long-form records as parquet: the same bytes for the same records."""
+"""Writes long-form records as parquet. The same records give the same bytes."""
 
 import itertools
 import os
@@ -6,14 +6,17 @@ from collections.abc import Iterable, Mapping
 
 from muonlab.io.atomic import replacing
 
-BATCH = 2**18  # records that are in memory at a time
+BATCH = 2**18  # number of records held in memory at a time
 
 
 def write_records(
     path: str | os.PathLike, records: Iterable[Mapping], columns: Mapping[str, type]
 ) -> None:
-    """Writes the records' `columns`, each of type str, int, float or bool; what a record does not
-    have is null. Texts are stored once each. No records give an empty table."""
+    """Writes the `columns` of the records, each of type str, int, float or bool.
+
+    A value that a record lacks is null. Each distinct text is stored once. Without records, the
+    table is empty.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -1,10 +1,11 @@
-"""The one exception for mistakes that a user can mend."""
+"""The exception for mistakes that a user can correct."""
 
 
 class UserError(Exception):
-    """One clear sentence: which field of which file, what is wrong, what is allowed."""
+    """Its text is one clear sentence: which field of which file is wrong, why, and what is
+    allowed."""
 
 
 def first_line(failure: Exception) -> str:
-    """The first line of what a library says, or its kind of failure where it says nothing."""
+    """The first line of an exception's message or, if it is empty, the exception's type."""
     return next(iter(str(failure).splitlines()), type(failure).__name__)

@@ -1,4 +1,5 @@
-"""A job's log: everything that it prints goes there, one sentence of a mistake also to the user."""
+"""The log of a job. Everything that the job prints goes there; if it fails, one sentence is also
+shown to the user."""
 
 import os
 import sys
@@ -14,17 +15,18 @@ _notes: list[str] = []
 
 
 def note(sentence: str) -> None:
-    """Keeps a sentence for the first lines of a log that is not open yet."""
+    """Stores a sentence that is printed at the start of the log as soon as the log is opened."""
     _notes.append(sentence)
 
 
 @contextmanager
 def logged(path: str | os.PathLike) -> Iterator[TextIO]:
-    """Sends file descriptors 1 and 2 to `path`, C and CUDA output and tracebacks included.
+    """Redirects file descriptors 1 and 2 to `path`, so that it also gets tracebacks and the output
+    of C libraries and CUDA.
 
-    Yields the user's stderr, for progress bars. A UserError ends the process with its sentence on
-    both; any other exception leaves its traceback in the log and a sentence that says where. A job
-    that had nothing to say leaves no log.
+    Yields the user's stderr, for progress bars. A UserError ends the process and prints its
+    sentence to the log and to the user. For any other exception the log gets the traceback, and the
+    user a sentence that names the log. If the job printed nothing, its log is removed.
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
@@ -55,6 +57,6 @@ def _remove_if_empty(path: str | os.PathLike) -> None:
 def _leave(user: TextIO, sentence: str) -> None:
     print(sentence, file=sys.stderr, flush=True)
     print(sentence, file=user, flush=True)
-    # Not sys.exit: a background thread of a library must not keep a failed job alive.
+    # os._exit instead of sys.exit, so that no background thread of a library keeps the job alive.
     sys.stdout.flush()
     os._exit(1)

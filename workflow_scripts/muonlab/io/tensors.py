@@ -1,4 +1,5 @@
-"""Named tensors in groups, in one safetensors file: a tensor's name there is group/name."""
+"""Stores groups of named tensors in one safetensors file, in which a tensor is called
+group/name."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +23,8 @@ def write_tensors(path: Path, groups: Mapping[str, Mapping[str, Tensor]]) -> Non
 
 
 def read_tensors(path: Path, group: str) -> dict[str, Tensor]:
-    """The tensors of one group by name, without reading the others; none where it is not there."""
+    """The tensors of one group by name, without reading the others; empty if there is no such
+    group."""
     start = f"{group}/"
     with safe_open(path, framework="pt") as file:
         names = [name for name in file.keys() if name.startswith(start)]  # noqa: SIM118

@@ -1,9 +1,9 @@
-"""The worker of `jobs/warm.py`: imports once, then forks a child for each job that comes.
+"""The worker of `jobs/warm.py`: imports the modules once, then forks a child for each job.
 
-It serves one running Snakemake and leaves with it, or when it has had nothing to do for a while. It
-has one thread and never computes anything: a process in which torch's or OpenMP's threads have run
-must not fork. Its children are killed when the process that handed them over is gone, as the job
-itself would be, and when the worker is.
+It serves one running Snakemake. It ends with that Snakemake, or if it has had no job for a while.
+It has one thread and never computes anything, because a process in which threads of torch or OpenMP
+have run must not fork. A child is killed if the process that handed its job over ends (as the job
+itself would be), and if the worker ends.
 """
 
 import atexit
@@ -27,13 +27,13 @@ from muonlab.jobs import warm
 from muonlab.jobs.warm import peer, process
 
 IDLE_SECONDS = 30
-MOST_CHILDREN = 256  # each takes two of the 1,024 files that a process may usually have open
+MOST_CHILDREN = 256  # each needs two of the 1,024 files that a process can usually have open
 PR_SET_PDEATHSIG = 1
 
 
 def main(fresh: list[str], listener: int, driver: tuple[int, str], modules: list[str]) -> None:
-    """Serves on the socket `listener` (a file descriptor) until `driver` (process id, start time)
-    ends; `fresh` is the import path that a new Python has."""
+    """Serves on the socket `listener` (a file descriptor) until the process `driver` (process id,
+    start time) ends. `fresh` is the import path of a new Python process."""
     warm.in_worker = True
     said = _import(modules)
     server = Server(socket.socket(fileno=listener), driver)
@@ -44,12 +44,12 @@ def main(fresh: list[str], listener: int, driver: tuple[int, str], modules: list
 
 
 def _import(modules: list[str]) -> bytes:
-    """Imports the modules; returns what they print then (warnings), which each job has to show."""
+    """Imports the modules. Returns what they print meanwhile (warnings), for each job to show."""
     said = os.memfd_create("said")
     for stream in (1, 2):
         os.dup2(said, stream)
     for name in modules:
-        # What cannot be imported fails in the job that needs it, and says so there.
+        # A module that cannot be imported makes the job that needs it fail with its own message.
         with suppress(Exception):
             importlib.import_module(name)
     sys.stdout.flush()
@@ -59,20 +59,23 @@ def _import(modules: list[str]) -> bytes:
         os.dup2(0, stream)  # the null device
     os.close(said)
     gc.collect()
-    gc.freeze()  # the collector's marks would copy the shared pages into each child
+    gc.freeze()  # otherwise the garbage collector would write to pages that children share
     return text
 
 
 class Server:
-    """One connection for each job: the request with its three streams, then signals for the child
-    in one direction, and `started` and the outcome in the other."""
+    """Accepts one connection for each job.
+
+    The job sends its request with its three standard streams, and later signals for the child. The
+    worker answers `started`, and then with the outcome.
+    """
 
     def __init__(self, listener: socket.socket, driver: tuple[int, str]):
         self.pid = os.getpid()
         self.children: dict[socket.socket, int] = {}
         self.driver_lives = True
         signal.signal(signal.SIGTERM, self._stop)
-        # Not epoll: a forked child would share its state.
+        # poll instead of epoll, whose state a forked child would share.
         self.selector = selectors.PollSelector()
         self.selector.register(listener, selectors.EVENT_READ, self._accept)
         try:
@@ -82,13 +85,14 @@ class Server:
             self.driver_lives = False
 
     def serve(self) -> dict | None:
-        """Serves to the end and returns None; in each child, returns its request."""
+        """Serves until there is nothing more to do and returns None. In each child, returns the
+        child's request."""
         while self.children or self.driver_lives:
             events = self.selector.select(IDLE_SECONDS)
             if not events and not self.children:
                 break
             for key, _ in events:
-                # A handler before this one may have closed it, and taken its number anew.
+                # An earlier handler may have closed this file, and its number may be in use again.
                 valid = self.selector.get_map().get(key.fd) is key
                 if valid and (request := key.data(key.fileobj)):
                     return request
@@ -106,7 +110,7 @@ class Server:
         self.selector.register(connection, selectors.EVENT_READ, self._hear)
 
     def _hear(self, connection: socket.socket) -> dict | None:
-        """A request, a signal for the child, or the end of the process that asked."""
+        """Handles what a job's process sends: a request, a signal for the child, or its own end."""
         try:
             message, streams, _, _ = socket.recv_fds(connection, 1 << 20, 3)
         except ConnectionResetError:
@@ -124,7 +128,7 @@ class Server:
         return None
 
     def _begin(self, connection: socket.socket, request: dict, streams: list[int]) -> dict | None:
-        """Forks a child, in which this returns the request."""
+        """Forks a child. Returns the request in the child, and None in the worker."""
         if len(os.listdir("/proc/self/task")) > 1:
             _send(connection, b"it has several threads and cannot fork")
             self._forget(connection)
@@ -156,14 +160,17 @@ class Server:
         connection.close()
 
     def _stop(self, *_) -> None:
-        """SIGTERM, to all of a service, say: jobs may end in their own way, no new ones begin."""
+        """Handles SIGTERM: running jobs may finish, but no new ones begin."""
         if os.getpid() != self.pid or not self.children:
             os._exit(128 + signal.SIGTERM)
         self.driver_lives = False
 
     def _leave_to_child(self, connection: socket.socket, streams: list[int]) -> None:
-        """Makes a child of this process: it dies with the worker, has the job's streams, and of the
-        sockets keeps its own one alone, which tells the job's process that it lives."""
+        """Turns this process into a child of the worker.
+
+        It is killed if the worker ends, and it uses the job's standard streams. It closes all
+        sockets except its own connection, which shows the job's process that it is alive.
+        """
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != self.pid:
@@ -180,7 +187,7 @@ class Server:
 
 
 def _send(connection: socket.socket, message: bytes) -> None:
-    with suppress(OSError):  # whoever asked is gone
+    with suppress(OSError):  # the process at the other end may have ended
         connection.send(message)
 
 
@@ -190,7 +197,8 @@ def _run(request: dict, fresh: list[str]) -> NoReturn:
     sys.excepthook = _show
     script = Path(sys.argv[0])
     exec(compile(script.read_bytes(), script, "exec"), sys.modules["__main__"].__dict__)
-    # As multiprocessing ends its forked children: taking torch apart costs 0.2 s and many pages.
+    # Ends as multiprocessing's forked children do, because a regular exit takes torch apart, which
+    # costs 0.2 s and copies many pages.
     threading._shutdown()
     atexit._run_exitfuncs()
     sys.stdout.flush()
@@ -199,7 +207,8 @@ def _run(request: dict, fresh: list[str]) -> NoReturn:
 
 
 def _become(request: dict, fresh: list[str]) -> None:
-    """Gives this process what differs between two new Pythons."""
+    """Sets everything that a new Python process would have for this job: folder, environment,
+    arguments and import path."""
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
@@ -209,12 +218,12 @@ def _become(request: dict, fresh: list[str]) -> None:
         sys.stdout.reconfigure(line_buffering=sys.stdout.isatty())
     main = sys.modules["__main__"] = types.ModuleType("__main__")
     main.__file__ = sys.argv[0]
-    if "numpy" in sys.modules:  # as its import does; random does so itself after a fork
+    if "numpy" in sys.modules:  # importing numpy seeds it; `random` is seeded anew after a fork
         sys.modules["numpy"].random.seed()
 
 
 def _show(kind: type, failure: BaseException, trace: types.TracebackType) -> None:
-    """Shows an exception as a new Python does, from the script's frame on."""
+    """Prints an exception as a new Python process would, starting at the frame of the script."""
     while trace.tb_next and trace.tb_frame.f_code.co_filename != sys.argv[0]:
         trace = trace.tb_next
     sys.__excepthook__(kind, failure.with_traceback(trace), trace)

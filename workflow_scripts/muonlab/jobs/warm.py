@@ -1,19 +1,21 @@
-"""Short jobs share their imports: a job hands itself to a worker that has them and waits.
+"""Lets short jobs share their imports: a job can run in a child of a worker that has already
+imported the modules.
 
-`import torch` and what comes with it takes longer than most of the embedded study's jobs. The first
-job of an invocation of Snakemake starts a worker (`jobs/server.py`), which imports once and then
-forks a child for each job; the child runs the job's very script, with the job's own standard
-streams, environment and working directory. The job's process stays, passes signals on and ends as
-the child ended. Where anything about that fails, the job runs by itself, as it would without this.
+`import torch` and what it brings takes longer than most jobs of the default studies. The first job
+of an invocation of Snakemake starts a worker (`jobs/server.py`), which imports the modules once and
+then forks a child for each job. The child runs the job's own script, with the job's standard
+streams, environment and working directory. The job's process waits, passes signals on, and ends as
+the child ended. If any of this fails, the job runs in its own process, as it would without a
+worker.
 
 A worker belongs to one user, one running Snakemake, one Python, one environment and one state of
-the code: its socket is named after all of these. The name is an abstract one (unix(7)), so that no
-file is left behind and only one process can have it; both sides check that the other is the same
-user's. Linux only.
+the code; the name of its socket is a hash of all these. It is an abstract name (unix(7)), so no
+file is left behind and only one process can have it. Both sides check that the other belongs to the
+same user. All of this works on Linux only.
 
-What a job makes is the same either way, but for its peak host memory: pages of libraries that only
-their import touches are not a child's (about 75 MB of torch's, the same for every run). Snakemake's
-`benchmark:` would measure the waiting process; no rule uses it.
+The results of a job are the same either way, except for its peak host memory: a child does not
+count pages of libraries that only importing them uses (about 75 MB for torch, the same for every
+run). Snakemake's `benchmark:` would measure the waiting process; no rule uses it.
 """
 
 import hashlib
@@ -32,9 +34,10 @@ from typing import NoReturn
 
 from muonlab.io.logs import note
 
-# Imported by each job before its own modules.
+# Modules that Snakemake makes each job import before its own.
 SNAKEMAKE = ("snakemake.logging", "snakemake.iocontainers", "snakemake.script")
-# What the jobs import, late imports included (an optimizer imports torch._dynamo when it is built).
+# Modules that the jobs import, including those that they import later (torch._dynamo is imported
+# when an optimizer is built).
 TORCH = (
     *SNAKEMAKE,
     "torch._dynamo",
@@ -70,22 +73,23 @@ SIGNALS = [
     for name in ("INT", "TERM", "HUP", "QUIT", "USR1", "USR2", "TSTP", "CONT")
     if hasattr(signal, f"SIG{name}")
 ]
-# Variables that differ from job to job and mean nothing to any of them.
+# Environment variables that differ from job to job but do not matter to any job.
 NOISE = frozenset({"_", "SHLVL", "PWD", "OLDPWD"})
 START = (
     "import json, sys; facts = json.loads(sys.argv[1]); fresh = list(sys.path);"
     "sys.path += facts.pop('path'); from muonlab.jobs.server import main; main(fresh, **facts)"
 )
 
-in_worker = False  # set by the worker: its children run their jobs themselves
+in_worker = False  # set to True by the worker, so that its children run the jobs themselves
 
 
 def hand_over(job, modules: tuple[str, ...]) -> None:
-    """Has a worker with `modules` run the script that this process was started with, and ends this
-    process as the script ended; returns where the script has to go on by itself.
+    """Lets a worker that has imported `modules` run this process's script, and then ends this
+    process as the script ended.
 
-    `job` is Snakemake's object of that name. Jobs with a GPU or several threads, jobs of a cluster
-    and those with MUONLAB_WARM=0 in their environment run by themselves.
+    Returns only if no worker runs the script, so that the script continues in this process: for
+    jobs with a GPU or several threads, for cluster jobs, with MUONLAB_WARM=0 in the environment,
+    and if the worker fails. `job` is the object `snakemake` that Snakemake gives each script.
     """
     if in_worker or not _suits(job):
         return
@@ -110,7 +114,8 @@ def _suits(job) -> bool:
 
 
 def _driver() -> tuple[int, str]:
-    """Process id and start time of the running Snakemake: the nearest parent that is no shell."""
+    """Process id and start time of the running Snakemake: the nearest parent process that is not a
+    shell."""
     pid = os.getppid()
     while (facts := process(pid))[0] in SHELLS:
         pid = facts[1]
@@ -125,7 +130,7 @@ def process(pid: int) -> tuple[str, int, str]:
 
 
 def _connect(driver: tuple[int, str], modules: tuple[str, ...]) -> socket.socket:
-    """A connection to the worker, which is started where there is none."""
+    """A connection to the worker. Starts a worker if there is none."""
     address = _address(driver, modules)
     for _ in range(100):
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -134,7 +139,7 @@ def _connect(driver: tuple[int, str], modules: tuple[str, ...]) -> socket.socket
             if peer(connection) != os.getuid():
                 raise PermissionError("its name is taken by another user")
             return connection
-        except ConnectionRefusedError:  # nobody has the name, or has it and does not listen yet
+        except ConnectionRefusedError:  # there is no such worker, or it does not listen yet
             connection.close()
             if not _start(address, driver, modules):
                 time.sleep(0.01)
@@ -145,7 +150,7 @@ def _connect(driver: tuple[int, str], modules: tuple[str, ...]) -> socket.socket
 
 
 def peer(connection: socket.socket) -> int:
-    """The user at the other end."""
+    """The user id of the process at the other end."""
     size = struct.calcsize("3i")
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
     return struct.unpack("3i", credentials)[1]
@@ -160,14 +165,14 @@ def _address(driver: tuple[int, str], modules: tuple[str, ...]) -> str:
 
 
 def _start(address: str, driver: tuple[int, str], modules: tuple[str, ...]) -> bool:
-    """Starts the worker, with a socket that already listens: requests wait until it has imported.
-    False where another process has the name."""
+    """Starts the worker with a socket that already listens, so that requests wait until it has
+    imported its modules. Returns False if another process already has the name."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         try:
             listener.bind(address)
         except OSError:
             return False
-        os.close(os.pidfd_open(driver[0]))  # fails where the worker could not watch its driver
+        os.close(os.pidfd_open(driver[0]))  # fails if a worker could not watch its Snakemake
         listener.listen(1024)
         facts = {"listener": listener.fileno(), "driver": driver, "modules": modules}
         subprocess.Popen(
@@ -177,7 +182,7 @@ def _start(address: str, driver: tuple[int, str], modules: tuple[str, ...]) -> b
             stderr=subprocess.DEVNULL,
             pass_fds=[listener.fileno()],
             cwd="/",
-            # Arrow's allocator would start a thread, and a process with threads must not fork.
+            # Arrow's allocator would start a thread; a process with several threads must not fork.
             env={"JE_ARROW_MALLOC_CONF": "background_thread:false"} | os.environ,
             start_new_session=True,
         )
@@ -185,10 +190,12 @@ def _start(address: str, driver: tuple[int, str], modules: tuple[str, ...]) -> b
 
 
 def _run_through(connection: socket.socket) -> int:
-    """How the job ended in a child of the worker: its exit status, or minus its signal.
+    """Runs the job in a child of the worker. Returns its exit status, or minus the signal that
+    ended it.
 
-    The child holds the connection too, so that its end without a word means that neither the worker
-    nor the child is alive (ConnectionError, or the signal that was meant for the child).
+    The child holds the connection, too. If it closes without an answer, both the worker and the
+    child have ended: this returns minus the signal that was passed on, or else raises
+    ConnectionError.
     """
     request = {"arguments": sys.argv, "folder": os.getcwd(), "environment": dict(os.environ)}
     socket.send_fds(connection, [json.dumps(request).encode()], [0, 1, 2])
@@ -204,20 +211,20 @@ def _run_through(connection: socket.socket) -> int:
 
 @contextmanager
 def _passing_on(connection: socket.socket) -> Iterator[list[int]]:
-    """Passes signals on to the child, and yields those that are to end it."""
+    """Passes signals on to the child. Yields the list of those that are meant to end it."""
     passed_on = []
 
     def pass_on(number: int, _) -> None:
         if number not in (signal.SIGTSTP, signal.SIGCONT):
             passed_on.append(number)
-        with suppress(OSError):  # it may have ended just now
+        with suppress(OSError):  # the child may have ended just now
             connection.send(b"%d" % (signal.SIGSTOP if number == signal.SIGTSTP else number))
         if number == signal.SIGTSTP:
             os.kill(os.getpid(), signal.SIGSTOP)
 
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     for number, handler in handlers.items():
-        if handler is not signal.SIG_IGN:  # what is ignored is so in the child too
+        if handler is not signal.SIG_IGN:  # the child ignores the same signals
             signal.signal(number, pass_on)
     try:
         yield passed_on

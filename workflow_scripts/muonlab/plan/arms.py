@@ -1,4 +1,5 @@
-"""Arms: a base plus overrides, resolved to complete settings, one variable at a time."""
+"""Resolves arms: from a base and the fields that an arm changes to the complete settings of its
+runs. Also checks that an arm changes one variable only, unless it is declared compound."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from muonlab.tuning.space import grid_points, sobol_points
 from muonlab.tuning.tpe import STARTUP
 
 SHARED_BY_OPTIMIZERS = ("optimizer.weight_decay",)
-# Rates of decay: a factor multiplies their distance from 1, over which they are effective.
+# Decay rates. A factor multiplies their distance from 1, because that distance decides how many
+# updates they average over.
 DECAY_RATES = ("momentum", "beta2")
 
 Value = float | int | bool | str
@@ -21,7 +23,7 @@ Value = float | int | bool | str
 
 @dataclass(frozen=True)
 class Trial:
-    """One point of an arm's tuning grid."""
+    """One point of an arm's search space: a value for each tuned field."""
 
     arm: str
     point: tuple[tuple[str, Value], ...]
@@ -33,11 +35,12 @@ class Trial:
 
 @dataclass(frozen=True)
 class ResolvedArm:
-    """An arm with every setting of its runs filled in, but for the seed and the tuned fields.
+    """An arm with every setting of its runs filled in, except the seed and the tuned fields.
 
-    `tuned_by` is the arm whose tuning its runs are reported with: itself, or, where it is not tuned
-    and has no trials, the nearest base that is. `fixed` names fields of its optimizer that it sets
-    itself, whatever that tuning chose, and `factors` what they are multiplied by.
+    `tuned_by` is the arm whose chosen settings its runs use: the arm itself or, if it is not tuned
+    (and then has no trials), the nearest base that is. `fixed` names the fields of its optimizer
+    that the arm sets itself and for which it ignores what tuning chose. `factors` gives, by field,
+    the factor by which a setting is multiplied after tuning.
     """
 
     name: str
@@ -53,9 +56,10 @@ class ResolvedArm:
     factors: dict[str, float]
 
     def optimizer(self, chosen: dict[str, Value]) -> dict:
-        """The optimizer's section with what tuning chose, this arm's own settings and factors."""
+        """The optimizer's section with the values that tuning chose, except where this arm sets
+        its own, and with this arm's factors applied."""
         section = self.settings["optimizer"]
-        # An optimizer that was swapped in need not have every field that its base was tuned over.
+        # If the arm swaps the optimizer, the new one may lack a field that its base was tuned over.
         section = section | {
             f: v for f, v in chosen.items() if f in section and f not in self.fixed
         }
@@ -65,15 +69,18 @@ class ResolvedArm:
 
 
 def scaled(field: str, value: float, factor: float) -> float:
-    """A hyperparameter times `factor`; of a rate of decay, its distance from 1 is."""
+    """A hyperparameter times `factor`. For a decay rate, its distance from 1 is multiplied."""
     if field in DECAY_RATES:
         return float(f"{1 - (1 - value) * factor:.6g}")
     return float(f"{value * factor:.6g}")
 
 
 def differences(a: ResolvedArm, b: ResolvedArm) -> list[str]:
-    """The variables in which two arms differ; what tuning chose for either is none, but a field
-    that one of them sets against its tuning is."""
+    """The variables in which two arms differ.
+
+    A field that tuning chose is not one of them, unless one arm sets it itself and the other takes
+    the tuned value.
+    """
     tuned = a.tuned | b.tuned
     changed = tuned & (a.fixed ^ b.fixed)
     changed |= {f for f in a.factors | b.factors if a.factors.get(f) != b.factors.get(f)}
@@ -85,8 +92,8 @@ def differences(a: ResolvedArm, b: ResolvedArm) -> list[str]:
 def variables(a: dict, b: dict, tuned: Iterable[str] = ()) -> list[str]:
     """The variables in which two arms' settings differ.
 
-    A swap of the optimizer is one variable; a field that both optimizers share, such as
-    weight_decay, is one of its own. `tuned` fields of the optimizer are chosen, not set.
+    Another optimizer counts as one variable; a field that optimizers share, such as weight_decay,
+    counts separately. `tuned` fields of the optimizer are ignored, since tuning chooses them.
     """
     left, right = flatten(a), flatten(b)
     ignored = {f"optimizer.{name}" for name in tuned}
@@ -162,11 +169,12 @@ class _Resolver:
             sentence = "an arm without a base must name its optimizer"
             refuse(self.sources, (*where, "optimizer"), sentence, self.study.optimizers)
         if base is None and arm.set:
-            sentence = "an arm without a base changes nothing; give it a base"
+            sentence = "an arm without a base has nothing to change; give it a base"
             refuse(self.sources, (*where, "set"), sentence)
         if not arm.tune and (base is None or arm.grid is not None):
             sentence = (
-                "an arm that is not tuned takes its base's choice: it has a base, and no grid"
+                "an arm that is not tuned takes the settings chosen for its base, so it must have "
+                "a base and must not have a grid"
             )
             refuse(self.sources, (*where, "tune"), sentence)
         settings = dict(base.settings) if base else self._own_sections()
@@ -187,7 +195,7 @@ class _Resolver:
         }
 
     def _put(self, settings: dict, dotted: str, value: object, where: tuple) -> dict:
-        """`settings` with one field changed and its whole section checked again."""
+        """`settings` with one field changed; the whole section is then checked again."""
         flat = flatten(settings)
         if dotted not in flat or dotted in ("data", "model.name", "optimizer.name"):
             changeable = {k for k in flat if "." in k and not k.endswith(".name")}
@@ -197,14 +205,15 @@ class _Resolver:
         changed = _with(settings[section], path, value)
         kinds = {"model": MODELS, "optimizer": OPTIMIZERS, "training": {None: Training}}[section]
         model = kinds[changed.get("name")]
-        # Only this field is new, so a complaint about the section is one about `where`.
+        # Only this field is new, so it is the one to blame for any error in the section.
         checked = check(model, changed, self.sources, where, exactly=True)
         return settings | {section: checked.model_dump()}
 
     def _factors(
         self, arm: Arm, base: ResolvedArm | None, settings: dict, where: tuple
     ) -> dict[str, float]:
-        """What the arm's numbers are multiplied by, its base's factors included."""
+        """The factors on the arm's numbers, by field, including those that it takes from its
+        base."""
         factors = dict(base.factors) if base else {}
         for dotted, factor in arm.multiply.items():
             section, _, field = dotted.partition(".")
@@ -216,7 +225,8 @@ class _Resolver:
         return factors
 
     def _check_fit(self, settings: dict, where: tuple) -> None:
-        """Raises UserError for an optimizer that the arm's model gives nothing to work on."""
+        """Raises UserError if the optimizer cannot work with the arm's model: muonclip needs
+        attention logits that are not normalised."""
         model = settings["model"]
         if settings["optimizer"]["name"] == "muonclip" and model.get("qk_norm", True):
             has = "normalises its" if model["name"] == "transformer" else "has no"
@@ -230,7 +240,7 @@ class _Resolver:
     ) -> None:
         changed = differences(resolved, base)
         if not changed and arm.grid is None:
-            refuse(self.sources, where, f"changes nothing against its base {base.name}")
+            refuse(self.sources, where, f"changes nothing compared with its base {base.name}")
         if len(changed) > 1 and not arm.compound:
             sentence = (
                 f"changes {len(changed)} variables against {base.name} ({', '.join(changed)}); "
@@ -239,7 +249,8 @@ class _Resolver:
             refuse(self.sources, where, sentence)
 
     def _space(self, name: str, arm: Arm, settings: dict, where: tuple) -> dict:
-        """The arm's search space, each end and value of it checked as the optimizer's field."""
+        """The arm's search space. Each of its values and ends of ranges is checked to be one that
+        the optimizer's field allows."""
         kind = "grid" if self.study.tuning.method == "grid" else "box"
         own = getattr(arm, kind)
         space = (self.study.tuning if own is None else arm).model_dump()[kind]
@@ -256,7 +267,7 @@ class _Resolver:
         return space
 
     def _trials(self, name: str, space: dict) -> list[Trial]:
-        """The trials that are known before any is run."""
+        """The trials of the first round, which are known before anything has run."""
         tuning = self.study.tuning
         if tuning.method == "grid":
             points = grid_points(space)
@@ -267,7 +278,7 @@ class _Resolver:
 
 
 def _set_fields(arm: Arm) -> set[str]:
-    """Fields of the optimizer that the arm sets."""
+    """The fields of the optimizer that the arm sets itself."""
     return {dotted.split(".")[1] for dotted in arm.set if dotted.startswith("optimizer.")}
 
 

@@ -1,11 +1,11 @@
-"""Captions of the report: the declarations' templates, filled in with what is known of a study."""
+"""Captions of the report: templates from the declarations, filled in with facts about a study."""
 
 from muonlab.io.errors import UserError
 from muonlab.plan.known import Known
 from muonlab.plan.registry import Output
 from muonlab.plan.values import percent
 
-# How arms are compared, and the size of an effect, with and without pairs.
+# Names of the test and of the effect size, for paired runs and for runs that are not paired.
 PAIRED = (
     "paired t tests over seeds, Welch's test as the check",
     "Cohen's d_z of the paired differences",
@@ -14,7 +14,7 @@ UNPAIRED = ("Welch's test, since runs are not paired", "Hedges' g")
 
 
 def caption_words(known: Known) -> dict[str, str | int | float]:
-    """The words that a caption's template may have in braces."""
+    """The values of the words that a caption's template may contain in braces."""
     study, arms = known.study, list(known.study.arms.values())
     training = arms[0].settings["training"]
     test, effect = PAIRED if training["paired"] else UNPAIRED
@@ -37,9 +37,9 @@ def caption_words(known: Known) -> dict[str, str | int | float]:
 
 
 def caption(output: Output, known: Known) -> str:
-    """The caption of an output, with a warning for each arm that rests on an edge.
+    """The caption of an output, with a warning for each arm whose chosen settings lie on an edge.
 
-    Raises UserError for a template with a word that is not known.
+    Raises UserError if the template contains an unknown word in braces.
     """
     words = caption_words(known)
     try:

@@ -1,7 +1,7 @@
-"""Digests of the code that jobs run, which their params carry (`muonlab.digest`).
+"""Digests of the code that jobs run; jobs have them among their params (see `muonlab.digest`).
 
-Of the optimizers', models' and kinds of data's modules a job depends on its own ones alone: a
-registry imports all of them, and a run trains with one.
+A registry imports the modules of all optimizers, models and kinds of data, but a run uses only one
+of each. The digest of its job therefore covers only those that it uses.
 """
 
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from muonlab.plan.datasets import IMAGES, TEXT
 from muonlab.plan.models import MODELS, READS
 from muonlab.plan.optimizers import OPTIMIZERS
 
-# AdamW trains what every other optimizer leaves: its code counts for all runs.
+# AdamW trains the tensors that every other optimizer leaves, so its code counts for all runs.
 OPTIMIZER_CODE = {name: f"muonlab.optim.{name}" for name in OPTIMIZERS if name != "adamw"}
 MODEL_CODE = {name: f"muonlab.models.{name}" for name in MODELS}
 DATA_CODE = {IMAGES: "muonlab.training.images", TEXT: "muonlab.training.language"}
@@ -31,10 +31,10 @@ def own_code(config: dict) -> frozenset[str]:
 
 
 def adapter_digest(adapter: str, *modules: Path, configs: Iterable[dict] = ()) -> str:
-    """The digest of an adapter and of the modules that it loads by name.
+    """The digest of an adapter (a script that a rule runs) and the modules that it loads by name.
 
-    With `configs`, of the alternatives those count that runs with these settings use; else all that
-    are imported.
+    With `configs`, only those alternatives count that runs with these settings use. Without it,
+    every imported module counts.
     """
     own = frozenset().union(*map(own_code, configs))
     entries = [adapter, *(module.relative_to(SCRIPTS).as_posix() for module in modules)]
@@ -42,5 +42,5 @@ def adapter_digest(adapter: str, *modules: Path, configs: Iterable[dict] = ()) -
 
 
 def run_digest(config: dict) -> str:
-    """The digest of what moves the weights of a run with these settings."""
+    """The digest of the code that determines the weights of a run with these settings."""
     return training_digest(own_code(config), ALTERNATIVES)

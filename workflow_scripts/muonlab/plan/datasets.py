@@ -17,6 +17,6 @@ DataConfig = Annotated[Union[*SOURCES.values()], Field(discriminator="source")]
 
 
 def source_files(name: str, plan: Any) -> list[str]:
-    """The files behind the data set `name` of a plan, sorted; none where it needs no file."""
+    """The files that the data set `name` of a plan is read from, sorted; empty if it needs none."""
     section = opened(plan.data[name])
     return sorted(map(str, section.inputs(lambda *field: plan.place("data", name, *field))))

@@ -1,8 +1,8 @@
-"""What is known of a study at one moment: its plan, the rounds of tuning proposed so far, and, once
-tuning has been run, what it chose.
+"""What is known about a study at one moment: its plan, the rounds of tuning proposed so far and,
+after tuning, the chosen settings.
 
-Rounds and choices are files that jobs write while the workflow runs. Everything here is a function
-of their contents, so that each job of a cluster finds the same runs by reading the same files.
+Jobs write the rounds and the choices to files while the workflow runs. Everything here is a
+function of the contents of these files, so every cluster job that reads them finds the same runs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,10 +18,10 @@ from muonlab.section import field_limits
 
 @dataclass(frozen=True)
 class Known:
-    """A study, the proposals of its later rounds in their order, and its selection.
+    """A study, the proposals of its later rounds in order, and its selection.
 
-    `proposals` are the contents of round-2.json, round-3.json …; `selection` is that of
-    selection.json, or None where tuning has not been run to its end.
+    `proposals` are the contents of round-2.json, round-3.json …; `selection` is the content of
+    selection.json, or None while tuning has not finished.
     """
 
     study: StudyPlan
@@ -37,21 +37,23 @@ class Known:
         }
         for proposal in self.proposals:
             for arm, points in proposal["points"].items():
-                # A round that was proposed for an earlier config may name an arm that is gone.
+                # A round that was proposed for an earlier config may name an arm that no longer
+                # exists.
                 own = trials.get(arm, [])
                 own += [dict(point) for point in points if point not in own]
         return trials
 
     @property
     def spaces(self) -> dict[str, Mapping]:
-        """The search space of each tuned arm, as wide as the last round made it."""
+        """The search space of each tuned arm, as the last round left it."""
         if self.proposals:
             return dict(self.proposals[-1]["spaces"])
         return {name: arm.space for name, arm in self.study.tuned_arms.items()}
 
     @property
     def limits(self) -> dict[str, dict]:
-        """What each tuned arm's optimizer allows its fields: (lowest, highest), by field."""
+        """For each tuned arm, the (lowest, highest) value of each field that its optimizer
+        allows."""
         return {
             name: field_limits(OPTIMIZERS[arm.settings["optimizer"]["name"]])
             for name, arm in self.study.tuned_arms.items()
@@ -63,7 +65,7 @@ class Known:
 
     @property
     def trial_records(self) -> list[dict]:
-        """Arm, settings, seed and run of each tuning run, as plain values."""
+        """The arm, settings, seed and run name of each tuning run, as plain values."""
         return [
             {"arm": run.arm, "settings": run.settings, "seed": run.seed, "run": run.name}
             for run in self.tuning_runs
@@ -71,8 +73,10 @@ class Known:
 
     @property
     def is_chosen(self) -> bool:
-        """Whether the selection is one of this study: an earlier config may have left another,
-        with arms or settings that are no more."""
+        """Whether the selection belongs to this study as it is configured now.
+
+        The file may come from an earlier config, with arms or settings that no longer exist.
+        """
         if self.selection is None:
             return False
         chosen = {name: arm["settings"] for name, arm in self.selection["arms"].items()}
@@ -83,17 +87,19 @@ class Known:
         return self.selection["target_loss"]
 
     def chosen(self, arm: str) -> dict[str, Value]:
-        """What tuning chose for `arm`, or for the arm whose tuning it takes over."""
+        """The settings that tuning chose for `arm`, or for the base whose settings it takes."""
         return self.selection["arms"][self.study.arms[arm].tuned_by]["settings"]
 
     def edges(self, arm: ResolvedArm) -> dict[str, str]:
-        """The edges of the search space that an arm rests on: of what tuning chose for it, not of
-        what the arm sets itself."""
+        """{field: side} for each chosen setting of an arm that lies on an edge of the search space.
+
+        Fields that the arm sets itself are left out, since tuning did not choose them.
+        """
         edges = self.selection["arms"][arm.tuned_by]["edges"]
         return {field: side for field, side in edges.items() if field not in arm.fixed}
 
     def reported_settings(self, arm: ResolvedArm) -> dict[str, Value]:
-        """The values with which an arm is reported, of the fields that its tuning chose from."""
+        """The values that an arm's reporting runs have in the tuned fields."""
         chosen = self.chosen(arm.name)
         optimizer = arm.optimizer(chosen)
         return {field: optimizer[field] for field in chosen if field in optimizer}
@@ -111,12 +117,13 @@ class Known:
         return {(run.arm, str(run.seed)): run for run in self.reporting_runs}
 
     def reporting_run(self, arm: str, seed: str) -> Run:
-        """The run behind one arm and seed; KeyError where the study has none."""
+        """The reporting run of one arm and seed. Raises KeyError if the study has none."""
         return self._by_seed[arm, seed]
 
     @cached_property
     def robustness_runs(self) -> list[tuple[str, float, Run]]:
-        """(field, factor, run) of each run with one chosen setting multiplied."""
+        """(field, factor, run) for each run in which one chosen setting is multiplied by a
+        factor."""
         arms = (self.study.robustness or {"arms": []})["arms"]
         return [
             found for arm in arms for found in self.study.robustness_runs(arm, self.chosen(arm))
@@ -124,5 +131,5 @@ class Known:
 
     @property
     def later_runs(self) -> list[Run]:
-        """The runs that follow from the choice."""
+        """The runs that are known only after tuning: reporting runs and robustness runs."""
         return self.reporting_runs + [run for _, _, run in self.robustness_runs]

@@ -1,4 +1,4 @@
-"""The `measure` section of a study: what is measured on its runs, what its arms are compared by."""
+"""The `measure` section of a study: what is measured on its runs, and how its arms are compared."""
 
 from typing import Annotated, Literal
 
@@ -26,37 +26,41 @@ SPECTRAL_OUTCOMES = {
 
 
 class Curvature(Section):
-    """Curvature of the loss on one fixed batch, the same for all runs of the study."""
+    """Curvature of the loss on one fixed batch, which is the same for all runs of the study."""
 
     snapshots: int = Field(default=12, ge=2)
-    """Snapshots measured along each run, evenly spread, the first and the last among them."""
+    """How many snapshots of each run are measured: evenly spread, including the first and last."""
     eigenvalues: int = Field(default=3, ge=1)
-    """Top eigenvalues of the Hessian; the first is the sharpness."""
+    """How many of the largest eigenvalues of the Hessian are computed. The first is the
+    sharpness."""
     examples: int = Field(default=1024, ge=1)
-    """Training images in the batch."""
+    """Number of training images in the batch."""
     trace_samples: int = Field(default=32, ge=2)
-    """Random vectors of the trace's estimate."""
+    """Number of random vectors from which the trace is estimated."""
     density: bool = True
-    """Whether the density of all eigenvalues is estimated, at start, matched loss and end."""
+    """Whether the density of all eigenvalues is estimated, at the start, at the matched loss and at
+    the end of each run."""
     backend: Literal["lanczos", "pyhessian"] = "lanczos"
-    """Solver of the top eigenvalues."""
+    """Solver that computes the largest eigenvalues."""
     tolerance: float = Field(default=1e-6, gt=0)
-    """Lanczos: residual of an eigenpair in units of the spectral radius, at which it is taken; the
-    eigenvalue's own error is of second order in it. PyHessian: its own stopping rule."""
+    """When the solver stops. For lanczos: the residual of an eigenpair, relative to the spectral
+    radius, at which the pair is accepted; the error of the eigenvalue is of second order in it. For
+    pyhessian: the tolerance of its own stopping rule."""
 
 
 class Quantization(Section):
     """Weight-only quantization after training; activations stay in full precision."""
 
     bits: list[Literal[8, 4, 3, 2]] = Field(default=[8, 4, 3, 2], min_length=1)
-    """Bits of a weight; with 2 it is ternary."""
+    """Numbers of bits per weight. With 2 bits, a weight takes one of three values."""
     schemes: list[
         Literal["tensor_quantile", "channel_minmax", "group_minmax", "tensor_mse", "channel_mse"]
     ] = Field(
         default=["tensor_quantile", "channel_minmax", "group_minmax", "tensor_mse", "channel_mse"],
         min_length=1,
     )
-    """Which weights share a scale, and how it is chosen; tensor_quantile is the source's."""
+    """Quantization schemes. The first part of a name says which weights share a scale, the second
+    how the scale is chosen. tensor_quantile is what the published source used."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Quantization":
@@ -70,17 +74,17 @@ class Contrasts(Section):
     """How arms are compared."""
 
     alpha: float = Field(default=0.05, gt=0, lt=1)
-    """Level of tests, and one minus that of intervals."""
+    """Significance level of the tests; intervals have the confidence level 1 − alpha."""
     smallest_difference: dict[str, Annotated[float, Field(gt=0)]] = Field(default={})
-    """Smallest difference that matters, by outcome and in its unit; arms that are shown to differ
-    by less are called equivalent."""
+    """The smallest difference of interest for each outcome, in the outcome's unit. Arms that are
+    shown to differ by less are called equivalent."""
     pairs: Literal["all", "base"] = "all"
-    """Which arms are compared: every two of them, or each with its base (and arms without one with
-    the first arm)."""
+    """Which arms are compared: all pairs of arms, or each arm with its base (an arm without a base
+    is then compared with the first arm)."""
 
 
 class Factorial(Section):
-    """Four arms that have two components of the optimizer, one of them, or neither."""
+    """Four arms that differ in two components of the optimizer: both, only one, or neither."""
 
     label: str
     """Name in tables and figures."""
@@ -89,31 +93,31 @@ class Factorial(Section):
     without_first: Name
     """The arm that lacks the first component."""
     without_second: Name
-    """The arm that lacks the second."""
+    """The arm that lacks the second component."""
     neither: Name
-    """The arm that lacks both."""
+    """The arm that lacks both components."""
     first: str = "Newton–Schulz"
-    """What the first component is called."""
+    """Name of the first component."""
     second: str = "momentum"
-    """What the second is called."""
+    """Name of the second component."""
 
 
 class Overhead(Section):
-    """Where the time of a step goes, measured alone on the machine."""
+    """Where the time of a training step goes. It is measured while no other job runs."""
 
     arms: list[Name] = Field(min_length=2, max_length=2)
-    """The arm whose overhead is measured, and the one that it is weighed against."""
+    """Two arms: the one whose overhead is measured, and the one that it is compared with."""
     warmup_steps: int = Field(default=5, ge=1)
-    """Steps before anything is measured."""
+    """Number of steps before the measurement starts."""
     steps: int = Field(default=20, ge=2)
-    """Steps that are timed."""
+    """Number of steps that are timed."""
     traced_steps: int = Field(default=2, ge=1)
-    """Steps of the profiler's trace."""
+    """Number of steps that the profiler's trace covers."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Overhead":
         if self.arms[0] == self.arms[1]:
-            raise ValueError("arms must name two arms, not one twice")
+            raise ValueError("arms must name two different arms")
         return self
 
 
@@ -121,20 +125,22 @@ class Measure(Section):
     """What is measured on the reporting runs, and how it is compared."""
 
     spectra: bool = True
-    """Whether the spectra of weights and updates are measured at start, matched loss and end."""
+    """Whether the spectra of weights and updates are measured, at the start, at the matched loss
+    and at the end of each run."""
     curvature: Curvature | None = Curvature()
-    """Curvature of the loss; null measures none."""
+    """Curvature of the loss; null measures no curvature."""
     quantization: Quantization | None = Quantization()
-    """Quantization of the weights; null makes none."""
+    """Quantization of the weights; null quantizes nothing."""
     contrasts: Contrasts = Contrasts()
     factorials: list[Factorial] = Field(default=[])
-    """Contributions of two components, and their interaction, over four arms each."""
+    """Factorial comparisons of four arms each: what two components contribute, and how they
+    interact."""
     ranking: Name | None = None
-    """Arm against which all others are ranked; null makes no ranking."""
+    """The arm with which all others are compared in the ranking; null makes no ranking."""
     also: list[Name] = Field(default=[])
-    """Further measurements, by the names of their functions in `muonlab/probes/`."""
+    """Further measurements, named after their functions in `muonlab/probes/`."""
     overhead: Overhead | None = None
-    """Profile of the optimizer's share of a step; null makes none."""
+    """Profile of the time that the optimizer takes in a step; null makes no profile."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Measure":
@@ -149,8 +155,11 @@ class Measure(Section):
 
 
 def outcomes(measure: dict) -> list[dict]:
-    """Every outcome on which arms are compared: name, quantity, point ("" for a run as a whole),
-    label, and for quantization its bits and scheme."""
+    """Every outcome by which arms are compared.
+
+    Each has a name, a quantity, a point of the run ("" for the run as a whole) and a label; an
+    outcome of quantization also has bits and scheme.
+    """
     found = [
         {"name": name, "quantity": name, "point": "", "label": label}
         for name, label in RUN_OUTCOMES.items()

@@ -1,4 +1,4 @@
-"""The `model` section of a study: what is trained."""
+"""The `model` section of a study: the model that is trained."""
 
 from typing import Annotated, ClassVar, Literal, Union
 
@@ -14,11 +14,11 @@ class MLP(Section):
     reads: ClassVar = IMAGES
     name: Literal["mlp"] = "mlp"
     width: int = Field(default=15, ge=1, le=65536)
-    """Units of each hidden layer."""
+    """Number of units in each hidden layer."""
     depth: int = Field(default=3, ge=1, le=1000)
     """Number of hidden layers."""
     bias: bool = False
-    """Whether layers have biases (they are trained by AdamW)."""
+    """Whether layers have biases. AdamW trains them."""
     activation: Literal["relu", "gelu", "tanh", "silu"] = "relu"
     """Activation after each hidden layer."""
 
@@ -29,39 +29,41 @@ class Transformer(Section):
     reads: ClassVar = TEXT
     name: Literal["transformer"]
     context: int = Field(default=256, ge=2)
-    """Tokens in a sequence."""
+    """Number of tokens in a sequence."""
     width: int = Field(default=256, ge=2)
     """Size of the residual stream."""
     layers: int = Field(default=4, ge=1)
-    """Blocks of attention and feed-forward."""
+    """Number of layers, each with an attention part and a feed-forward part."""
     heads: int = Field(default=8, ge=1)
-    """Query heads of attention."""
+    """Number of query heads of the attention."""
     kv_heads: int | None = Field(default=None, ge=1)
-    """Key and value heads (grouped-query attention); null is as many as query heads."""
+    """Number of key and value heads (grouped-query attention); null means as many as query
+    heads."""
     feedforward: int = Field(default=1024, ge=1)
-    """Units inside the feed-forward network, or inside each expert."""
+    """Number of hidden units in the feed-forward network, or in each expert."""
     activation: Literal["silu", "gelu", "relu2", "swiglu"] = "silu"
-    """Its activation; swiglu has a third matrix."""
+    """Activation of the feed-forward network or the experts; swiglu adds a third matrix."""
     experts: int = Field(default=0, ge=0)
-    """Experts in each block; 0 is a dense feed-forward network."""
+    """Number of experts in each layer; 0 means a dense feed-forward network."""
     top_k: int = Field(default=2, ge=1)
-    """Experts that each token is sent to."""
+    """Number of experts that each token is sent to."""
     router_noise: float = Field(default=0.0, ge=0)
-    """Standard deviation of the noise on the router's logits in training."""
+    """Standard deviation of the noise that is added to the router's logits in training."""
     balance_loss: float = Field(default=0.01, ge=0)
-    """Weight of the loss that evens out the experts' load."""
+    """Weight of the auxiliary loss that balances the load of the experts."""
     z_loss: float = Field(default=0.0, ge=0)
-    """Weight of the loss that keeps the router's logits small."""
+    """Weight of the auxiliary loss that keeps the router's logits small."""
     capacity: float | None = Field(default=None, gt=0)
-    """Slots of an expert, relative to an even load; null drops no token."""
+    """How many tokens an expert accepts, as a multiple of its share under an even load; further
+    tokens are dropped. null drops no token."""
     qk_norm: bool = False
     """Whether queries and keys are normalised."""
     tied: bool = True
-    """Whether the output head is the embedding."""
+    """Whether the output head shares the matrix of the embedding."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the activations that is dropped in training."""
+    """Fraction of the activations that is dropped in training."""
     positions: Literal["rope", "none"] = "rope"
-    """Rotary positions, or none (a published source's fault)."""
+    """Rotary position embedding, or no positions at all (a fault of a published source)."""
     rope_base: float = Field(default=10000.0, gt=1)
     """Base of the rotary frequencies."""
 
@@ -84,4 +86,5 @@ class Transformer(Section):
 
 MODELS: dict[str, type[Section]] = {"mlp": MLP, "transformer": Transformer}
 ModelConfig = Annotated[Union[*MODELS.values()], Field(discriminator="name")]
-READS = {name: section.reads for name, section in MODELS.items()}  # the kind of data of each
+# The kind of data that each model reads.
+READS = {name: section.reads for name, section in MODELS.items()}

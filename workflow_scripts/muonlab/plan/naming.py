@@ -1,10 +1,10 @@
-"""Names of runs: short, telling part first, and the same for the same settings.
+"""Names of runs: short, with the most informative part first, and equal for equal settings.
 
-A run's name is <settings>/seed-N, or <settings>/tuning-seed-N for a run that serves the choice of
-settings and must not read the test set. <settings> starts with the optimizer, its learning rate and
-its other fields that differ from their defaults, as far as there is room, and ends in a digest of
-all settings. Equal settings give equal names, so that a run that two studies ask for is trained
-once. The table `run_index` of each study says which settings stand behind each name.
+A reporting run is named <settings>/seed-N, a tuning run <settings>/tuning-seed-N. <settings>
+consists of the optimizer, its learning rate, those of its other fields that differ from their
+defaults, as far as there is room, and a digest of all settings. Equal settings give equal names,
+so a run that two studies need is trained once. The table `run_index` of each study lists the
+settings of each name.
 """
 
 import hashlib
@@ -15,7 +15,9 @@ from functools import cache
 from pydantic import BaseModel
 
 LONGEST = 80  # characters of a run's name, with its seed
-DIGEST = 10  # hexadecimal digits: two of a million settings share them once in two million plans
+# Hexadecimal digits of a digest. Among a thousand different settings, the chance that any two share
+# a digest is about one in two million.
+DIGEST = 10
 _SETTINGS = r"[a-z0-9][A-Za-z0-9_.+-]*"
 REPORTING_PATTERN, TUNING_PATTERN = rf"{_SETTINGS}/seed-\d+", rf"{_SETTINGS}/tuning-seed-\d+"
 RUN_PATTERN = f"{REPORTING_PATTERN}|{TUNING_PATTERN}"
@@ -23,7 +25,10 @@ _SEED = len("/tuning-seed-2147483647")
 
 
 def settings_name(config: dict, defaults: dict) -> str:
-    """The name of a run's folder: `config` without seed and phase, `defaults` of its optimizer."""
+    """The name of the folder of the runs with these settings.
+
+    `config` is a run's config without seed and phase, `defaults` the defaults of its optimizer.
+    """
     shown = config["optimizer"]
     changed = [
         (field, value)
@@ -42,20 +47,20 @@ def settings_name(config: dict, defaults: dict) -> str:
 
 
 def settings_digest(config: dict) -> str:
-    """A digest of all settings of a run but its seed, its phase and what is kept of it."""
+    """A digest of all settings of a run except its seed, its phase and what is kept of it."""
     settings = {k: v for k, v in config.items() if k not in ("seed", "phase", "keep")}
     text = json.dumps(settings, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:DIGEST]
 
 
 def seed_name(seed: int, phase: str) -> str:
-    """The last part of a run's name."""
+    """The last part of a run's name: seed-N or tuning-seed-N."""
     return f"{'tuning-' if phase == 'tuning' else ''}seed-{seed}"
 
 
 @cache
 def defaults_of(model: type[BaseModel]) -> dict:
-    """A section's defaults as plain values; fields without one are left out."""
+    """A section's defaults as plain values. Fields without a default are left out."""
     return {
         field: value.model_dump() if isinstance(value, BaseModel) else value
         for field, info in model.model_fields.items()
@@ -65,7 +70,7 @@ def defaults_of(model: type[BaseModel]) -> dict:
 
 
 def flatten(section: dict, prefix: str = "") -> dict:
-    """Nested sections as one level of dotted fields."""
+    """Nested sections as a flat dictionary with dotted names."""
     flat = {}
     for key, value in section.items():
         if isinstance(value, dict):

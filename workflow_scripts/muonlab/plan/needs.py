@@ -1,7 +1,7 @@
-"""Records and tables that outputs may ask for by name: their files, and which studies have them.
+"""The needs that outputs can name: for records and tables, their files and which studies have them.
 
-Plain values are in `values`; a name that is neither there nor here is that of a table. How files
-are read is no business of the plan (`report.given`).
+Needs that are plain values are listed in `values`. A name that is neither there nor here is taken
+for the name of a table. The files are read elsewhere (`report.given`).
 """
 
 from collections.abc import Callable, Iterator
@@ -15,12 +15,13 @@ from muonlab.plan.registry import Declaration, Registry
 from muonlab.plan.runs import StudyPlan
 from muonlab.plan.values import VALUES
 
-TABLE = "_table"  # ends the name of a table that is also the name of something else
-RECORDS = "_records"  # ends the name of what a measurement recorded
+TABLE = "_table"  # suffix for a table whose bare name already means something else
+RECORDS = "_records"  # suffix for the records of a measurement
 
 
 def watched(field: str) -> Callable[[StudyPlan], bool]:
-    """Whether all reporting runs of a study are watched by `field` (geometry_every, say)."""
+    """A test of whether `field` (for example geometry_every) is set for all arms of a study, so
+    that all its reporting runs have the observer's records."""
     return lambda study: all(arm.settings["training"][field] for arm in study.arms.values())
 
 
@@ -30,8 +31,12 @@ def has_experts(study: StudyPlan) -> bool:
 
 
 class RunFiles(NamedTuple):
-    """One file of each of some runs: `of` is the value that lists them, `file` lies in a run's
-    folder. What a run's `records` folder holds is declared to Snakemake as that folder."""
+    """One file from each of several runs.
+
+    `of` is the value that lists the runs, and `file` is a path in a run's folder. A file in
+    `records` is declared to Snakemake as that whole folder. `has` says whether a study has the
+    file.
+    """
 
     of: str
     file: str
@@ -58,7 +63,7 @@ RUN_FILES: dict[str, RunFiles] = {
         "overhead_runs", "run.json", lambda study: study.measure["overhead"]
     ),
 }
-# Computed from other needs when they are read.
+# Needs that are computed from other needs when they are read.
 DERIVED: dict[str, tuple[str, ...]] = {"matched": ("metrics", "summaries", "study")}
 STUDY_FILES: dict[str, RunFiles] = {
     "selection": RunFiles("", "tuning/selection.json"),
@@ -69,9 +74,12 @@ DATA_FACTS = "data_facts"
 
 @dataclass
 class Given:
-    """What a job gets: `values` by value, and `files` by the names of needs; `ancient` files only
-    have to be there, since others say whether they changed. `of` names the value that lists the
-    runs whose files these are."""
+    """What a job is given, by the names of its needs.
+
+    `values` are passed by value and `files` as inputs. `ancient` files must exist, but their time
+    stamps are ignored, since another input shows whether they changed. `of` gives, for the files of
+    runs, the name of the value that lists these runs.
+    """
 
     values: dict[str, Any] = field(default_factory=dict)
     files: dict[str, list[str]] = field(default_factory=dict)
@@ -80,13 +88,13 @@ class Given:
 
 
 class Needs:
-    """Finds needs by name, for the results in the folder `root`."""
+    """Finds what a need stands for by its name, in the results folder `root`."""
 
     def __init__(self, root: str, registry: Registry):
         self.root, self.registry = PurePosixPath(root), registry
 
     def has(self, name: str, study: StudyPlan) -> bool:
-        """Whether a study has what `name` stands for. UserError for a name that nothing has."""
+        """Whether a study has the need `name`. Raises UserError if there is no such need."""
         if name in VALUES:
             return bool(VALUES[name].has(study))
         if name in DERIVED:
@@ -105,11 +113,11 @@ class Needs:
         return all(self.has(name, study) for name in made.needs)
 
     def of(self, made: Declaration, study: StudyPlan) -> list[str]:
-        """The names of what a declared function is given in this study."""
+        """The names of the needs that a declared function is given in this study."""
         return [*made.needs, *(name for name in made.optional if self.has(name, study))]
 
     def give(self, names: list[str], known: Known) -> Given:
-        """Values and files behind these names, each once."""
+        """The values and files that these names stand for, each once."""
         given = Given()
         for name in dict.fromkeys(self._parts(names)):
             self._add(name, known, given)
@@ -169,8 +177,8 @@ class Needs:
         measured = [measurement + RECORDS for measurement in self.registry.measurements]
         records = ", ".join([*RUN_FILES, *DERIVED, *STUDY_FILES, DATA_FACTS, *measured])
         raise UserError(
-            f"{name!r} is nothing that a table, figure or text can ask for: neither a value "
-            f"({', '.join(VALUES)}), nor records ({records}), nor a table"
+            f"{name!r} is not something that a table, figure or text can ask for: it is not a "
+            f"value ({', '.join(VALUES)}), not records ({records}) and not a table"
         )
 
 

@@ -1,8 +1,9 @@
-"""Optimizer sections of the config, made of what the optimizers of `muonlab.optim` declare.
+"""The optimizer sections of the config, made from the declarations in `muonlab.optim`.
 
-A setting's type, default and sentence stand in the optimizer's class, as `optim.hyperparameters`
-says, and are read off the source, so that nothing here imports torch. Besides, here is what every
-section has, and what decides which tensors an optimizer for matrices gets.
+The class of an optimizer declares the type, default and description of each setting, in the form
+that `optim.hyperparameters` explains. They are read from the source text, so that nothing here
+imports torch. This module adds the fields that every optimizer's section has, and those that decide
+which tensors an optimizer for matrices trains.
 """
 
 import ast
@@ -15,7 +16,7 @@ from pydantic import Field, create_model, field_validator
 from muonlab.optim import coefficients, hyperparameters
 from muonlab.section import Section
 
-# What the models call their matrices: the perceptron's first, then the transformer's.
+# The names that the models give their matrices: first the perceptron's, then the transformer's.
 Component = Literal[
     "input",
     "hidden",
@@ -40,14 +41,14 @@ GROUPS: dict[GroupOfComponents, tuple[Component, ...]] = {
     "attention": ("query", "key", "value", "attention_output"),
     "feedforward": ("up", "gate", "down", "expert_up", "expert_gate", "expert_down"),
 }
-LR_OF_THE_REST = "Peak learning rate; null takes the matrix optimizer's."
+LR_OF_THE_REST = "Peak learning rate; null takes that of the matrix optimizer."
 FOLDER = Path(hyperparameters.__file__).parent
 TYPES = {**vars(coefficients), **vars(hyperparameters), "Component": Component}
 
 
 class Declaration(NamedTuple):
-    """An optimizer's class by name, the sentence about it, whether it is for matrices alone, and
-    the type, default and sentence of each setting."""
+    """What an optimizer's module declares: the name of its class, a sentence that describes it,
+    whether it trains matrices only, and the type, default and description of each setting."""
 
     name: str
     sentence: str
@@ -56,7 +57,8 @@ class Declaration(NamedTuple):
 
 
 def _read(path: Path) -> Declaration | None:
-    """What the module declares, its bases' settings included."""
+    """What the module declares, including the settings of the optimizers that it inherits from;
+    None if it declares no optimizer."""
     if not path.is_file():
         return None
     tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
@@ -75,7 +77,7 @@ def _read(path: Path) -> Declaration | None:
 
 
 def _settings(node: ast.ClassDef) -> dict[str, tuple[Any, Any, str]]:
-    """The attributes with a type in a class's body; TypeError where one is not complete."""
+    """The annotated attributes of a class. Raises TypeError if one lacks its default or text."""
     found = {}
     for line, below in zip(node.body, [*node.body[1:], node], strict=True):
         if isinstance(line, ast.AnnAssign):
@@ -95,12 +97,12 @@ def _settings(node: ast.ClassDef) -> dict[str, tuple[Any, Any, str]]:
 def _section(
     title: str, base: type[Section], sentence: str, settings: dict, **own
 ) -> type[Section]:
-    """A section with the fields of `base`, `own` ones and an optimizer's settings."""
+    """A section with the fields of `base`, the fields `own` and the settings of an optimizer."""
     fields = {
         field: (kind, Field(default=default, description=sentence))
         for field, (kind, default, sentence) in settings.items()
     }
-    # There is no text of a class here, in which pydantic could look for sentences.
+    # This class has no source text in which pydantic could look for the fields' docstrings.
     text = {"use_attribute_docstrings": False}
     return create_model(
         title, __base__=base, __doc__=sentence, __cls_kwargs__=text, **own, **fields
@@ -111,39 +113,40 @@ DECLARED = {path.stem: found for path in sorted(FOLDER.glob("*.py")) if (found :
 
 
 class _Tuned(Section):
-    """What every optimizer has."""
+    """The fields that every optimizer has."""
 
     lr: float = Field(default=1e-3, gt=0)
-    """Peak learning rate, where tuning does not choose it."""
+    """Peak learning rate, if tuning does not choose it."""
 
 
 AdamWGroup = _section(
     "AdamWGroup",
     Section,
-    "AdamW for the tensors that a matrix optimizer leaves.",
+    "AdamW for the tensors that a matrix optimizer does not train.",
     DECLARED["adamw"].settings,
     lr=(float | None, Field(default=None, gt=0, description=LR_OF_THE_REST)),
 )
 
 
 class _ForMatrices(_Tuned):
-    """An optimizer for the matrices of the named components, with AdamW for the rest."""
+    """An optimizer for the matrices of the named components; AdamW trains everything else."""
 
     weight_decay: float
-    """Decoupled weight decay; each optimizer has a default of its own."""
+    """Decoupled weight decay. Each optimizer has its own default."""
     components: list[Literal[Component, GroupOfComponents]] = Field(
         default=[c for c in COMPONENTS if c not in ("embedding", "head")], min_length=1
     )
-    """Parts of the model whose matrices it trains: attention stands for query, key, value and
-    attention_output, feedforward for all of up, gate and down, experts' too. A model has to have
-    one of them; by default all but embeddings and language-model heads."""
+    """The components of the model whose matrices this optimizer trains; the model must have at
+    least one of them. attention means query, key, value and attention_output; feedforward means up,
+    gate and down, also those of experts. The default is everything except embedding and head."""
     adamw: AdamWGroup = AdamWGroup()
-    """AdamW for everything else."""
+    """Settings of AdamW, which trains everything else."""
 
     @field_validator("components")
     @classmethod
     def _one_spelling(cls, value: list[str]) -> list[Component]:
-        """Groups taken apart, each component once and in one order: one setting, one run."""
+        """Expands groups and sorts the components, so that two spellings of the same setting name
+        the same run."""
         named = {component for name in value for component in GROUPS.get(name, (name,))}
         return [component for component in COMPONENTS if component in named]
 

@@ -1,7 +1,7 @@
-"""What each study makes, from the registry: files, what they are made from, and params of jobs.
+"""What each study makes: its output files, the inputs of each, and the params of the jobs.
 
-The rules ask this module and know nothing of their own. `Outputs` needs no Snakemake: given what is
-known of a study, it returns plain lists and dictionaries.
+The rules get all of this from here. `Outputs` works without Snakemake: from what is known about a
+study and from the registry it computes plain lists and dictionaries.
 """
 
 from collections.abc import Iterable, Mapping
@@ -30,7 +30,7 @@ class Outputs:
         self.root = f"results/{plan.name}"
         self.needs = Needs(self.root, self.registry)
 
-    # Which studies have what
+    # Which studies have which outputs
 
     def having(self, made: Declaration) -> list[str]:
         """Names of the studies that have the output of a declared function."""
@@ -68,7 +68,7 @@ class Outputs:
         return [f"{self.root}/{study}/tuning/selection.json"]
 
     def results(self, study: str) -> list[str]:
-        """All that a study tells its reader."""
+        """All files that a study makes for its reader: selection, tables, figures and texts."""
         return [
             *self.selection(study),
             *self.tables(study),
@@ -77,10 +77,10 @@ class Outputs:
         ]
 
     def records(self, known: Known) -> list[str]:
-        """The record, written last, of every run of a study.
+        """The file run.json, written last, of every run of a study.
 
-        Targets name the runs too: Snakemake does not miss a file from which all that is asked for
-        has been made already.
+        The targets request the runs as well as the results. Otherwise Snakemake would not notice a
+        missing run if all results that were made from it exist.
         """
         runs = known.tuning_runs + (known.later_runs if known.is_chosen else [])
         return [f"{self.root}/runs/{run.name}/run.json" for run in runs]
@@ -89,8 +89,11 @@ class Outputs:
         return [f"{self.root}/runs/{run.name}/run.json" for run in known.tuning_runs]
 
     def measurements(self, known: Known, names: Iterable[str] | None = None) -> list[str]:
-        """The files of what is measured on a study's reporting runs, of all measurements or some;
-        the profile of its overhead is among all."""
+        """The files of the measurements on a study's reporting runs.
+
+        `names` restricts them to some measurements; without it, the profile of the overhead is
+        included, too.
+        """
         study = known.study
         found = [
             file
@@ -112,36 +115,36 @@ class Outputs:
         ]
 
     def profiled_runs(self, known: Known) -> list[str]:
-        """The records of the first seed's runs of the two arms whose steps are profiled."""
+        """run.json of the two arms whose steps are profiled, each with the study's first seed."""
         arms, seed = known.study.measure["overhead"]["arms"], str(known.study.seeds[0])
         return [f"{self.root}/runs/{known.reporting_run(a, seed).name}/run.json" for a in arms]
 
     @staticmethod
     def place(made: Declaration) -> str:
-        """Where a measurement's file lies in its folder, as a pattern."""
+        """The path pattern of a measurement's files inside its folder."""
         return "{arm}" if made.of == "arm" else "{arm}/seed-{seed}"
 
     # The report
 
     def is_whole(self, study: str) -> bool:
-        """Whether everything that a study tells its reader has been made."""
+        """Whether all files that a study makes for its reader exist."""
         return all(Path(file).exists() for file in self.results(study))
 
     def is_newer(self, report: Path, studies: Iterable[str]) -> bool:
-        """Whether the report is newer than all that it shows of these studies."""
+        """Whether the report exists and is newer than every file of these studies."""
         files = [Path(file) for study in studies for file in self.results(study)]
         if not report.exists():
             return False
         return report.stat().st_mtime > max(file.stat().st_mtime for file in files)
 
-    # What a job gets
+    # Inputs and params of jobs
 
     def given(self, made: Declaration, known: Known) -> Given:
         """Values and files for one table, figure or text of a study."""
         return self.needs.give(self.needs.of(made, known.study), known)
 
     def job(self, made: Declaration, known: Known) -> dict[str, Any]:
-        """The param of that job, but for its code: plain values in a fixed order."""
+        """The job's param, without its code digest: plain values in a fixed order."""
         given = self.given(made, known)
         return {
             "make": made.function,
@@ -154,7 +157,7 @@ class Outputs:
         }
 
     def measure_job(self, made: Declaration, known: Known) -> dict[str, Any]:
-        """The param of a measurement, but for its code and its seeds."""
+        """The param of a measurement's job, without its code digest and its seeds."""
         settings = known.study.measure.get(made.name)
         return {
             "make": made.function,
@@ -164,5 +167,5 @@ class Outputs:
         }
 
     def memory(self, config: dict) -> int:
-        """Megabytes that the training of a run asks for."""
+        """How many megabytes of memory the training of a run requests."""
         return train_megabytes(config, self.plan.data[config["data"]])

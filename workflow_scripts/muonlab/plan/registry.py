@@ -1,8 +1,9 @@
-"""What the workflow can make: the declarations that stand beside functions (`muonlab.declare`).
+"""The registry of everything that the workflow can make.
 
-They are read from the source text. Importing the modules would import torch, pandas and matplotlib,
-for which neither a plan nor each job of a cluster should have to wait. A new figure, table, text
-or measurement is therefore one new file in one of the FOLDERS.
+It collects the decorators from `muonlab.declare` in FOLDERS, so a new figure, table, text or
+measurement needs only one new file in one of these folders. The decorators are read from the source
+text: importing the modules would import torch, pandas and matplotlib, and every start of the
+workflow and every cluster job would have to wait for that.
 """
 
 import ast
@@ -19,7 +20,7 @@ KINDS = ("figure", "table", "text", "measurement")
 
 @dataclass(frozen=True)
 class Output:
-    """A table, figure or text as the report shows it; without a title it is not shown."""
+    """A table, figure or text as the report shows it. Without a title it is left out."""
 
     name: str
     title: str | None
@@ -28,7 +29,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Declaration:
-    """One declared function: what it makes, and what it needs by the names of its parameters."""
+    """One declared function: what it makes, and what it needs, named by its parameters."""
 
     kind: str
     name: str
@@ -43,7 +44,7 @@ class Declaration:
 
     @property
     def file(self) -> Path:
-        """The module's file, where its code digest starts."""
+        """The module's file, from which the digest of its code is computed."""
         return LIBRARY.parent.joinpath(*self.module.split(".")).with_suffix(".py")
 
     @property
@@ -54,7 +55,7 @@ class Declaration:
 
 @dataclass(frozen=True)
 class Registry:
-    """All declarations, by the kind of what they make and by their name."""
+    """All declarations, by the kind of output that they make and by name."""
 
     figures: dict[str, Declaration]
     tables: dict[str, Declaration]
@@ -75,10 +76,10 @@ class Registry:
 
 @cache
 def read_registry(library: Path = LIBRARY) -> Registry:
-    """The declarations under `library`, in the order of their files and of their lines.
+    """The declarations under `library`, in the order of their files and lines.
 
-    Raises UserError where a declaration is not made of literals, where a function that makes
-    something is not public, or where two declarations would make the same file.
+    Raises UserError if an argument of a declaration is not a literal, or if two declarations would
+    make the same file.
     """
     found: dict[str, dict[str, Declaration]] = {kind: {} for kind in KINDS}
     tables: dict[str, str] = {}
@@ -118,8 +119,8 @@ def _literals(mark: ast.Call, path: Path) -> dict:
         return {keyword.arg: ast.literal_eval(keyword.value) for keyword in mark.keywords}
     except ValueError as failure:
         raise UserError(
-            f"{path.name}, line {mark.lineno}: a declaration is made of literals alone, since it "
-            "is read without importing the module"
+            f"{path.name}, line {mark.lineno}: the arguments of a declaration must be literals, "
+            "because it is read without importing the module"
         ) from failure
 
 

@@ -1,7 +1,7 @@
-"""Studies → arms → runs: what is to be trained, under which name, with which settings.
+"""From studies to arms to runs: what is trained, under which name and with which settings.
 
-A run is a plain dictionary of plain values, the whole of what its training may depend on. Its name
-is a function of it (`naming`), so equal runs of two studies are one run.
+The config of a run is a dictionary of plain values, and its training depends on nothing else. Its
+name is computed from the config (see `naming`), so equal runs of two studies are one run.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,8 +26,9 @@ KEEP_NOTHING = {"snapshots": "none", "updates": False}
 class Run:
     """One training run that a study asks for.
 
-    `config` is the whole of what its training may depend on, as plain values, and `name` a function
-    of it. `settings` are those that tuning varied, or that robustness changed.
+    `config` holds, as plain values, everything that its training may depend on; `name` is computed
+    from it. `settings` are the values of the tuned fields or, for a robustness run, of the changed
+    one.
     """
 
     name: str
@@ -56,7 +57,7 @@ class StudyPlan:
 
     @property
     def rounds(self) -> int:
-        """Rounds of tuning: the first, and those whose trials follow from earlier ones."""
+        """The number of rounds of tuning: the first one, and those that follow from it."""
         if self.tuning["method"] != "tpe":
             return 1 + self.tuning["extensions"]
         later = max(0, self.tuning["trials"] - STARTUP)
@@ -64,11 +65,11 @@ class StudyPlan:
 
     @property
     def tuned_arms(self) -> dict[str, ResolvedArm]:
-        """The arms that are tuned, each with its first trials."""
+        """The arms that are tuned, each with the trials of its first round."""
         return {name: arm for name, arm in self.arms.items() if arm.trials}
 
     def tuning_runs(self, trials: Mapping[str, Sequence[Mapping[str, Value]]]) -> list[Run]:
-        """Every tuning run, given each tuned arm's trials."""
+        """All tuning runs, given the trials of each tuned arm."""
         return [
             run
             for arm in self.tuned_arms
@@ -77,14 +78,16 @@ class StudyPlan:
         ]
 
     def reporting_runs(self, arm: str, chosen: Mapping[str, Value]) -> list[Run]:
-        """Every reporting run of `arm`, where tuning chose `chosen`."""
+        """All reporting runs of `arm`, given the settings `chosen` by tuning."""
         return self._runs(arm, dict(chosen), self.seeds, REPORTING)
 
     def robustness_runs(
         self, arm: str, chosen: Mapping[str, Value]
     ) -> list[tuple[str, float, Run]]:
-        """(field, factor, run) for every run of `arm` with one of its chosen settings multiplied;
-        such runs do not read the test set, as tuning runs do not."""
+        """(field, factor, run) for every run of `arm` in which one chosen setting is multiplied.
+
+        Like tuning runs, these runs do not read the test set.
+        """
         optimizer = self.arms[arm].optimizer(dict(chosen))
         found = []
         for name, factor in self._perturbations(arm, optimizer):
@@ -95,7 +98,8 @@ class StudyPlan:
         return found
 
     def _perturbations(self, arm: str, optimizer: dict) -> list[tuple[str, float]]:
-        """(field, factor) of every changed setting; a setting that is 0 cannot be multiplied."""
+        """(field, factor) for every change. Settings that are 0 are left out, since a factor does
+        not change them."""
         if self.robustness is None or arm not in self.robustness["arms"]:
             return []
         relative = self.robustness["relative"]
@@ -112,9 +116,9 @@ class StudyPlan:
         phase: str,
         optimizer: dict | None = None,
     ) -> list[Run]:
-        """A run for each seed; by default the optimizer is the arm's with these settings.
+        """One run for each seed. Without `optimizer`, it is the arm's, with these settings.
 
-        Only reporting runs read the test set, once, and are watched while they train.
+        Only reporting runs read the test set (once) and have observers while they train.
         """
         resolved = self.arms[arm]
         sections = {
@@ -139,8 +143,11 @@ class StudyPlan:
         ]
 
     def _kept(self) -> dict:
-        """What is kept of a reporting run's weights: snapshots where something is measured along
-        the run, the last one alone where only the end is read, nothing else."""
+        """What is kept of the weights of a reporting run.
+
+        All snapshots if something is measured along the run, only the last one if only the end is
+        read, and otherwise nothing.
+        """
         measure = self.measure
         along = measure["spectra"] or measure["curvature"] or measure["quantization"]
         updates = bool(measure["curvature"] or measure["ranking"])
@@ -160,20 +167,20 @@ class Plan:
 
     @property
     def data_used(self) -> list[str]:
-        """Names of the data sets that a study asks for."""
+        """Names of the data sets that at least one study uses."""
         return list(dict.fromkeys(study.data for study in self.studies.values()))
 
     def data_of_kind(self, kind: str) -> list[str]:
-        """Names of the data sets of images, or of text."""
+        """Names of the data sets of one kind: images or text."""
         return [name for name, section in self.data.items() if KINDS[section["source"]] == kind]
 
     def place(self, *path: str) -> str:
-        """A field as sentences about it start: the file that sets it, and its dotted path."""
+        """How messages refer to a field: the file that sets it, and its dotted path."""
         return f"{self.sources.of(path)}: {'.'.join(path)}"
 
 
 def load_plan(files: Iterable[str | Path], command_line: Mapping | None = None) -> Plan:
-    """The plan that the config files make, and what the command line sets over them.
+    """The plan that follows from the config files and from what the command line overrides.
 
     Raises UserError with one sentence if a field is wrong.
     """
@@ -221,7 +228,7 @@ def _study_plan(key: str, name: str, protocol: str, config: Config, sources: Sou
 
 
 def _check_arms_named(study: Study, place: tuple, sources: Sources) -> None:
-    """Raises UserError where `measure` or `robustness` names an arm that the study has not."""
+    """Raises UserError if `measure` or `robustness` names an arm that the study does not have."""
     measure = study.measure
     named = {("robustness", "arms"): study.robustness.arms if study.robustness else []}
     named["measure", "overhead", "arms"] = measure.overhead.arms if measure.overhead else []
@@ -238,8 +245,8 @@ def _check_arms_named(study: Study, place: tuple, sources: Sources) -> None:
 def _check_perturbed(
     study: Study, arms: Mapping[str, ResolvedArm], place: tuple, sources: Sources
 ) -> None:
-    """Raises UserError where `robustness` names a field that is no number of its arms' optimizers;
-    of the default fields, an arm changes those that it has."""
+    """Raises UserError if `robustness` names a field that is not a number in any optimizer of its
+    arms. The default fields are not checked: an arm that lacks one leaves it out."""
     asked = study.robustness
     if asked is None or asked.fields == Robustness.model_fields["fields"].default:
         return
@@ -247,7 +254,7 @@ def _check_perturbed(
         name
         for arm in asked.arms
         for name, value in arms[arm].settings["optimizer"].items()
-        if isinstance(value, float)  # a count or a truth value times 1.2 is none
+        if isinstance(value, float)  # a count or a boolean cannot be multiplied by 1.2
     }
     for name in asked.fields:
         if name not in known:
@@ -257,8 +264,8 @@ def _check_perturbed(
 
 
 def _watched(training: dict, phase: str) -> dict:
-    """The training section without what only reporting runs are watched by, so that a tuning run
-    is not another one, to be trained anew, for how often they are."""
+    """The training section of a run. For runs that are not reported it leaves out the settings of
+    observers, so that a change of those does not retrain tuning runs."""
     if phase == REPORTING:
         return training
     return {field: value for field, value in training.items() if field not in WATCHED}

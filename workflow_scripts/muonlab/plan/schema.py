@@ -1,7 +1,7 @@
-"""The config: every section, its types, its ranges and its defaults.
+"""The config: every section with the types, allowed ranges and defaults of its fields.
 
 `config.schema.json` is generated from these models (`python -m muonlab.plan.schema`), and a test
-holds the two together. Nothing here knows how a run is made.
+checks that it is up to date.
 """
 
 import json
@@ -19,27 +19,31 @@ from muonlab.tuning.settings import Box, Grid, Tuning, check_values
 
 
 class Arm(Section):
-    """One side of the comparison: another arm with one thing changed, or the study's base."""
+    """One side of a comparison: an optimizer with its settings. It either starts from another arm,
+    its base, and changes one variable, or it starts from the study's own sections."""
 
     base: str | None = None
-    """Arm that this one starts from; null for an arm that stands on the study's own sections."""
+    """The arm that this one starts from; null starts from the study's own sections."""
     optimizer: str | None = None
-    """Name in `optimizers`; null keeps the base's."""
+    """The name of an entry in `optimizers`; null keeps the optimizer of the base."""
     set: dict[str, Any] = Field(default={})
-    """Fields changed, by dotted path: optimizer.momentum, model.width, training.batch_size …"""
+    """The fields that this arm changes, by dotted path: optimizer.momentum, model.width,
+    training.batch_size …"""
     tune: bool = True
-    """Whether the arm is tuned; false takes its base's choice, but for what the arm itself sets."""
+    """Whether the arm is tuned. If false, it takes the settings chosen for its base, except for
+    those that it sets itself."""
     multiply: dict[str, Annotated[float, Field(gt=0)]] = Field(default={})
-    """Factors on numbers of the optimizer, by dotted path, after tuning; of a rate of decay such as
-    momentum, the distance from 1 is multiplied."""
+    """Factors by which numbers of the optimizer are multiplied after tuning, by dotted path. For a
+    decay rate such as momentum, the distance from 1 is multiplied."""
     compound: bool = False
-    """Declares that this arm changes more than one variable; its contrasts are marked so."""
+    """Declares that this arm changes more than one variable. Its comparisons are then marked as
+    compound."""
     grid: Grid | None = None
-    """This arm's own tuning grid; it must have as many trials as the study's."""
+    """This arm's own tuning grid. All tuned arms of a study must have equally many trials."""
     box: Box | None = None
-    """This arm's own ranges, where the study is tuned over a box."""
+    """This arm's own ranges, if the study is tuned over a box (methods sobol and tpe)."""
     label: str | None = None
-    """Name in figures and tables; null takes the arm's key."""
+    """Name of the arm in figures and tables; null takes the arm's key."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Arm":
@@ -49,42 +53,45 @@ class Arm(Section):
 
 
 class Robustness(Section):
-    """What changing one chosen setting costs."""
+    """Measures how much the loss rises if one chosen setting is changed."""
 
     arms: list[Name] = Field(min_length=1)
-    """Arms whose settings are changed."""
+    """The arms whose settings are changed."""
     lr_factors: list[Annotated[float, Field(gt=0)]] = Field(default=[0.25, 0.5, 2.0, 4.0])
-    """Factors on the chosen learning rate."""
+    """Factors by which the chosen learning rate is multiplied."""
     fields: list[str] = Field(default=["momentum", "weight_decay"])
-    """Other fields of the optimizers, each changed by ± `relative` where an arm has it."""
+    """Other fields of the optimizer that are changed by ± `relative`. An arm whose optimizer lacks
+    a field skips it."""
     relative: float = Field(default=0.2, gt=0, lt=1)
-    """Relative change of those fields."""
+    """Relative size of the change of those fields."""
     seeds: int = Field(default=3, ge=1)
-    """How many of the study's seeds are trained with each change, from the first."""
+    """How many of the study's seeds are trained with each change, counted from the first."""
 
 
 class Study(Section):
-    """Arms, how each is tuned, and the seeds on which they are reported."""
+    """One study: its arms, how each is tuned, and the seeds on which they are compared."""
 
     title: str = ""
-    """Title in figures and in the report; empty takes the study's key."""
+    """Title in figures and in the report; if empty, the study's key is used."""
     protocols: list[Literal["fair", "published"]] = Field(default=["fair"], min_length=1)
-    """Protocols to run: `fair`, and `published` with the source's faults switched on."""
+    """The protocols to run: `fair` follows this project's rules, `published` repeats what the
+    published source did, including its faults."""
     data: str
-    """Name in `data`."""
+    """The name of an entry in `data`."""
     model: ModelConfig = MLP()
-    """What is trained."""
+    """The model that is trained."""
     training: Training = Training()
     optimizers: dict[Name, OptimizerConfig] = Field(min_length=1)
     arms: dict[Name, Arm] = Field(min_length=1)
     tuning: Tuning = Tuning()
     seeds: list[Seed] = Field(min_length=1)
-    """Reporting seeds: only these enter results."""
+    """Seeds of the reporting runs. Results are made from these seeds only."""
     measure: Measure = Measure()
     robustness: Robustness | None = None
-    """Runs with one chosen setting changed; null makes none."""
+    """Additional runs with one chosen setting changed; null makes no such runs."""
     published: dict[str, Any] = Field(default={})
-    """Sections of this study as the source had them, laid over the rest for `published`."""
+    """What the published source did differently: fields of this study that override the others
+    under the protocol `published`."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Study":
@@ -98,7 +105,7 @@ class Study(Section):
         return self
 
 
-# Names of targets, of rules and of folders beside the studies' own.
+# Names that no study may have: those of targets, of rules and of other folders of results.
 RESERVED = (
     *("all", "data", "logs", "measure", "profile_overhead", "propose", "report", "runs", "select"),
     *(
@@ -118,7 +125,7 @@ RESERVED_STARTS = ("prepare_", "measure_", "tabulate_", "plot_", "write_")  # of
 
 
 def is_reserved(name: str) -> bool:
-    """Whether a study of that name would be mistaken for a target, a rule or a folder."""
+    """Whether a study with this name would be confused with a target, a rule or a folder."""
     return name in RESERVED or name.startswith(RESERVED_STARTS)
 
 
@@ -126,19 +133,20 @@ class Config(Section):
     """The whole configuration."""
 
     name: Name = "mini"
-    """Name of this configuration, and of the folder in results/ that holds all it makes. Give
-    another one where sizes differ, so that results of both are kept side by side."""
+    """Name of this configuration, and of the folder in results/ for everything that it makes.
+    Configurations of different sizes need different names, so that the results of both are kept."""
     data: dict[Name, DataConfig] = Field(min_length=1)
-    """Data sets, by the name that studies use."""
+    """Data sets, by the names that studies use for them."""
     studies: dict[Name, Study] = Field(min_length=1)
-    """Studies, by the name of their folder in results/ and of their target."""
+    """Studies. The name of a study is also that of its target and of its folder of results."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Config":
         for name in self.studies:
             if is_reserved(name):
                 raise ValueError(
-                    f"a study cannot be called {name}: that is a target, a rule or a folder"
+                    f"a study cannot be called {name}, because a target, a rule or a folder has "
+                    "that name"
                 )
         return self
 

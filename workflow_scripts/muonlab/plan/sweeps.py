@@ -1,4 +1,4 @@
-"""Which settings a study varies one at a time: by the grids of its tuning, and by its arms."""
+"""Which settings a study varies one at a time, in its tuning grids or from arm to arm."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -10,8 +10,10 @@ if TYPE_CHECKING:
 
 
 def varied_numbers(plan: "StudyPlan") -> dict[str, list[str]]:
-    """The fields of which each tuned arm's grid has two or more numbers; none of other searches,
-    whose points lie on no lines."""
+    """For each tuned arm, the fields for which its grid has two or more numbers.
+
+    Empty for sobol and tpe, whose trials do not vary one setting at a time.
+    """
     if plan.tuning["method"] != "grid":
         return {}
     return {
@@ -22,10 +24,11 @@ def varied_numbers(plan: "StudyPlan") -> dict[str, list[str]]:
 
 
 def arm_sweeps(plan: "StudyPlan") -> list[dict]:
-    """The numbers of an optimizer that arms change and tuning does not, as plain values.
+    """The numbers of the optimizer that vary from arm to arm and are not tuned, as plain values.
 
-    arm (a tuned one), field, reference (its own value), arms: [value, arm] pairs, in order of
-    values, of the tuned arm and of all that differ from it in that field alone.
+    Each record has `arm` (a tuned arm), `field`, `reference` (the value of that arm) and `arms`:
+    the [value, arm] pairs, sorted by value, of the tuned arm and of all arms that differ from it in
+    this field only.
     """
     sweeps: dict[tuple[str, str], list[list]] = {}
     for arm in plan.arms.values():
@@ -45,7 +48,7 @@ def arm_sweeps(plan: "StudyPlan") -> list[dict]:
 
 
 def varies_settings(plan: "StudyPlan") -> bool:
-    """Whether more is varied than learning rates, which have a figure of their own."""
+    """Whether anything except the learning rate is varied. (That has its own figure.)"""
     grids: Mapping[str, list[str]] = varied_numbers(plan)
     return bool(arm_sweeps(plan)) or any(fields not in ([], ["lr"]) for fields in grids.values())
 

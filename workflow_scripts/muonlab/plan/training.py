@@ -1,4 +1,4 @@
-"""The `training` section of a study: how a run is trained and watched."""
+"""The `training` section of a study: how a run is trained, and what is recorded meanwhile."""
 
 from typing import Literal
 
@@ -6,65 +6,71 @@ from pydantic import Field, model_validator
 
 from muonlab.section import Section
 
-# What only reporting runs are watched by.
+# Settings of observers, which only reporting runs have.
 WATCHED = ("geometry_every", "components_every")
 
 
 class Training(Section):
-    """How a run is trained and watched. A step is one update of the weights."""
+    """How a run is trained, and what is recorded meanwhile. A step is one update of the weights."""
 
     epochs: int = Field(default=20, ge=1)
-    """Passes over the training examples, where `steps` is null."""
+    """Number of passes over the training examples; used if `steps` is null."""
     steps: int | None = Field(default=None, ge=1)
-    """Updates of the run; null trains for `epochs`."""
+    """Number of updates of the run; null trains for `epochs`."""
     batch_size: int = Field(default=64, ge=1)
-    """Examples (images, or sequences of text) in a batch; an epoch's last one may be smaller."""
+    """Number of examples (images, or sequences of text) in a batch. The last batch of an epoch may
+    be smaller."""
     accumulation: int = Field(default=1, ge=1)
-    """Batches whose gradients are averaged for one update."""
+    """Number of batches whose gradients are averaged for one update."""
     clip: float | None = Field(default=None, gt=0)
-    """Largest norm of the whole gradient; null does not clip."""
+    """Largest allowed norm of the whole gradient; null does not clip it."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """Learning rate over the optimizer's updates, after warm-up."""
+    """How the learning rate changes from update to update after the warm-up."""
     warmup_steps: int = Field(default=0, ge=0)
-    """Updates of linear warm-up."""
+    """Number of updates over which the learning rate rises linearly to its peak."""
     final_lr_fraction: float = Field(default=0.0, ge=0, le=1)
-    """Learning rate at the last update as a fraction of the peak (linear and cosine)."""
+    """Learning rate at the last update, as a fraction of the peak (for linear and cosine)."""
     schedule_steps: int | None = Field(default=None, ge=1)
-    """Length of the run that the schedule assumes; null is the run's own. Longer, as in sources
-    that count batches and index updates, the rate hardly decays."""
+    """Number of updates for which the schedule is planned; null takes the length of the run. If it
+    is longer than the run, the learning rate hardly decays; that happened in published sources
+    which planned for the number of batches but advanced the schedule once per update."""
     warmup_from_zero: bool = False
-    """Whether the first update of the warm-up has rate 0 (a published source's fault)."""
+    """Whether the first update of the warm-up has learning rate 0 (a fault of a published
+    source)."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the products in forward and backward; weights and optimizer state stay in float32."""
+    """Precision of the matrix products in the forward and backward pass. Weights and optimizer
+    state are always float32."""
     compile: bool = False
-    """Whether the model is compiled by torch.compile; on a GPU alone."""
+    """Whether torch.compile compiles the model. It does so only on a GPU."""
     train_on: list[Literal["train", "validation"]] = Field(default=["train"], min_length=1)
-    """Splits that are trained on."""
+    """The splits that models are trained on."""
     evaluate_on: Literal["validation", "test"] = "validation"
-    """Split on which loss and accuracy are followed and learning rates are chosen."""
+    """The split on which loss and accuracy are evaluated during training, and by which tuning
+    chooses settings."""
     evaluation_examples: int | None = Field(default=None, ge=1)
-    """Examples of that split that every evaluation but the last one reads, the same ones each
-    time; null reads all."""
+    """Number of examples of that split that each evaluation reads, always the same ones; null reads
+    all. The last evaluation of a run always reads all."""
     windows: Literal["disjoint", "overlapping"] = "disjoint"
-    """Sequences cut one after the other, or, as in a published source, at every token and then
-    divided at random between training and evaluation, so that evaluation is memorisation."""
+    """How a text is cut into sequences. disjoint: one after the other. overlapping, as in a
+    published source: one starts at every token, and they are divided at random between training and
+    evaluation, so that a low evaluation loss shows memorisation."""
     mask_documents: bool = False
-    """Whether attention stays inside a document."""
+    """Whether attention is restricted to tokens of the same document."""
     paired: bool = True
-    """Whether all arms of a seed share initial weights and data order."""
+    """Whether the runs of all arms with one seed share initial weights and data order."""
     log_every: int = Field(default=10, ge=1)
-    """Steps between records of the training loss."""
+    """Number of steps between records of the training loss."""
     eval_every: int = Field(default=200, ge=1)
-    """Steps between evaluations; the start and the end are always evaluated."""
+    """Number of steps between evaluations. The start and the end are always evaluated."""
     snapshot_every: int = Field(default=200, ge=1)
-    """Steps between snapshots of the weights; a multiple of eval_every, since a snapshot at
-    matched loss needs the loss at that step."""
+    """Number of steps between snapshots of the weights. It must be a multiple of eval_every, since
+    choosing the snapshot at the matched loss needs the loss at that step."""
     geometry_every: int | None = Field(default=50, ge=1)
-    """Steps between records of the geometry of weights and updates, in reporting runs; null keeps
-    none."""
+    """Number of steps between records of the geometry of weights and updates, in reporting runs;
+    null records nothing."""
     components_every: int | None = Field(default=None, ge=1)
-    """Steps between records of gradients, weights, updates and activations of each component and
-    layer, in reporting runs; null keeps none."""
+    """Number of steps between records of the gradients, weights, updates and activations of each
+    component and layer, in reporting runs; null records nothing."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Training":

@@ -1,4 +1,5 @@
-"""From config files to a checked Config, or one sentence that says which field of which file."""
+"""Reads config files into a checked Config, or says in one sentence which field of which file is
+wrong."""
 
 import difflib
 import math
@@ -16,7 +17,7 @@ NAMED = ("data", "studies", "optimizers", "arms")
 
 
 class Sources:
-    """The config files in the order in which they overlay each other, for naming the culprit."""
+    """The config files, each overriding those before it; used to name the file with a mistake."""
 
     def __init__(self, files: Iterable[str | Path], command_line: Mapping | None = None):
         self.files = [(_short(Path(file)), read_yaml(Path(file))) for file in files]
@@ -24,7 +25,7 @@ class Sources:
             self.files.append(("--config", dict(command_line)))
 
     def of(self, path: tuple) -> str:
-        """The last file that sets the field at `path`, or the last that sets its nearest parent."""
+        """The last file that sets the field at `path` or, if none does, its nearest parent."""
         for length in range(len(path), 0, -1):
             for name, content in reversed(self.files):
                 if _has(content, path[:length]):
@@ -33,7 +34,7 @@ class Sources:
 
 
 class _UniqueKeys(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-    """Safe YAML in which a key may stand only once in a mapping."""
+    """A safe YAML loader that refuses a key that occurs twice in one mapping."""
 
 
 def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode, deep: bool = False) -> dict:
@@ -47,7 +48,7 @@ def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode, deep: bool = False
             )
         if key in seen:
             raise yaml.MarkedYAMLError(
-                problem=f"the key {key!r} stands twice in one section",
+                problem=f"the key {key!r} occurs twice in one section",
                 problem_mark=key_node.start_mark,
             )
         seen.add(key)
@@ -58,7 +59,7 @@ _UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _map
 
 
 def read_yaml(path: Path) -> dict:
-    """The mapping in a YAML file; raises UserError for a file that is none."""
+    """The mapping in a YAML file. Raises UserError if it cannot be read or holds no mapping."""
     shown = _short(path)
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
@@ -79,7 +80,7 @@ def read_yaml(path: Path) -> dict:
 
 
 def overlay(below: Any, above: Any) -> Any:
-    """`above` laid over `below`: mappings merge key by key, everything else is replaced."""
+    """`below` overridden by `above`: mappings merge key by key, everything else is replaced."""
     if isinstance(below, Mapping) and isinstance(above, Mapping):
         merged = dict(below)
         for key, value in above.items():
@@ -91,10 +92,11 @@ def overlay(below: Any, above: Any) -> Any:
 def load_config(
     files: Iterable[str | Path], command_line: Mapping | None = None
 ) -> tuple[Config, Sources]:
-    """The config that the files make, each laid over the ones before it, `command_line` last.
+    """The config that results from the files, each overriding the ones before it, and from
+    `command_line`, which overrides all of them.
 
-    In a section of named things (data, studies, optimizers, arms) null removes the thing of that
-    name. Raises UserError with one sentence for the first field that is wrong.
+    In a section of named entries (data, studies, optimizers, arms), null removes the entry. Raises
+    UserError with one sentence for the first field that is wrong.
     """
     sources = Sources(files, command_line)
     merged: dict = {}
@@ -104,7 +106,7 @@ def load_config(
 
 
 def published(study: Study, place: tuple, sources: Sources) -> Study:
-    """The study with its `published` section laid over it."""
+    """The study with the fields of its `published` section overriding the others."""
     merged = overlay(study.model_dump(exclude={"published"}), study.published)
     return check(Study, _without_removed(merged), sources, place, also=(*place, "published"))
 
@@ -117,10 +119,10 @@ def check(
     also: tuple | None = None,
     exactly: bool = False,
 ) -> Any:
-    """`value` as a `model`; raises UserError naming the file and the field under `place`.
+    """`value` as a `model`. Raises UserError that names the file and the field under `place`.
 
-    `also` is a second place at which a culprit may stand, looked up first. With `exactly`, `place`
-    itself is the culprit, whichever field of the model complains.
+    `also` is a second place where the wrong field may have been set; it is looked up first. With
+    `exactly`, the message names `place` itself, whichever field of the model is wrong.
     """
     try:
         return model.model_validate(value)
@@ -138,7 +140,7 @@ def check(
 
 
 def _field_path(loc: tuple, value: Any) -> tuple:
-    """pydantic's location without the tags of unions, which are not in the file."""
+    """pydantic's location of an error, without the tags of unions, which are not in the file."""
     path = []
     for i, part in enumerate(loc):
         if _holds(value, part):
@@ -174,8 +176,8 @@ def _sentence(error: dict, model: type[BaseModel]) -> str:
 
 
 def _number_hint(given: Any, kind: str) -> str:
-    """What to write for a number of the other type, or for text that spells one: YAML reads 1e-4,
-    without a point, as text."""
+    """Tells the user what to write instead of a number of the wrong type, or of text that looks
+    like a number: YAML reads 1e-4, which has no point, as text."""
     whole = kind.startswith("int_")
     if not whole and not kind.startswith("float_") or isinstance(given, bool):
         return ""
@@ -196,7 +198,7 @@ def did_you_mean(name: str, known: set[str]) -> str:
 
 
 def _all_fields(model: type[BaseModel], seen: frozenset = frozenset()) -> set[str]:
-    """Names of all fields of a model and the models in it, for suggestions."""
+    """Names of all fields of a model and of the models in it, for suggestions."""
     fields = set(model.model_fields)
     for info in model.model_fields.values():
         for inner in _models_in(info.annotation):
@@ -212,8 +214,10 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
 
 
 def _without_removed(value: Any, inside_named: bool = False) -> Any:
-    """The config without the named things that an overlay set to null; in `published`, itself an
-    overlay, they stay until it is laid over its study."""
+    """The config without the named entries that a later file set to null.
+
+    Inside `published` the nulls stay, since it overrides its study only later.
+    """
     if not isinstance(value, dict):
         return value
     return {
@@ -226,7 +230,7 @@ def _without_removed(value: Any, inside_named: bool = False) -> Any:
 
 
 def _short(path: Path) -> str:
-    """The path as a user would type it from where they stand."""
+    """The path as a user would type it in the current folder."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
@@ -240,13 +244,13 @@ def _has(content: Any, path: tuple) -> bool:
 
 
 def _holds(content: Any, part: str | int) -> bool:
-    """Whether `part` is a key of that mapping, or an index of that list."""
+    """Whether `part` is a key of the mapping or an index of the list `content`."""
     if isinstance(content, list):
         return isinstance(part, int) and part < len(content)
     return isinstance(content, Mapping) and part in content
 
 
 def refuse(sources: Sources, path: tuple, sentence: str, known: Iterable[str] = ()) -> NoReturn:
-    """Raises UserError for the field at `path`; `known` names are offered as what is allowed."""
+    """Raises UserError for the field at `path`. The message lists `known` as the allowed names."""
     allowed = f" (there are {', '.join(sorted(known))})" if known else ""
     raise UserError(f"{sources.of(path)}: {'.'.join(path)}: {sentence}{allowed}")

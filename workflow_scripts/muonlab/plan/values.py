@@ -1,7 +1,7 @@
-"""Plain values that tables, figures and texts may ask for by name, and which studies have them.
+"""Plain values that tables, figures and texts can ask for by name, and which studies have them.
 
-A value is a function of what is known of a study. It goes by value into a job's param, so that the
-job runs again when it changes.
+A value is computed from what is known about a study. It is passed in a job's param, so the job runs
+again if the value changes.
 """
 
 from collections.abc import Callable
@@ -21,20 +21,20 @@ from muonlab.plan.sweeps import arm_sweeps, varied_numbers, varies_settings
 
 
 class Value(NamedTuple):
-    """How a value is made, and which studies have it; `of` is called for those alone, once their
-    tuning has been run."""
+    """`of` computes a value, `has` says which studies have it. `of` is called only for these
+    studies, and only after their tuning."""
 
     of: Callable[[Known], Any]
     has: Callable[[StudyPlan], Any] = lambda study: True
 
 
 def percent(alpha: float) -> str:
-    """The level of intervals, as it is written: "95 %"."""
+    """The level of the intervals in the form in which it is printed: "95 %"."""
     return f"{100 * (1 - alpha):g} %"
 
 
 def study_context(known: Known) -> dict:
-    """What tables, figures and captions say about a study."""
+    """Facts about a study that tables, figures and captions use."""
     study = known.study
     alpha = study.measure["contrasts"]["alpha"]
     return {
@@ -63,13 +63,13 @@ def study_context(known: Known) -> dict:
 
 
 def run_records(known: Known) -> list[dict]:
-    """arm, seed and run of each reporting run."""
+    """The arm, seed and run name of each reporting run."""
     return [{"arm": run.arm, "seed": run.seed, "run": run.name} for run in known.reporting_runs]
 
 
 def study_pairs(known: Known) -> list[dict]:
-    """The pairs of arms that are compared, the later one first, and the variables in which they
-    differ; what tuning chooses is no variable."""
+    """The pairs of arms that are compared, the later arm first, and the variables in which they
+    differ. Fields that tuning chooses do not count as variables."""
     arms = list(known.study.arms.values())
     if known.study.measure["contrasts"]["pairs"] == "all":
         pairs = [(a, b) for b, a in combinations(arms, 2)]
@@ -81,7 +81,7 @@ def study_pairs(known: Known) -> list[dict]:
 
 
 def arm_settings(known: Known) -> dict[str, dict]:
-    """All settings that each arm is reported with, by dotted path."""
+    """All settings of the reporting runs of each arm, by dotted path."""
     return {
         name: flatten(arm.settings | {"optimizer": arm.optimizer(known.chosen(name))})
         for name, arm in known.study.arms.items()
@@ -96,8 +96,10 @@ def against_variables(known: Known) -> dict[str, list[str]]:
 
 
 def changed_runs(known: Known) -> list[dict]:
-    """arm, field, factor, seed and run of each run with one chosen setting multiplied, and before
-    them the reporting runs that they are compared with: factor 1, of no field."""
+    """The arm, field, factor, seed and run name of each robustness run.
+
+    The reporting runs that they are compared with come first, with factor 1 and an empty field.
+    """
     robustness = known.study.robustness
     seeds = known.study.seeds[: robustness["seeds"]]
     rows = [
@@ -118,8 +120,8 @@ def main_runs(known: Known) -> list[dict]:
 
 
 def overhead_runs(known: Known) -> list[dict]:
-    """`run_records` of the two arms whose overhead is measured, the arm before the one that it is
-    weighed against."""
+    """`run_records` of the arm whose overhead is measured, then of the arm that it is compared
+    with."""
     records = run_records(known)
     arms = known.study.measure["overhead"]["arms"]
     return [record for arm in arms for record in records if record["arm"] == arm]
@@ -127,7 +129,8 @@ def overhead_runs(known: Known) -> list[dict]:
 
 @cache
 def published_claims() -> list[dict]:
-    """What published sources claim, as data; a value, so that an edit of it is seen."""
+    """What published sources claim, as data. It is passed as a value, so that jobs run again after
+    an edit."""
     return yaml.safe_load((LIBRARY / "report" / "claims.yaml").read_text(encoding="utf-8"))
 
 

@@ -1,4 +1,5 @@
-"""What jobs of tuning have written, rounds and choices: each file is read once for each state."""
+"""Reads the files that tuning jobs write: rounds and selections. A file is read again only if it
+has changed."""
 
 import json
 import os
@@ -18,13 +19,13 @@ def _content(path: str, modified: int, size: int) -> Any:
 
 
 def read(path: str) -> Any:
-    """The JSON in `path`, read again only where the file has changed."""
+    """The JSON in `path`. The file is read again only if it has changed."""
     state = os.stat(path)
     return _content(path, state.st_mtime_ns, state.st_size)
 
 
 class Written:
-    """Finds what is known of a plan's studies in the folder `root`."""
+    """Finds what is known about a plan's studies, in the results folder `root`."""
 
     def __init__(self, plan: Plan, root: str):
         self.plan, self.root = plan, root
@@ -33,8 +34,10 @@ class Written:
         self._indexed: set[int] = set()
 
     def known(self, study: str, rounds: Sequence[str], selection: str | None = None) -> Known:
-        """A study with these files of rounds, and of its selection; the same object while none of
-        the files changes."""
+        """What is known about a study from these files of rounds and from its selection.
+
+        Returns the same object as long as none of the files changes.
+        """
         files = [*rounds, *([selection] if selection else [])]
         state = (study, selection is not None, *((f, os.stat(f).st_mtime_ns) for f in files))
         if state not in self._known:
@@ -44,7 +47,8 @@ class Written:
         return self._known[state]
 
     def on_disk(self, study: StudyPlan) -> Known:
-        """What the files of a study say now, whoever wrote them."""
+        """What is known about a study from the files that exist now, whichever invocation wrote
+        them."""
         folder = f"{self.root}/{study.name}/tuning"
         rounds = [f"{folder}/round-{n}.json" for n in range(2, study.rounds + 1)]
         present = []
@@ -56,17 +60,17 @@ class Written:
         return self.known(study.name, present, selection if os.path.exists(selection) else None)
 
     def config(self, run: str) -> dict:
-        """The settings of a run, by its name; raises UserError where no study has it.
+        """The config of a run, by the run's name. Raises UserError if no study has such a run.
 
-        A name is a function of the settings, so that a run once found stays what it is.
+        A name is computed from the settings, so the config of a run that was found never changes.
         """
         if run not in self._configs:
             for study in self.plan.studies.values():
                 self._index(self.on_disk(study))
         if run not in self._configs:
             raise UserError(
-                f"no study of this configuration has a run named {run}; the tables run_index of "
-                "the studies list those that there are"
+                f"no study of this configuration has a run named {run}; the table run_index of "
+                "each study lists its runs"
             )
         return self._configs[run]
 
@@ -79,7 +83,7 @@ class Written:
 
 
 def _with_all_kept(run: Run, before: dict | None) -> dict:
-    """The run's config; of a run that two studies ask for, what either of them needs is kept."""
+    """The config of a run. If two studies share the run, it keeps what either of them needs."""
     if before is None or before["keep"] == run.config["keep"]:
         return run.config
     amounts = ("none", "end", "all")

@@ -1,16 +1,16 @@
 """What a tuning budget of k trials is expected to find, from the scores of n ≥ k trials.
 
-Two samplings, both on the n observed scores:
+There are two ways of sampling from the n observed scores:
 
 * *Without replacement*, the default: the mean over all subsets of k trials. It is unbiased for
-  trials that were drawn at random (Tang et al. 2020, arXiv 2004.13705), and for a grid it is
-  exactly what a random part of the declared grid finds.
-* *With replacement*: the estimate of Dodge et al. 2019 (arXiv 1909.03004), which takes the
-  observed scores for the distribution. It is too high for a lowest loss, most so at k near n,
-  where the best trial is missed with probability (1 − 1/n)^k.
+  trials that were drawn at random (Tang et al. 2020, arXiv 2004.13705). For a grid it is the mean
+  result of searching a random subset of the declared grid.
+* *With replacement*: the estimate of Dodge et al. 2019 (arXiv 1909.03004), which treats the
+  observed scores as the whole distribution. Its estimate of the lowest loss is too high, most of
+  all for k near n, where it misses the best trial with probability (1 − 1/n)^k.
 
-Scores are those that trials were chosen by, so the lowest one flatters: nothing here replaces the
-winner's loss on the reporting seeds. A diverged trial has the score +inf.
+The scores are the ones by which the best trial was chosen, so the lowest score is too optimistic;
+it does not replace the loss on the reporting seeds. A diverged trial has the score +inf.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,9 +31,10 @@ if TYPE_CHECKING:
 class BestOfK:
     """The lowest of k scores.
 
-    `expected` is infinite where all k may have diverged, which has the probability `p_diverged`;
-    `median` and `sd` describe one search of k trials. `low` and `high` are the 1 − α percentile
-    bootstrap of `expected` over trials; NaN for fewer than two of them.
+    `expected` is infinite if all k trials may have diverged; `p_diverged` is the probability of
+    that. `median` and `sd` describe the result of a single search of k trials. `low` and `high` are
+    the 1 − α percentile bootstrap interval of `expected` over trials, NaN for fewer than two
+    trials.
     """
 
     k: int
@@ -49,8 +50,9 @@ class BestOfK:
 def best_weights(n: int, ks: ArrayLike, replace: bool = False) -> np.ndarray:
     """P(the best of k trials is the i-th lowest of n), shape (len(ks), n).
 
-    Without replacement C(n − i, k − 1) / C(n, k); with it ((n − i + 1)/n)^k − ((n − i)/n)^k
-    (Dodge et al. 2019, for the lowest). ValueError unless 1 ≤ k, and k ≤ n without replacement.
+    This is C(n − i, k − 1) / C(n, k) without replacement and ((n − i + 1)/n)^k − ((n − i)/n)^k
+    with replacement (Dodge et al. 2019, here for the lowest score). Raises ValueError unless 1 ≤ k
+    and, without replacement, k ≤ n.
     """
     k = np.atleast_1d(np.asarray(ks))[:, None]
     if k.size and (k.min() < 1 or (k.max() > n and not replace)):
@@ -59,7 +61,7 @@ def best_weights(n: int, ks: ArrayLike, replace: bool = False) -> np.ndarray:
     i = np.arange(1, n + 1)
     if replace:
         return ((n - i + 1) / n) ** k - ((n - i) / n) ** k
-    # Each weight from the one before it, so that the binomials never overflow.
+    # Each weight is computed from the one before it, so that no binomial coefficient overflows.
     ratios = np.maximum(n - i[:-1] - k + 1, 0) / (n - i[:-1])
     return np.cumprod(np.concatenate([k / n, ratios], axis=1), axis=1)
 
@@ -67,7 +69,8 @@ def best_weights(n: int, ks: ArrayLike, replace: bool = False) -> np.ndarray:
 def expected_best(scores: ArrayLike, ks: ArrayLike, replace: bool = False) -> np.ndarray:
     """The expected lowest of k of the n scores, shape (len(ks),); see `best_weights`.
 
-    Infinite where it has a chance to be. A score that is NaN counts as +inf; −inf is a ValueError.
+    The result is infinite if all k may have diverged. A score that is NaN counts as +inf; −inf
+    raises ValueError.
     """
     ordered = _ordered(scores)
     return _expected(ordered[None, :], best_weights(len(ordered), ks, replace))[0]
@@ -83,8 +86,8 @@ def best_of_k(
 ) -> list[BestOfK]:
     """One record for each budget k (default: 1 to n) of a search with these n scores.
 
-    The band takes trials as independent, and is too narrow at k near n, where a bootstrap
-    can hardly draw a better trial than the best that was seen. No scores give no records.
+    The interval assumes independent trials. It is too narrow for k near n, because a bootstrap
+    cannot draw a better trial than the best one observed. Without scores there are no records.
     """
     check_level(alpha)
     ordered = _ordered(scores)
@@ -106,7 +109,8 @@ def best_of_k(
 
 
 def best_of_k_table(scores: Mapping[str, ArrayLike], **options) -> "pd.DataFrame":
-    """One row per arm and budget: arm, and the fields of `BestOfK`. `scores` has each arm's."""
+    """One row per arm and budget: the arm and the fields of `BestOfK`. `scores` maps each arm to
+    the scores of its trials."""
     import pandas as pd
 
     rows = [
@@ -126,7 +130,8 @@ def _ordered(scores: ArrayLike) -> np.ndarray:
 
 
 def _expected(ordered: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Σ weight · score of sorted scores (…, n), shape (…, len(weights)); 0 · inf is 0 here."""
+    """Σ weight · score of sorted scores (…, n), shape (…, len(weights)), where 0 · inf counts as
+    0."""
     infinite = np.isinf(ordered)
     finite_part = np.where(infinite, 0.0, ordered) @ weights.T
     return np.where(infinite.astype(float) @ weights.T > 0, np.inf, finite_part)

@@ -1,4 +1,4 @@
-"""Rounds of tuning after the first: which trials follow from those that have been run."""
+"""Rounds of tuning after the first: which trials to run next, given the results so far."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,8 +11,12 @@ from muonlab.tuning.widening import extended, further_points
 def next_round(
     trials: Sequence[dict], tuning: dict, spaces: Mapping[str, dict], limits: Mapping, number: int
 ) -> dict:
-    """`propose` from the records of tuning runs: arm, settings and losses of each (see
-    `selection.select_trials`), each tuned arm's space, and what its optimizer allows its fields."""
+    """Computes the scores and edges of all arms from their tuning runs, and calls `propose`.
+
+    `trials` has the arm, settings and losses of each tuning run (see `selection.select_trials`),
+    `spaces` the search space of each tuned arm, and `limits` the lowest and highest values that its
+    optimizer allows, by field.
+    """
     scored, arms = {}, {}
     for name, space in spaces.items():
         own = [trial for trial in trials if trial["arm"] == name]
@@ -26,13 +30,13 @@ def next_round(
 def propose(
     arms: Mapping[str, dict], tuning: dict, scored: Mapping[str, Sequence[dict]], number: int
 ) -> dict:
-    """Round `number` (2 or more): {spaces, points}, for each arm, from the trials before it.
+    """The trials of round `number` (2 or more), as {spaces, points} for each arm.
 
-    `arms`: space, edges and limits (of each field of its optimizer) of each tuned arm; `scored`:
-    its trials so far, with settings and score. tpe proposes the next `batch` points of each arm
-    within its budget. For grid and sobol the points are those that widening adds: of all arms
-    alike, where the best trial of any lies on an edge; none where no trial does. Of a box, as many
-    new points as the first round had.
+    `arms` has the space, edges and limits (by field of its optimizer) of each tuned arm; `scored`
+    has its trials so far, with settings and score. tpe proposes the next `batch` points of each arm
+    within its budget. With grid and sobol, the spaces of all arms are widened if the best trial of
+    any arm lies on an edge; otherwise there are no new points. The new points are those that a
+    widened grid adds, or, for a box, as many as the first round had.
     """
     spaces = {name: arm["space"] for name, arm in arms.items()}
     if tuning["method"] == "tpe":
@@ -70,7 +74,7 @@ def _new_points(
 
 
 def _limits(arms: Mapping[str, dict]) -> dict[str, tuple[float, float]]:
-    """What the arms' optimizers allow their fields, the narrowest where they differ."""
+    """(lowest, highest) by field: the values that the optimizers of all arms allow."""
     found: dict[str, tuple[float, float]] = {}
     for arm in arms.values():
         for field, (low, high) in arm["limits"].items():

@@ -1,4 +1,4 @@
-"""Choosing each arm's settings from its trials, and the loss that all arms reach."""
+"""Chooses each arm's settings from its trials, and finds the loss that all arms reach."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,8 @@ from statistics import fmean
 
 from muonlab.io.errors import UserError
 
-OUTERMOST = 0.05  # of a range's width, on its own scale: a choice in it lies on the edge
+# A value in the outermost 5 % of a range (on its own scale) counts as lying on the edge.
+OUTERMOST = 0.05
 
 
 def select_trials(
@@ -14,13 +15,14 @@ def select_trials(
 ) -> dict:
     """The best trial of each arm, whether it lies on an edge of its space, and the common loss.
 
-    `trials`: one record for each arm, settings and seed, with the run's `final_loss` and
-    `best_loss` (null when not finite) and `diverged`. A trial's score is the mean over seeds of
-    its final or lowest loss (`tuning.score`); a trial with a diverged seed scores last. The common
-    loss is the highest, over arms and tuning seeds, of the lowest loss of the arm's best trial:
-    every arm reached it with every tuning seed. The target adds `tuning.loss_tolerance`. `spaces`
-    has each arm's search space, as `edges` reads it; without one, an arm's space is the values that
-    its trials have. Raises UserError where all trials of an arm diverged.
+    `trials` has one record for each arm, settings and seed, with the run's `final_loss` and
+    `best_loss` (null if not finite) and `diverged`. The score of a trial is the mean over seeds of
+    its final or lowest loss (`tuning.score`); a trial with a diverged seed ranks last. The common
+    loss is the highest, over arms and tuning seeds, of the lowest losses of the arms' best trials,
+    so every arm reached it with every tuning seed. The matched loss, `target_loss`, is the common
+    loss plus `tuning.loss_tolerance`. `spaces` has each arm's search space in the form that `edges`
+    reads; without it, an arm's space consists of the values that its trials have. Raises UserError
+    if all trials of an arm diverged.
     """
     arms = {}
     for arm in dict.fromkeys(trial["arm"] for trial in trials):
@@ -38,12 +40,12 @@ def select_trials(
 
 
 def edges(settings: dict, space: Mapping) -> dict[str, str]:
-    """For each field of numbers: `low` or `high` where the chosen value lies on that edge.
+    """`low` or `high` for each numeric field whose chosen value lies on that edge of the space.
 
-    `space` has for each field a list of values, {values: [...]} or a range {low, high, log}. The
-    edges of a list are its smallest and its largest number, where it has two or more; those of a
-    range its outermost 5 % (of the logarithm with log). The optimum may then lie outside. 0 is
-    no lower edge: nothing that is tuned goes below it.
+    The optimum may then lie outside the space. `space` gives each field a list of values,
+    {values: [...]} or a range {low, high, log}. The edges of a list are its smallest and largest
+    numbers, if it has at least two; those of a range are its outermost 5 % (on the logarithmic
+    scale if `log`). 0 does not count as a lower edge, since no tuned setting can be negative.
     """
     found = {field: _side(value, space[field]) for field, value in settings.items()}
     return {field: side for field, side in found.items() if side}
@@ -54,8 +56,8 @@ def first_at_or_under(
 ) -> tuple[int, float, bool]:
     """(step, loss, reached) of the first (step, loss) whose loss is at or under `target`.
 
-    Where none is, that of the lowest finite loss, with reached False; a series without a finite
-    loss gives its first step with NaN.
+    If there is none, returns the pair with the lowest finite loss and reached = False; if no loss
+    is finite either, the first step with NaN.
     """
     for step, loss in losses:
         if loss <= target:
@@ -68,10 +70,10 @@ def first_at_or_under(
 
 
 def scored_trials(trials: Sequence[dict], score: str) -> list[dict]:
-    """One record for each settings of an arm, averaged over seeds, in the order of its trials.
+    """One record for each trial of an arm, averaged over seeds, in the order of the trials.
 
-    settings; score, +inf where a seed diverged; best_minimum, the highest over seeds of the
-    lowest loss. `trials` and `score` are as in `select_trials`.
+    A record has `settings`, `score` (+inf if a seed diverged) and `best_minimum` (the lowest loss
+    of the worst seed). `trials` and `score` are as in `select_trials`.
     """
     groups: dict[tuple, list[dict]] = {}
     for trial in trials:
@@ -100,7 +102,7 @@ def _best(arm: str, scored: list[dict], space: Mapping | None) -> dict:
 
 
 def _side(value: object, axis: Mapping | Sequence) -> str | None:
-    """The edge of one field's values or range that `value` lies on."""
+    """The edge, `low` or `high`, of one field's values or range that `value` lies on, or None."""
     if not _is_number(value):
         return None
     if isinstance(axis, Mapping) and "low" in axis:

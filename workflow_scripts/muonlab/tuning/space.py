@@ -1,9 +1,9 @@
-"""Search spaces and their points: the trials that an arm's tuning consists of.
+"""Search spaces and their points. Each point is one trial of an arm's tuning.
 
-A space gives each tuned field of the optimizer either a range, {low, high, log}, or values,
-{values: […]} or the bare list. A range whose ends are both written as integers is one of integers.
-The points are a function of the space and the seed alone, and each list of points starts with every
-shorter one, so that a larger budget trains the new trials and no other.
+A space gives each tuned field of the optimizer either a range, {low, high, log}, or values, as
+{values: […]} or as a bare list. If both ends of a range are written as integers, it contains only
+integers. The points depend on the space and the seed alone. The first points are the same for every
+number of points, so a larger budget trains only the additional trials.
 """
 
 import itertools
@@ -18,13 +18,13 @@ Value = float | int | bool | str
 Point = dict[str, Value]
 Space = Mapping[str, Mapping[str, Any] | Sequence[Value]]
 
-DIGITS = 3  # of a value's significant digits, so that the names of runs stay readable
-MOST_DRAWS = 2**16  # after which a sequence ends, whether or not it has given every point
+DIGITS = 3  # significant digits of a value, so that the names of runs stay readable
+MOST_DRAWS = 2**16  # a sequence ends after so many draws, even if it has not given every point
 
 
 @dataclass(frozen=True)
 class Range:
-    """All numbers from `low` to `high`, evenly spread over the value or (`log`) its logarithm."""
+    """All numbers from `low` to `high`, evenly spread on a linear or (`log`) logarithmic scale."""
 
     low: float
     high: float
@@ -33,16 +33,17 @@ class Range:
 
     def at(self, u: float) -> float | int:
         """The value at the fraction u in [0, 1) of the range, as `nearest` rounds it."""
-        # An integer owns the unit around it, so that both ends are drawn as often as the others.
+        # An integer stands for the interval of length 1 around it, so that both ends are drawn as
+        # often as the other integers.
         margin = 0.5 if self.integer else 0.0
         low, high = self.low - margin, self.high + margin
         return self.nearest(low * (high / low) ** u if self.log else low + (high - low) * u)
 
     def nearest(self, value: float) -> float | int:
-        """`value` as one that a trial may have: rounded, and inside the range.
+        """`value` rounded to one that a trial may have, inside the range.
 
-        To three significant digits, or to more where the range (0.99 to 0.999) would have fewer
-        than a hundred values.
+        It is rounded to three significant digits, or to more if the range (such as 0.99 to 0.999)
+        would otherwise have fewer than a hundred values.
         """
         if self.integer:
             return min(max(round(value), self.low), self.high)
@@ -56,7 +57,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of the listed values, each as likely."""
+    """One of the listed values, all equally likely."""
 
     values: tuple[Value, ...]
 
@@ -68,16 +69,17 @@ class Choice:
 
 
 def axes(space: Space, place: str = "box") -> dict[str, Range | Choice]:
-    """The space's axes in the order of its fields; UserError, naming `place`, for a wrong one."""
+    """The axes of the space, in the order of its fields. Raises UserError, which names `place`, if
+    one is wrong."""
     if not space:
         raise UserError(f"{place}: must name one or more fields to tune")
     return {field: _axis(given, f"{place}.{field}") for field, given in space.items()}
 
 
 def grid_points(space: Space, place: str = "grid") -> list[Point]:
-    """Every combination of the space's values, the last field running fastest.
+    """Every combination of the space's values; the last field varies fastest.
 
-    UserError for a field that is a range: a grid needs its values.
+    Raises UserError for a field that is a range, since a grid needs a list of values.
     """
     checked = axes(space, place)
     for field, axis in checked.items():
@@ -90,21 +92,21 @@ def grid_points(space: Space, place: str = "grid") -> list[Point]:
 
 
 def sobol_points(space: Space, n: int, seed: int, place: str = "box") -> list[Point]:
-    """The first n different points of the scrambled Sobol sequence of `seed` over the space.
+    """The first n different points of the Sobol sequence over the space, scrambled by `seed`.
 
-    scipy.stats.qmc's sequence, scrambled by random matrices and a digital shift. UserError where
-    the space has too few different points.
+    The sequence is that of scipy.stats.qmc, scrambled by random matrices and a digital shift.
+    Raises UserError if the space has too few different points.
     """
     return take(sobol_stream(axes(space, place), seed), n, place)
 
 
 def sobol_stream(checked: Mapping[str, Range | Choice], seed: int) -> Iterator[Point]:
-    """The different points of the seed's sequence in their order, until it ends.
+    """The different points of the seed's sequence in order, until it ends.
 
-    Fields take the sequence's dimensions in the order of their names: the order in which a file
-    lists them changes nothing.
+    Fields are assigned to the dimensions of the sequence in alphabetical order, so the order in
+    which a file lists them does not matter.
     """
-    from scipy.stats import qmc  # late: the plan is made at every start of the workflow
+    from scipy.stats import qmc  # slow, and not needed at most starts of the workflow
 
     from muonlab.streams import stream_key
 
@@ -112,7 +114,8 @@ def sobol_stream(checked: Mapping[str, Range | Choice], seed: int) -> Iterator[P
     dimension = {field: i for i, field in enumerate(sorted(checked))}
     most, seen = count_points(checked), set()
     for exponent in itertools.count(4):
-        # 16, 16, 32, 64 …: the sequence is balanced at powers of two, and scipy draws it so.
+        # Draws 16, 16, 32, 64 … points, so that their total is always a power of two, at which the
+        # sequence is balanced.
         drawn = sampler.random_base2(max(4, exponent - 1))
         for row in drawn:
             point = {
@@ -126,7 +129,7 @@ def sobol_stream(checked: Mapping[str, Range | Choice], seed: int) -> Iterator[P
 
 
 def take(points: Iterator[Point], n: int, place: str) -> list[Point]:
-    """The first n points; UserError where there are fewer."""
+    """The first n points. Raises UserError if there are fewer."""
     if n < 0:
         raise ValueError(f"the number of points must not be negative, and is {n}.")
     taken = list(itertools.islice(points, n))
@@ -143,12 +146,12 @@ def rounded(value: float, digits: int = DIGITS) -> float:
 
 
 def is_number(value: Value) -> bool:
-    """Whether a value has a place on a line: a finite number and no truth value."""
+    """Whether a value is a finite number and not a boolean."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def key(values) -> tuple:
-    """Values to compare by: 1 and 1.0 are one value, 1 and true are two."""
+    """A key for comparing values: 1 and 1.0 are the same value, 1 and true are different."""
     return tuple(value if is_number(value) else (type(value).__name__, value) for value in values)
 
 
@@ -160,7 +163,7 @@ def _axis(given: Mapping[str, Any] | Sequence[Value], place: str) -> Range | Cho
     unknown = sorted(set(given) - {"low", "high", "log"})
     if unknown or not {"low", "high"} <= set(given):
         raise UserError(
-            f"{place}: needs low and high, and may have log; or values alone; it has "
+            f"{place}: must have either low, high and optionally log, or only values; it has "
             f"{', '.join(map(str, given)) or 'nothing'}"
         )
     low, high, log = given["low"], given["high"], given.get("log", False)
@@ -181,7 +184,7 @@ def _choice(values: Any, place: str) -> Choice:
 
 
 def count_points(checked: Mapping[str, Range | Choice]) -> float:
-    """How many points there are; infinite where a range is not of integers."""
+    """The number of points in the space; infinite if a range is not of integers."""
     return math.prod(
         len(axis.values)
         if isinstance(axis, Choice)
@@ -193,5 +196,5 @@ def count_points(checked: Mapping[str, Range | Choice]) -> float:
 
 
 def _magnitude(value: float) -> int:
-    """The power of ten of the first significant digit."""
+    """The exponent of ten of the first significant digit."""
     return math.floor(math.log10(abs(value)))

@@ -1,6 +1,6 @@
-"""Trials that follow from earlier ones: the tree-structured Parzen estimator, through optuna.
+"""Proposes trials from the results of earlier ones, by optuna's tree-structured Parzen estimator.
 
-optuna is an option of the search and no part of the environment; nothing else needs it.
+optuna is optional: it is not in the environment, and only the method tpe needs it.
 """
 
 import math
@@ -26,8 +26,8 @@ from muonlab.tuning.space import (
 if TYPE_CHECKING:
     import optuna
 
-STARTUP = 10  # trials below which there is nothing to learn from
-ASKS_PER_POINT = 200
+STARTUP = 10  # trials from the Sobol sequence before the estimator is used
+ASKS_PER_POINT = 200  # proposals for each new point, after which the search gives up
 
 
 def tpe_points(
@@ -39,13 +39,14 @@ def tpe_points(
 ) -> list[Point]:
     """The next n points of the space, given (settings, score) of earlier trials; lower is better.
 
-    Multivariate TPE (Bergstra et al. 2011; optuna's TPESampler) with the constant liar: a point
-    of this batch counts as a bad one for those after it, so that they spread. A score that is
-    missing or not finite is a diverged trial and ranks last. A history of fewer than 10 trials
-    gives the points of `sobol_points` that it lacks. The result is a function of the
-    arguments; a larger n starts with the same points; none is in the history, and none comes
-    twice. UserError: optuna is not installed, a trial lies outside the space, or the space has
-    too few points left.
+    Multivariate TPE (Bergstra et al. 2011; optuna's TPESampler) with the "constant liar": each
+    point of this batch counts as a bad one for those after it, so that they spread out. A score
+    that is missing or not finite means a diverged trial, which ranks last. With fewer than 10
+    earlier trials, the result is the points of `sobol_points` that are not among them.
+
+    The result depends on the arguments alone, and a larger n starts with the same points. No point
+    is in the history, and none occurs twice. Raises UserError if optuna is not installed, if an
+    earlier trial lies outside the space, or if the space has too few points left.
     """
     optuna = _optuna()
     checked = axes(space, place)
@@ -54,18 +55,19 @@ def tpe_points(
         fresh = (p for p in sobol_stream(checked, seed) if key(p.values()) not in tried)
         return take(fresh, n, place)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with warnings.catch_warnings(action="ignore"):  # the options are "experimental" for years
+    with warnings.catch_warnings(action="ignore"):  # optuna warns that options are experimental
         study = _study(optuna, checked, history, seed)
         return take(_asked(study, optuna, checked, tried, n), n, place)
 
 
 def _asked(study: "optuna.Study", optuna, checked: dict[str, Range | Choice], tried: set, n: int):
-    """Points that are not in `tried`, as the study proposes them; ends when it finds no more."""
+    """Points that optuna's study proposes and that are not in `tried`; ends if it finds no more."""
     distributions = {field: _distribution(optuna, axis) for field, axis in checked.items()}
     for _ in range(ASKS_PER_POINT * n):
         if len(tried) == count_points(checked):
             return
-        # A point that was tried stays open, as a bad one, which drives the next one elsewhere.
+        # A point that was already tried remains an unfinished trial. It counts as a bad one, so
+        # the next proposal lies elsewhere.
         params = study.ask(distributions).params
         point = {field: _value(axis, params[field]) for field, axis in checked.items()}
         if key(point.values()) not in tried:
@@ -94,16 +96,16 @@ def _study(optuna, checked: dict, history: Sequence, seed: int) -> "optuna.Study
 
 
 def _inside(checked: dict[str, Range | Choice], settings: Mapping, place: str) -> Point:
-    """The settings of the space's fields; UserError unless they are a point of it."""
+    """The settings of the space's fields. Raises UserError unless they are a point of the space."""
     for field, axis in checked.items():
         if field not in settings or not axis.holds(settings[field]):
             given = settings.get(field, "nothing")
-            raise UserError(f"{place}.{field}: an earlier trial has {given}, outside of the space")
+            raise UserError(f"{place}.{field}: an earlier trial has {given}, outside this space")
     return {field: settings[field] for field in checked}
 
 
 def _ordered(axis: Choice) -> list[float] | None:
-    """The values in their order where all are numbers: neighbours are alike, and TPE may know."""
+    """The values sorted, if all are numbers, so that TPE knows which are neighbours; else None."""
     return sorted(axis.values) if all(map(is_number, axis.values)) else None
 
 
@@ -136,7 +138,7 @@ def _optuna():
         import optuna
     except ImportError:
         raise UserError(
-            "tuning: the search tpe needs the package optuna, which is not installed; install it, "
-            "or choose grid or sobol"
+            "tuning: the method tpe needs the package optuna, which is not installed; install it, "
+            "or choose the method grid or sobol"
         ) from None
     return optuna

@@ -1,7 +1,7 @@
-"""Growing the search spaces of all arms alike where the best trial of any of them was on an edge.
+"""Widens the search spaces of all arms if the best trial of any of them lies on an edge.
 
-One arm's space alone is never grown: the other side of the comparison would then have had fewer
-trials, over a narrower space.
+The space of one arm is never widened alone: the other arms would then have had fewer trials, from a
+narrower space, and the comparison would not be fair.
 """
 
 import math
@@ -33,17 +33,18 @@ def extended(
     limits: Mapping[str, Limits] | None = None,
     place: str = "tuning",
 ) -> dict[str, dict[str, Any]]:
-    """Every arm's space, grown in each field on the sides that any arm's best trial touched.
+    """Every arm's space, widened in each field on the sides where any arm's best trial lay.
 
-    `edges` has, for each arm, {field: "low" or "high"}, as tuning finds them. A list of numbers
-    grows by one value: the last one times the last two's ratio, or plus their difference where
-    the values are integers at even steps. A range grows by half its width, on its own scale.
-    `limits` are the (lowest, highest) values a field may have, (0, ∞) by default: what would pass a
-    limit goes towards it instead, the distance falling by the same ratio (by half, for a range).
+    `edges` has {field: "low" or "high"} for each arm, as tuning finds them. A list of numbers gets
+    one more value: the last value times the ratio of the last two or, for equally spaced integers,
+    plus their difference. A range is widened by half its width, on its own scale. `limits` are the
+    (lowest, highest) values that a field may have, (0, ∞) by default. A value that would pass its
+    limit approaches it instead: the distance to the limit shrinks by the ratio of the last two
+    distances (by half, for a range).
 
-    Lists of other values do not grow. The trials of a grown grid hold those of the old one; the new
-    trials of a box are `further_points`. UserError where the grids of two arms would grow by
-    different numbers of trials, as they do when only one has the field.
+    Lists of other values stay as they are. A widened grid contains all trials of the old one; the
+    new trials of a box come from `further_points`. Raises UserError if the grids of two arms would
+    grow by different numbers of trials, as happens if only one of them has the field.
     """
     touched: dict[str, set[str]] = {}
     for found in edges.values():
@@ -63,11 +64,11 @@ def extended(
 def further_points(
     old: Space, new: Space, known: Iterable[Point], n: int, seed: int, place: str = "box"
 ) -> list[Point]:
-    """An arm's n new trials after its box `old`, with the trials `known`, became `new`.
+    """An arm's n new trials after its box `old`, with the trials `known`, was widened to `new`.
 
-    The seed's first Sobol points where the box has grown. The box of an arm that has none of the
-    fields that grew stays as it was, and goes on in its sequence: every arm gets the same
-    number. UserError where there are not so many points.
+    They are the first Sobol points of the seed that lie in the added part of the box. If none of
+    the arm's fields was widened, its box is unchanged and its sequence continues, so that every arm
+    gets the same number of trials. Raises UserError if there are too few points.
     """
     checked, inner = axes(new, place), axes(old, place)
     tried = {key(point[field] for field in checked) for point in known}
@@ -91,7 +92,7 @@ def _grown(axis: Range | Choice, sides: set[str], limits: Limits) -> dict[str, A
 
 
 def _next(ordered: list[float], limits: Limits) -> float:
-    """The value that follows the last two of `ordered`, which rise or fall."""
+    """The value that continues `ordered`, which rises or falls, after its last two values."""
     before, last = ordered[-2:]
     rising = last > before
     limit = limits[rising]
@@ -130,20 +131,20 @@ def _stops_before(limit: float, value: float, rising: bool) -> bool:
 
 
 def _nearer(limit: float, last: float, ratio: float, integer: bool) -> float:
-    """`last` moved towards the limit, to `ratio` of its distance."""
+    """`last` moved towards the limit, so that `ratio` of the distance between them remains."""
     distance = rounded((limit - last) * ratio)
     return round(limit - distance) if integer else round(limit - distance, 12)
 
 
 def _check_equal(spaces: Mapping[str, Space], grown: Mapping[str, Space], place: str) -> None:
-    """Raises UserError where all spaces are lists and their grids grow by different numbers."""
+    """Raises UserError if all spaces are grids and they grow by different numbers of trials."""
     checked = [axis for space in spaces.values() for axis in axes(space, place).values()]
     if any(isinstance(axis, Range) for axis in checked):
-        return  # the number of trials is then not the space's
+        return  # the space does not determine the number of trials
     added = {arm: len(grid_points(grown[arm])) - len(grid_points(spaces[arm])) for arm in spaces}
     if len(set(added.values())) > 1:
         listed = ", ".join(f"{arm} {n}" for arm, n in added.items())
         raise UserError(
-            f"{place}: the grids would grow by different numbers of trials ({listed}); "
-            "search over boxes, or give every arm its wider grid by hand"
+            f"{place}: the grids of the arms would grow by different numbers of trials "
+            f"({listed}); use the method sobol, or give every arm a wider grid yourself"
         )
