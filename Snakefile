@@ -36,3 +36,4 @@ rule all:
 
 onsuccess:
     write_report()
+    remove_empty_logs(f"{ROOT}/logs")

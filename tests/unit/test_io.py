@@ -11,6 +11,7 @@ import pytest
 
 from muonlab.io.atomic import replacing, write_json
 from muonlab.io.locks import exclusive
+from muonlab.io.logs import remove_empty_logs
 
 SCRIPTS = Path(__file__).parents[2] / "workflow_scripts"
 
@@ -63,6 +64,15 @@ def test_all_output_goes_to_the_log(tmp_path):
 def test_a_job_that_had_nothing_to_say_leaves_no_log(tmp_path):
     with pytest.raises(FileNotFoundError):
         run_logged(tmp_path, "pass")
+
+
+def test_empty_logs_are_removed_and_those_with_words_stay(tmp_path):
+    for name, words in (("a/b/empty.log", ""), ("a/c/told.log", "a word"), ("empty.log", "")):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(words)
+    remove_empty_logs(tmp_path)
+    assert [p.name for p in sorted(tmp_path.rglob("*"))] == ["a", "c", "told.log"]
+    remove_empty_logs(tmp_path / "nowhere")
 
 
 def test_a_users_mistake_is_one_sentence_without_traceback(tmp_path):

@@ -47,6 +47,16 @@ def logged(path: str | os.PathLike) -> Iterator[TextIO]:
         _leave(user, f"error: {type(failure).__name__}: {failure} (traceback in {path})")
 
 
+def remove_empty_logs(folder: str | os.PathLike) -> None:
+    """Removes the logs of jobs that had nothing to say, which Snakemake makes anew, and the folders
+    that held nothing else."""
+    for path in sorted(Path(folder).rglob("*"), reverse=True):  # files before their folders
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+        elif path.is_file() and path.stat().st_size == 0:
+            path.unlink()
+
+
 def _remove_if_empty(path: str | os.PathLike) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
