@@ -87,6 +87,8 @@ def test_runs_are_found_by_name_in_what_tuning_wrote(plan, tmp_path):
     later = Known(study, [PROPOSAL], chosen(adamw=0.01, muon=0.1)).later_runs
     with pytest.raises(UserError, match="has a run named muon-lr0.1"):
         written.config(later[-2].name)
+    possible = study.reporting_runs("muon", {"lr": 0.001})[0]
+    assert written.config(possible.name) == possible.config, "before tuning has chosen"
     write(tuning / "round-2.json", PROPOSAL, 1)
     write(tuning / "selection.json", chosen(adamw=0.01, muon=0.1), 1)
     assert [written.config(run.name) for run in later] == [run.config for run in later]

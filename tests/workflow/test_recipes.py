@@ -91,8 +91,8 @@ def test_a_target_that_is_none_gets_the_nearest_one(project):
 @pytest.mark.parametrize("kind", ["rule", "prefix"])
 def test_a_study_may_not_bear_the_name_of_a_rule(kind, project):
     """Every rule's name is refused for a study, those that are made in loops too."""
-    listed = project.snakemake("--list-rules").out.split()
-    rules = [name for name in listed if re.fullmatch(r"[a-z][a-z0-9_]*", name)]
+    listed = project.snakemake("--list-rules").out.splitlines()
+    rules = [line for line in listed if re.fullmatch(r"[a-z][a-z0-9_]*", line)]
     rules = [name for name in rules if name != "fashion"]
     assert {"all", "train_run", "measure_spectra", "plot_lr_sweep"} <= set(rules)
     for name in rules if kind == "rule" else ["plot_mine", "measure_mine"]:

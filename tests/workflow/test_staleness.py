@@ -33,7 +33,9 @@ def test_an_edit_of_the_training_loop_trains_everything_again(finished):
 
 
 def test_an_edit_of_an_optimizer_that_no_arm_has_makes_nothing(finished):
-    finished.edit("workflow_scripts/muonlab/optim/soap.py", "frequency=10", "frequency=11")
+    finished.edit(
+        "workflow_scripts/muonlab/optim/soap.py", "frequency: Count = 10", "frequency: Count = 11"
+    )
     assert finished.snakemake("-n").nothing_to_do
 
 

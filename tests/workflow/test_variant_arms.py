@@ -1,5 +1,7 @@
 """Variants of Muon become arms of a study by config alone."""
 
+import json
+
 import pandas as pd
 
 NAMES = ("normuon", "adamuon", "spectral", "dion", "soap", "sgd")
@@ -28,5 +30,6 @@ def test_six_variants_run_as_arms(project):
     assert not runs.diverged.any()
     assert runs.final_loss.nunique() == len(runs), "each arm trains in its own way"
     for run in runs.itertuples():
-        routing = pd.read_csv(project.folder / "results/mini/runs" / run.run / "routing.csv")
-        assert set(routing.optimizer) == {run.arm}
+        record = project.folder / "results/mini/runs" / run.run / "run.json"
+        routing = json.loads(record.read_text())["routing"]
+        assert {route["optimizer"] for route in routing} == {run.arm}

@@ -5,7 +5,7 @@ Jobs write the rounds and the choices to files while the workflow runs. Everythi
 function of the contents of these files, so every cluster job that reads them finds the same runs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -128,6 +128,14 @@ class Known:
         return [
             found for arm in arms for found in self.study.robustness_runs(arm, self.chosen(arm))
         ]
+
+    @property
+    def possible_runs(self) -> Iterator[Run]:
+        """Every run that may follow, whichever of the trials so far will be chosen."""
+        for name, arm in self.study.arms.items():
+            for settings in self.trials[arm.tuned_by]:
+                yield from self.study.reporting_runs(name, settings)
+                yield from (run for _, _, run in self.study.robustness_runs(name, settings))
 
     @property
     def later_runs(self) -> list[Run]:

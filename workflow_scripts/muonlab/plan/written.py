@@ -3,7 +3,7 @@ has changed."""
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,9 @@ class Written:
         if run not in self._configs:
             for study in self.plan.studies.values():
                 self._index(self.on_disk(study))
+        if run not in self._configs:  # asked for by name before tuning has chosen
+            for study in self.plan.studies.values():
+                self._enter(self.on_disk(study).possible_runs)
         if run not in self._configs:
             raise UserError(
                 f"no study of this configuration has a run named {run}; the table run_index of "
@@ -78,7 +81,10 @@ class Written:
         if id(known) in self._indexed:
             return
         self._indexed.add(id(known))
-        for run in known.tuning_runs + (known.later_runs if known.is_chosen else []):
+        self._enter(known.tuning_runs + (known.later_runs if known.is_chosen else []))
+
+    def _enter(self, runs: Iterable[Run]) -> None:
+        for run in runs:
             self._configs[run.name] = _with_all_kept(run, self._configs.get(run.name))
 
 
