@@ -223,7 +223,7 @@ WRONG = {
     "all shared": (
         [f"{i}\n{LICENCE}" for i in range(60)],
         {"vocab_size": 257},
-        "the validation split is empty once 64-token spans of training are cut",
+        "the validation split is empty after 64-token spans that it shares with training were cut",
     ),
 }
 
@@ -325,8 +325,11 @@ for section in json.loads(sys.argv[1]):
     done = subprocess.run(command, env=os.environ | nowhere, capture_output=True, text=True)
     assert time.monotonic() - started < 20, "the libraries' own retries take 23 s each"
     data, tokenizer = done.stdout.splitlines()
-    assert "data.toy.name: the data set someone/corpus cannot be had from the hub" in data
-    assert "data.toy.tokenizer: the tokenizer someone/model cannot be had from the hub" in tokenizer
+    assert "data.toy.name: the data set someone/corpus cannot be read from the hub" in data
+    assert (
+        "data.toy.tokenizer: the tokenizer someone/model cannot be downloaded from the hub"
+        in tokenizer
+    )
 
 
 def test_a_local_folder_is_read_through_datasets(tmp_path, monkeypatch):

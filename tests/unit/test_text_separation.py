@@ -66,7 +66,7 @@ def test_a_file_that_is_not_what_its_digest_says_is_refused(tmp_path):
     facts = {"dtype": "uint16", "splits": {"train": {"tokens": 5, "documents": 2}}}
     assert load_tokens(tmp_path, "train", facts).documents == 2
     (tmp_path / "train.tokens").write_bytes(b"\1\0")
-    with pytest.raises(UserError, match="holds 1 tokens in 2 documents, where digest.json says 5"):
+    with pytest.raises(UserError, match="holds 1 tokens in 2 documents, but digest.json says 5"):
         load_tokens(tmp_path, "train", facts)
 
 

@@ -1,4 +1,5 @@
-"""Batches in an order that depends on seed and step alone, so that a resume replays nothing."""
+"""The order of batches. It depends on seed and step alone, so that a run which resumes need not
+replay earlier steps."""
 
 import numpy as np
 
@@ -6,7 +7,7 @@ from muonlab.streams import numpy_generator
 
 
 def steps_per_epoch(examples: int, batch_size: int) -> int:
-    """Batches in one pass over the data; the last, shorter one counts."""
+    """Number of batches in one pass over the data, including a last, smaller one."""
     return -(-examples // batch_size)
 
 
@@ -17,7 +18,8 @@ def epoch_order(examples: int, epoch: int, *stream: str | int) -> np.ndarray:
 
 
 class BatchOrder:
-    """Indices of the batch at a step, computed from the step, with one epoch kept at hand."""
+    """Computes the indices of the examples in the batch of each step. Keeps the order of one epoch
+    in memory."""
 
     def __init__(self, examples: int, batch_size: int, *stream: str | int):
         self.examples, self.batch_size, self.stream = examples, batch_size, stream
@@ -25,7 +27,8 @@ class BatchOrder:
         self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
 
     def indices(self, step: int) -> np.ndarray:
-        """Examples of the 0-based `step`: (batch_size,), fewer at the end of an epoch."""
+        """Indices of the examples at `step`, counted from 0: (batch_size,), fewer at the end of an
+        epoch."""
         epoch, place = divmod(step, self.per_epoch)
         if epoch != self._epoch:
             self._epoch, self._order = epoch, epoch_order(self.examples, epoch, *self.stream)
@@ -33,7 +36,8 @@ class BatchOrder:
 
 
 def evenly(available: int, wanted: int | None) -> np.ndarray:
-    """Indices of `wanted` examples of a split, evenly spread; all where None or too many."""
+    """Indices of `wanted` examples, evenly spread over a split; all of them if `wanted` is None or
+    larger than the split."""
     if wanted is None or wanted >= available:
         return np.arange(available)
     return np.arange(wanted) * available // wanted

@@ -1,7 +1,7 @@
-"""A corpus: documents without duplicates, each in one split, and a file that holds them.
+"""Removes duplicate documents from a corpus, assigns each document to a split, and stores them.
 
-A document's split depends on `split_seed` and its content alone, so that equal documents would land
-in the same split and nothing has to be remembered of the others.
+The split of a document depends on `split_seed` and on its content alone. Equal documents are thus
+in the same split, and assigning one needs no information about the others.
 """
 
 import hashlib
@@ -18,14 +18,15 @@ RECORD = struct.Struct("<BQ")
 
 
 class Document(NamedTuple):
-    """A text and its split, as a place in SPLITS."""
+    """A text and its split, given as an index into SPLITS."""
 
     split: int
     text: str
 
 
 class Reading:
-    """What is read of a source: how much, its SHA-256, and how many duplicates were left out."""
+    """Counts what is read from a source: documents, bytes, duplicates that were left out, and the
+    SHA-256 of the whole."""
 
     def __init__(self):
         self.documents, self.bytes, self.duplicates = 0, 0, 0
@@ -35,7 +36,7 @@ class Reading:
         raw = text.encode("utf-8")
         self.documents += 1
         self.bytes += len(raw)
-        # The length first: two documents are not one that holds both.
+        # The length comes first, so that two documents do not hash like one that contains both.
         self._digest.update(struct.pack("<Q", len(raw)))
         self._digest.update(raw)
 
@@ -45,21 +46,22 @@ class Reading:
 
 
 class DigestSet:
-    """A growing set of 64-bit digests in 8 bytes each: a sorted array, and a small set of new ones
-    that is merged into it when it is full."""
+    """A growing set of 64-bit digests that needs about 8 bytes for each: a sorted array, and a
+    small set of new digests that is merged into the array when it is full."""
 
     def __init__(self, full: int = 65_536):
         self.full, self.sorted = full, np.empty(0, dtype=np.uint64)
         self.new: set[int] = set()
 
     def add(self, digest: int) -> bool:
-        """Adds the digest; False where it is there already."""
+        """Adds the digest. Returns False if it is already in the set."""
         place = np.searchsorted(self.sorted, np.uint64(digest))
         there = place < len(self.sorted) and int(self.sorted[place]) == digest
         if there or digest in self.new:
             return False
         self.new.add(digest)
-        # A share of the whole, so that all merges together cost no more than a sort.
+        # The size of the new set grows with the array, so that all merges together cost no more
+        # than a sort.
         if len(self.new) >= max(self.full, len(self.sorted) // 16):
             fresh = np.fromiter(self.new, dtype=np.uint64, count=len(self.new))
             self.sorted = np.sort(np.concatenate([self.sorted, fresh]))
@@ -68,15 +70,16 @@ class DigestSet:
 
 
 def normalised(text: str) -> str:
-    """The content by which documents are equal: composed characters (Unicode NFC), and one space
-    for each run of white space."""
+    """The form in which documents are compared: characters are composed (Unicode NFC), and each run
+    of white space becomes one space."""
     return unicodedata.normalize("NFC", " ".join(text.split()))
 
 
 def content_digests(text: str, split_seed: int) -> tuple[int, float]:
-    """A 64-bit digest of the normalised text and a number in [0, 1) that depends on the seed too.
+    """A 64-bit digest of the normalised text, and a number in [0, 1) that also depends on the seed.
 
-    Two different documents of n share a digest with probability n² / 2⁶⁵: 10⁻⁷ for two million.
+    The probability that two different documents among n share a digest is n² / 2⁶⁵, which is 10⁻⁷
+    for two million documents.
     """
     content = hashlib.blake2b(normalised(text).encode("utf-8"), digest_size=16).digest()
     seeded = hashlib.blake2b(content + f"/{split_seed}".encode(), digest_size=8).digest()
@@ -86,10 +89,10 @@ def content_digests(text: str, split_seed: int) -> tuple[int, float]:
 def split_documents(
     texts: Iterable[str], validation: float, test: float, split_seed: int, reading: Reading
 ) -> Iterator[Document]:
-    """The first of each set of equal documents, with its split.
+    """The first of each group of equal documents, with its split.
 
-    `validation` and `test` are the probabilities of these splits; the shares of a small corpus
-    differ from them by chance. `reading` counts what passes, duplicates included.
+    `validation` and `test` are the probabilities of these splits; in a small corpus their actual
+    shares differ by chance. `reading` counts all documents, including duplicates.
     """
     seen = DigestSet()
     for text in texts:
@@ -106,13 +109,14 @@ def split_documents(
 
 
 class Spool:
-    """Documents kept in a file, for a second pass over a source that is read once."""
+    """Stores documents in a file, so that a source that is read only once can be passed over
+    twice."""
 
     def __init__(self, path: Path):
         self.path, self.bytes, self.train_bytes = path, 0, 0
 
     def fill(self, documents: Iterator[Document], limit: int | None) -> None:
-        """Takes documents until there are no more or they hold `limit` bytes."""
+        """Stores documents until there are no more or they have `limit` bytes together."""
         with open(self.path, "wb") as file:
             for split, text in documents:
                 raw = text.encode("utf-8")
@@ -130,7 +134,7 @@ class Spool:
                 yield Document(split, file.read(length).decode("utf-8"))
 
     def sample(self, limit: int) -> Iterator[str]:
-        """Training documents of some `limit` bytes in all, taken evenly over the file."""
+        """Training documents with about `limit` bytes together, taken evenly from the file."""
         share = min(1.0, limit / max(self.train_bytes, 1))
         seen = taken = 0
         for split, text in self:

@@ -1,8 +1,8 @@
-"""What is done to the text of documents before it enters a corpus, and counted.
+"""Cleans the text of documents before it enters a corpus, and counts the changes.
 
-Bytes that are not UTF-8 become U+FFFD, NUL characters and a byte order mark at the start are
-removed, line ends become a newline, and documents without anything but white space are dropped. A
-broken record is an error: dropping it would hide that a file is damaged.
+Bytes that are not UTF-8 become U+FFFD; NUL characters and a byte order mark at the start are
+removed; all kinds of line ends become a newline; documents of white space only are dropped. A
+broken record is an error, because dropping it would hide that a file is damaged.
 """
 
 import re
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass
 class Mended:
-    """How often the policy on text was applied."""
+    """Cleans text, and counts how often each kind of change was made."""
 
     invalid_utf8_replaced: int = 0
     nuls_removed: int = 0
@@ -23,7 +23,7 @@ class Mended:
             return raw.decode("utf-8")
         except UnicodeDecodeError:
             text = raw.decode("utf-8", errors="replace")
-            # A U+FFFD that the text had already is not ours.
+            # A U+FFFD that was already in the text is not counted.
             self.invalid_utf8_replaced += text.count("\ufffd") - raw.count(b"\xef\xbf\xbd")
             return text
 
@@ -31,7 +31,7 @@ class Mended:
         """The text as it enters the corpus; it can always be encoded as UTF-8."""
         try:
             text.encode("utf-8")
-        except UnicodeEncodeError:  # half of a surrogate pair, as JSON can write it
+        except UnicodeEncodeError:  # half of a surrogate pair, which JSON can contain
             text, replaced = re.subn("[\ud800-\udfff]", "\ufffd", text)
             self.invalid_utf8_replaced += replaced
         self.nuls_removed += text.count("\0")
@@ -39,7 +39,7 @@ class Mended:
         return text.replace("\r\n", "\n").replace("\r", "\n")
 
     def kept(self, texts: Iterator[str]) -> Iterator[str]:
-        """The cleaned texts that hold more than white space."""
+        """The cleaned texts, without those that contain only white space."""
         for text in texts:
             text = self.clean(text)
             if text and not text.isspace():

@@ -1,7 +1,8 @@
-"""IDX, the file format of MNIST and FashionMNIST: big-endian header, then unsigned bytes.
+"""Reads IDX, the file format of MNIST and FashionMNIST: a big-endian header, then unsigned bytes.
 
-Layout: two zero bytes, a type byte (8: unsigned byte), the number of dimensions, each dimension as
-four bytes, then the data (Y. LeCun, C. Cortes, C. Burges, The MNIST database).
+The header has two zero bytes, a byte for the type (8: unsigned byte), a byte for the number of
+dimensions, and four bytes for each dimension. The data follow (Y. LeCun, C. Cortes, C. Burges, The
+MNIST database).
 """
 
 import gzip
@@ -17,21 +18,21 @@ UNSIGNED_BYTE = 8
 
 
 def read_idx(path: Path, dimensions: int) -> np.ndarray:
-    """The uint8 array in an IDX file, plain or gzipped, with that many dimensions.
+    """The uint8 array in an IDX file, plain or gzipped, with this number of dimensions.
 
-    Raises UserError for a file that is damaged, shorter or longer than it says, or of another kind
-    (labels where images are expected).
+    Raises UserError if the file is damaged, if its length does not fit its header, or if it holds
+    something else (labels instead of images).
     """
     raw = _read_bytes(path)
     if len(raw) < 4 or raw[:2] != b"\0\0":
         raise UserError(f"{path}: is not an IDX file (it does not start with two zero bytes)")
     kind, found = raw[2], raw[3]
     if kind != UNSIGNED_BYTE:
-        raise UserError(f"{path}: holds IDX type {kind}, where unsigned bytes (8) are expected")
+        raise UserError(f"{path}: holds IDX type {kind} instead of unsigned bytes (type 8)")
     if found != dimensions:
         raise UserError(
-            f"{path}: has {found} dimension(s) where {dimensions} are expected "
-            f"(images have 3, labels have 1): is the file mislabelled?"
+            f"{path}: has {found} dimension(s) instead of {dimensions} "
+            f"(images have 3, labels have 1); is the file mislabelled?"
         )
     header = 4 + 4 * dimensions
     if len(raw) < header:
@@ -40,7 +41,7 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
     expected = header + int(np.prod(shape, dtype=np.int64))
     if len(raw) != expected:
         what = "truncated" if len(raw) < expected else "longer than its header says"
-        raise UserError(f"{path}: is {what}: {len(raw)} bytes, where {expected} are expected")
+        raise UserError(f"{path}: is {what}: it has {len(raw)} bytes instead of {expected}")
     return np.frombuffer(raw, dtype=np.uint8, offset=header).reshape(shape)
 
 

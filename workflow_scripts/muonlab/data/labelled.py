@@ -1,4 +1,4 @@
-"""Files of labelled images: a split of a prepared data set, as training reads it."""
+"""Labelled images: reads a split of a prepared data set of images."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +17,7 @@ class Labelled(NamedTuple):
 
 
 def load_split(path: str | Path) -> Labelled:
-    """One split as it was saved."""
+    """Reads one split from its file."""
     from safetensors.numpy import load_file
 
     tensors = load_file(path)

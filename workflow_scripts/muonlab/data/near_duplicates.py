@@ -1,11 +1,12 @@
-"""How many evaluation documents have a near duplicate among the training documents.
+"""Counts the evaluation documents that have a near duplicate among the training documents.
 
-Documents are sets of shingles, spans of SHINGLE tokens; two are near duplicates where the Jaccard
-similarity of their sets reaches a threshold. It is estimated from sketches, the SKETCH smallest
-hashes of each set (bottom-k MinHash: Broder, On the resemblance and containment of documents,
-1997): among the SKETCH smallest hashes of both together, the share that is in both. Documents of at
-most SKETCH shingles are compared exactly; else the standard error is √(J(1 - J) / SKETCH), 0.025
-at 0.8.
+A document is treated as the set of its shingles, which are its spans of SHINGLE tokens. Two
+documents are near duplicates if the Jaccard similarity J of their sets reaches a threshold. J is
+estimated from sketches, which hold the SKETCH smallest hashes of each set (bottom-k MinHash:
+Broder, On the resemblance and containment of documents, 1997): the estimate is the share of the
+SKETCH smallest hashes of both sets together that are in both sets. Documents of at most SKETCH
+shingles are compared exactly; otherwise the standard error is √(J(1 - J) / SKETCH), which is 0.025
+at J = 0.8.
 """
 
 import numpy as np
@@ -15,13 +16,13 @@ from muonlab.data.tokens import SplitFiles
 
 SHINGLE = 5
 SKETCH = 256
-# Evaluation documents of a split that are compared with all training documents.
+# How many evaluation documents of a split are compared with all training documents.
 SAMPLE = 1000
 
 
 def sketch(tokens: np.ndarray, size: int = SKETCH) -> np.ndarray:
-    """The smallest `size` hashes of the document's shingles, sorted; a document shorter than a
-    shingle is one shingle."""
+    """The smallest `size` hashes of the document's shingles, sorted. A document that is shorter
+    than a shingle counts as one shingle."""
     return np.unique(span_hashes(tokens, max(min(SHINGLE, len(tokens)), 1)))[:size]
 
 
@@ -33,7 +34,7 @@ def similarity(one: np.ndarray, other: np.ndarray, size: int = SKETCH) -> float:
 
 
 class SketchIndex:
-    """Sketches of a sample of documents, to be asked which of them a document is close to."""
+    """Finds which documents of a sample are similar to a given document."""
 
     def __init__(self, sketches: list[np.ndarray]):
         self.sketches = sketches
@@ -58,7 +59,7 @@ class SketchIndex:
         shared = np.bincount(
             np.concatenate([np.empty(0, dtype=np.int64), *owners]), minlength=len(self.sketches)
         )
-        # An estimate that reaches the threshold needs this many common hashes at the least.
+        # For an estimate to reach the threshold, at least this many hashes must be shared.
         needed = np.maximum(threshold * np.maximum(self.sizes, len(asked)), 1)
         candidates = np.flatnonzero(shared >= needed).tolist()
         return [c for c in candidates if similarity(asked, self.sketches[c]) >= threshold]
@@ -67,8 +68,11 @@ class SketchIndex:
 def near_duplicate_rates(
     evaluation: dict[str, SplitFiles], train: SplitFiles, threshold: float
 ) -> dict[str, dict]:
-    """For each evaluation split, the share of its documents (up to SAMPLE of them, evenly taken)
-    that have a near duplicate in `train`, all of which is streamed past their sketches."""
+    """For each evaluation split, the share of its documents that have a near duplicate in `train`.
+
+    At most SAMPLE documents of a split, evenly spread, are compared; all training documents are
+    read one after the other and compared with the sketches of these.
+    """
     samples = {split: _sample(files) for split, files in evaluation.items()}
     index = SketchIndex([one for sample in samples.values() for one in sample])
     close = np.zeros(len(index.sketches), dtype=bool)

@@ -1,9 +1,9 @@
-"""What the sources of data have in common; each is a module of `sources`, found by its name.
+"""What all sources of data have in common. Each source is a module of `sources`.
 
-A source has a section of the config, whose `source` is the module's name, and in it two methods:
-`inputs` lists the files that are read, for the rules, and `read` reads them, for the job that
-prepares the data set. A module is imported wherever the rules are read, so that it imports what is
-slow inside its methods.
+A source defines its section of the config, in which `source` is the name of the module. The section
+has two methods: `inputs` lists the files that are read, for the rules, and `read` reads them, for
+the job that prepares the data set. The modules are imported at every start of the workflow, so they
+import slow packages inside their methods only.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,22 +19,22 @@ from muonlab.section import Section, Seed
 
 IMAGES, TEXT = "images", "text"
 Fraction = Annotated[float, Field(gt=0, lt=1)]
-# How a sentence about the data set, or about one of its fields, starts.
+# A function that returns how messages refer to the data set or to one of its fields.
 Place = Callable[..., str]
 
 
 class Source(Section):
-    """What every source has."""
+    """Base class of all sources."""
 
     kind: ClassVar[str]
 
     def inputs(self, place: Place) -> list[Path]:
-        """The files behind the data set; UserError for one that is not there."""
+        """The files that the data set is read from. Raises UserError if one does not exist."""
         return []
 
 
 class Images(Source):
-    """What every source of images has."""
+    """Base class of all sources of images."""
 
     kind = IMAGES
 
@@ -45,24 +45,28 @@ class Images(Source):
 
 
 class Text(Source):
-    """What every corpus has. Documents, never windows, are split into train, validation, test."""
+    """Fields of every source of text. Whole documents are divided into train, validation and
+    test."""
 
     kind = TEXT
 
     vocab_size: int = Field(default=4096, ge=257)
-    """Entries of the byte-level BPE that is trained on the training documents."""
+    """Number of entries of the byte-level BPE tokenizer that is trained on the training
+    documents."""
     tokenizer: str | None = None
-    """A tokenizer.json or a hub name to use instead of training one."""
+    """Path of a tokenizer.json, or name of a tokenizer on the hub, to use instead of training
+    one."""
     max_tokens: int | None = Field(default=None, ge=1000)
-    """Token budget of all splits together; null reads everything."""
+    """Largest number of tokens of all splits together; null reads everything."""
     validation: Fraction = 0.1
-    """Share of the documents held out for choosing settings."""
+    """Fraction of the documents that is held out for choosing settings."""
     test: Fraction = 0.1
-    """Share of the documents held out for the final report."""
+    """Fraction of the documents that is held out for the final evaluation."""
     split_seed: Seed = 0
-    """Seed of the split by document."""
+    """Seed by which documents are assigned to splits."""
     near_duplicates: float = Field(default=0.8, gt=0, le=1)
-    """Jaccard similarity from which two documents count as near duplicates, whose rate is told."""
+    """Jaccard similarity from which two documents count as near duplicates. digest.json reports how
+    many evaluation documents have one in the training split."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Text":
@@ -74,7 +78,7 @@ class Text(Source):
         return [Path(self.tokenizer)] if self.has_tokenizer_file(place) else []
 
     def has_tokenizer_file(self, place: Place) -> bool:
-        """Whether `tokenizer` is the path of a file; UserError where that does not exist."""
+        """Whether `tokenizer` is a path. Raises UserError if that file does not exist."""
         if self.tokenizer is None or not self.tokenizer.endswith(".json"):
             return False
         if not Path(self.tokenizer).is_file():
@@ -82,22 +86,22 @@ class Text(Source):
         return True
 
     def read(self, place: Place, mended: Mended) -> tuple[dict, Iterator[str]]:
-        """What `digest.json` says of the source, and its documents as they are."""
+        """What `digest.json` says about the source, and its documents before they are cleaned."""
         raise NotImplementedError
 
 
 def source_class(name: str) -> type[Source]:
-    """The section of the source of that name."""
+    """The section of the source with this name."""
     module = import_module(f"muonlab.data.sources.{name}")
     own = (value for value in vars(module).values() if isinstance(value, type))
     return next(c for c in own if issubclass(c, Source) and c.__module__ == module.__name__)
 
 
 def opened(config: dict) -> Source:
-    """The section of a data set that the plan has checked."""
+    """The section of a data set, from plain values that the plan has already checked."""
     return source_class(config["source"]).model_construct(**config)
 
 
 def place_of(name: str) -> Place:
-    """How sentences about the data set `name` start, where the config's files are not known."""
+    """How messages refer to the data set `name` in jobs, which do not know the config files."""
     return lambda *field: ".".join(("data", name, *field))

@@ -1,9 +1,9 @@
-"""Spans of tokens that evaluation shares with training, found exactly and cut out.
+"""Finds all spans of tokens that an evaluation split shares with training, and cuts them out.
 
-Every span of SPAN tokens of an evaluation split, across the ends of documents too, is hashed; the
-training split is streamed against the hashes. What is shared is cut out of the *evaluation*
-documents: their number is small, and to drop whole documents for a licence text that half of a
-corpus begins with would leave nothing to evaluate on.
+Every span of SPAN tokens of an evaluation split is hashed, also if it crosses the end of a
+document; then the training split is read and compared with these hashes. Shared spans are cut out
+of the *evaluation* documents, which are few. Dropping whole documents instead could leave nothing
+to evaluate on, for example if half of a corpus begins with the same licence text.
 """
 
 import os
@@ -15,12 +15,12 @@ import numpy as np
 from muonlab.data.tokens import CHUNK, SplitFiles, TokenWriter
 
 SPAN = 64
-# Hashes of evaluation spans held at a time (8 bytes each, and a bit table); the training split is
-# read once for each such block.
+# Number of hashes of evaluation spans that are held at a time (8 bytes each, plus a bit table). The
+# training split is read once for each such block.
 HASHES = 2**23
-# What is left of a document between two cuts is dropped below this many tokens.
+# A piece of a document that remains between two cuts is dropped if it has fewer tokens than this.
 SHORTEST_PIECE = 16
-FACTOR = 0x9E3779B97F4A7C15  # odd, so that multiplication loses nothing
+FACTOR = 0x9E3779B97F4A7C15  # odd, so that multiplication modulo 2⁶⁴ is invertible
 
 
 def mix(values: np.ndarray) -> np.ndarray:
@@ -32,10 +32,10 @@ def mix(values: np.ndarray) -> np.ndarray:
 
 
 def span_hashes(tokens: np.ndarray, width: int) -> np.ndarray:
-    """64-bit hashes (n - width + 1,) of the spans of `width` tokens that start at each place.
+    """64-bit hashes (n - width + 1,) of the spans of `width` tokens that start at each position.
 
-    A polynomial in FACTOR modulo 2⁶⁴, built by doubling: the hash of a + b tokens is that of the
-    first a, times FACTOR^b, plus that of the next b.
+    The hash is a polynomial in FACTOR modulo 2⁶⁴, computed by doubling: the hash of a + b tokens is
+    that of the first a times FACTOR^b, plus that of the next b.
     """
     if len(tokens) < width:
         return np.empty(0, dtype=np.uint64)
@@ -57,10 +57,11 @@ def _append(left: np.ndarray, right: np.ndarray, left_size: int, right_size: int
 
 
 class HashTable:
-    """A fixed set of hashes: a bit table that answers most questions, then the sorted hashes."""
+    """A fixed set of hashes. A bit table rules most other hashes out, and the sorted hashes decide
+    about the rest."""
 
     def __init__(self, hashes: np.ndarray):
-        """`hashes` is sorted in place, which saves a copy."""
+        """Sorts `hashes` in place to avoid a copy."""
         hashes.sort()
         self.sorted = hashes[np.diff(hashes, prepend=~hashes[:1]) != 0]
         bits = max(10, len(self.sorted).bit_length() + 1)
@@ -70,7 +71,8 @@ class HashTable:
         self.bits = np.packbits(flags, bitorder="little")
 
     def find(self, hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Places in `hashes` of those that are in the set, and their places in `sorted`."""
+        """The positions in `hashes` of those that are in the set, and their positions in
+        `sorted`."""
         slot = hashes >> self.shift
         likely = self.bits[slot >> np.uint64(3)] >> (slot & np.uint64(7)).astype(np.uint8) & 1
         asked = np.flatnonzero(likely)
@@ -83,9 +85,10 @@ class HashTable:
 def shared_runs(
     evaluation: SplitFiles, train: SplitFiles, width: int = SPAN, hashes: int = HASHES
 ) -> np.ndarray:
-    """The parts of `evaluation` that spans of `width` tokens shared with `train` cover.
+    """The parts of `evaluation` that are covered by spans of `width` tokens shared with `train`.
 
-    Returns (k, 2): first token and the one after the last, in order, apart from one another.
+    Returns (k, 2): the first token of each part and the one after its last, in order. The parts do
+    not touch.
     """
     blocks = [np.empty((0, 2), dtype=np.int64)]
     for start in range(0, max(len(evaluation) - width + 1, 0), hashes):
@@ -96,7 +99,8 @@ def shared_runs(
 
 
 def _hashes(files: SplitFiles, start: int, stop: int, width: int) -> Iterator[tuple]:
-    """Hashes of the spans that start from `start` to before `stop`, a chunk at a time."""
+    """The hashes of the spans that begin at positions `start` to `stop` - 1, one chunk at a time,
+    each with the chunk's first position."""
     for place in range(start, stop, CHUNK):
         last = min(place + CHUNK, stop)
         yield place, span_hashes(files.read(place, last + width - 1), width)
@@ -127,8 +131,10 @@ def _runs_of(
 
 
 def _merged(runs: np.ndarray) -> np.ndarray:
-    """Runs (k, 2) sorted by their start, with those that touch or overlap joined. All have the same
-    length or are apart, so that their ends are sorted too."""
+    """Joins those of the parts (k, 2), sorted by their start, that touch or overlap.
+
+    All parts have the same length or do not overlap, so their ends are sorted, too.
+    """
     if not len(runs):
         return runs
     new = np.flatnonzero(runs[1:, 0] > runs[:-1, 1]) + 1
@@ -139,7 +145,7 @@ def _merged(runs: np.ndarray) -> np.ndarray:
 
 @dataclass
 class Cut:
-    """What was cut out of a split: documents that lost something, tokens, bytes of text."""
+    """How much was cut out of a split: documents that lost something, tokens, and bytes of text."""
 
     documents_cut: int = 0
     tokens_removed: int = 0
@@ -149,10 +155,10 @@ class Cut:
 def cut_out(
     files: SplitFiles, runs: np.ndarray, end_of_text: int, text_bytes: Callable, cut: Cut
 ) -> None:
-    """Writes `files` anew without the tokens in `runs`, and adds to `cut` what went.
+    """Rewrites `files` without the tokens in `runs`, and adds to `cut` how much was removed.
 
-    What is left of a document before, between and after the cuts become documents of their own,
-    except that pieces below SHORTEST_PIECE tokens go too. Documents without a cut stay as they are.
+    The pieces of a document before, between and after the cuts become separate documents; pieces of
+    fewer than SHORTEST_PIECE tokens are removed, too. Documents without a cut stay as they are.
     """
     fresh = SplitFiles(files.tokens.parent, f"{files.tokens.stem}.cut", files.dtype)
     start = 0
@@ -163,7 +169,7 @@ def cut_out(
             last = np.searchsorted(runs[:, 0], stop, side="left")
             if first < last:
                 cut.documents_cut += 1
-                # The end of text is cut with its neighbours, and set anew after each piece.
+                # The document's end-of-text token is left out; each piece gets a new one.
                 cuts = np.clip(runs[first:last] - start, 0, len(document) - 1)
                 for piece, stays in _pieces(document[:-1], cuts):
                     if stays:
@@ -179,7 +185,7 @@ def cut_out(
 
 
 def _pieces(document: np.ndarray, cuts: np.ndarray) -> Iterator[tuple[np.ndarray, bool]]:
-    """The document piece by piece, and whether each stays."""
+    """The pieces of the document in order, each with whether it is kept."""
     place = 0
     for start, stop in [*cuts, (len(document), len(document))]:
         if start > place:

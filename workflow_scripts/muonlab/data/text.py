@@ -1,13 +1,18 @@
-"""Text data sets: from documents to three splits of tokens that share nothing with training.
+"""Prepares text data sets: documents become three splits of tokens, and validation and test share
+no long span with training.
 
-A prepared corpus is a folder with, for each of `train`, `validation` and `test`, the files of
-`tokens.py`, `tokenizer.json`, and `digest.json`, which is written last and says what they hold. The
-steps: read and mend documents, leave out duplicates, split by document; train the tokenizer on
-training documents, or take the one that is given; encode up to the token budget; count near
-duplicates; cut out of validation and test what they share with training.
+A prepared corpus is a folder with the files of `tokens.py` for each of `train`, `validation` and
+`test`, with `tokenizer.json`, and with `digest.json`, which is written last and describes them. The
+steps are:
 
-The same input gives the same bytes. Memory is bounded by the longest document, plus 16 bytes a
-document (its digest, its offset), whatever the corpus holds.
+1. Read and clean the documents, leave out duplicates, and assign each document to a split.
+2. Train the tokenizer on training documents, or take a given one.
+3. Encode the documents, up to the token budget.
+4. Count near duplicates.
+5. Cut out of validation and test what they share with training.
+
+The same input gives the same bytes. Memory is bounded by the longest document plus 16 bytes per
+document (its digest and its offset), however large the corpus is.
 """
 
 import os
@@ -35,10 +40,10 @@ from muonlab.data.tokens import SplitFiles, TokenWriter
 from muonlab.io.atomic import write_json, write_text
 from muonlab.io.errors import UserError
 
-# A tokenizer is trained on this much of the training text, taken evenly over what was read.
+# A tokenizer is trained on this many bytes of the training text, taken evenly from what was read.
 TOKENIZER_BYTES = 20_000_000
-# Where a tokenizer is to be trained for a budget of tokens, this much text a token is read before:
-# twice what a token of a large vocabulary stands for.
+# If a tokenizer must be trained and there is a token budget, so many bytes of text per token of the
+# budget are read for that: twice what a token of a large vocabulary stands for.
 BYTES_PER_BUDGETED_TOKEN = 8
 
 
@@ -49,13 +54,13 @@ def prepare(
     threads: int = 1,
     progress: TextIO | None = None,
 ) -> None:
-    """Writes the corpus `name`, described by its section of the config, into `folder`.
+    """Prepares the corpus `name` in `folder`; `config` is its section of the config.
 
-    Raises UserError for a source that cannot be read and for splits without documents.
+    Raises UserError if the source cannot be read or if a split would be empty.
     """
     use_threads(threads)
     work = folder / ".work"
-    shutil.rmtree(work, ignore_errors=True)  # of an attempt that was killed
+    shutil.rmtree(work, ignore_errors=True)  # left by an attempt that was killed
     work.mkdir(parents=True)
     try:
         _prepare(name, opened(config), folder, work, progress)
@@ -78,7 +83,8 @@ def _prepare(name: str, corpus: Text, folder: Path, work: Path, progress: TextIO
         {split: files[split] for split in held_out}, files["train"], corpus.near_duplicates
     )
     cuts = {split: separate(files[split], files["train"], encoder) for split in held_out}
-    _check_splits(name, files, reading.documents, f" once {SPAN}-token spans of training are cut")
+    after = f" after {SPAN}-token spans that it shares with training were cut out"
+    _check_splits(name, files, reading.documents, after)
     for split in held_out:
         text_bytes[split] -= cuts[split].bytes_removed
     facts = {
@@ -106,10 +112,11 @@ def _prepare(name: str, corpus: Text, folder: Path, work: Path, progress: TextIO
 def make_encoder(
     name: str, corpus: Text, documents: Iterator[Document], work: Path
 ) -> tuple[Encoder, Iterator[Document]]:
-    """The tokenizer, and the documents that are to be encoded with it.
+    """The tokenizer, and the documents to encode with it.
 
-    To train one, documents are first read into a file: all, or with a token budget as many as it
-    can take. A sample of the training documents among them trains it.
+    If a tokenizer must be trained, documents are first read into a file: all of them or, with a
+    token budget, as many as the budget can need. A sample of the training documents in that file
+    trains the tokenizer.
     """
     place, given = f"data.{name}.tokenizer", corpus.tokenizer
     if given is None:
@@ -117,7 +124,7 @@ def make_encoder(
         spool = Spool(work / "documents")
         spool.fill(documents, None if budget is None else budget * BYTES_PER_BUDGETED_TOKEN)
         if not spool.train_bytes:
-            raise UserError(f"data.{name}: no training document was read; take more text")
+            raise UserError(f"data.{name}: no training document was read; provide more text")
         tokenizer = train_tokenizer(spool.sample(TOKENIZER_BYTES), corpus.vocab_size)
         return Encoder(tokenizer, place), chain(spool, documents)
     local = corpus.has_tokenizer_file(place_of(name))
@@ -132,10 +139,12 @@ def write_splits(
     budget: int | None,
     progress: TextIO | None = None,
 ) -> dict[str, int]:
-    """Encodes the documents into their splits' files; returns the bytes of text of each.
+    """Encodes the documents into the files of their splits. Returns the bytes of text of each
+    split.
 
-    The document that would exceed the `budget` of tokens, ends of text included, is cut to meet it
-    exactly, and no more are read; a cut that would leave an end of text alone drops it.
+    The document that would exceed the `budget` of tokens (end-of-text tokens included) is cut to
+    meet it exactly, and no more documents are read. If no token but the end of text would be left
+    of it, it is dropped.
     """
     text_bytes, written = dict.fromkeys(SPLITS, 0), 0
     with ExitStack() as stack:
@@ -161,10 +170,11 @@ def write_splits(
 
 
 def separate(evaluation: SplitFiles, train: SplitFiles, encoder: Encoder) -> Cut:
-    """Cuts what `evaluation` shares with `train` out of it, until no SPAN tokens are in both.
+    """Cuts out of `evaluation` what it shares with `train`, until no span of SPAN tokens is in
+    both.
 
-    The search is repeated because a cut brings tokens together that were apart; each round removes
-    some, so that it ends.
+    The search is repeated because a cut joins tokens that were apart before. It ends because each
+    repetition removes some tokens.
     """
     cut = Cut()
     while len(runs := shared_runs(evaluation, train)):
@@ -173,16 +183,18 @@ def separate(evaluation: SplitFiles, train: SplitFiles, encoder: Encoder) -> Cut
 
 
 def _text_bytes(encoder: Encoder) -> Callable:
-    """Bytes of the text of tokens; where a cut runs through a character, its part counts as the
-    three bytes of U+FFFD."""
+    """A function that returns the number of bytes of text that tokens stand for. If a cut divides a
+    character, each part counts as the three bytes of U+FFFD."""
     return lambda tokens: len(encoder.decode(tokens).encode("utf-8"))
 
 
 def describe(
     corpus: Text, encoder: Encoder, files: dict[str, SplitFiles], text_bytes: dict[str, int]
 ) -> dict:
-    """What `digest.json` says of tokens and splits; bytes are those of the text that they stand
-    for, and ends of text count as tokens."""
+    """What `digest.json` says about the tokenizer and the splits.
+
+    Bytes are those of the text that the tokens stand for; end-of-text tokens count as tokens.
+    """
     from importlib.metadata import version
 
     splits = {
@@ -209,13 +221,13 @@ def _check_splits(name: str, files: dict[str, SplitFiles], read: int, when: str 
     for split, part in files.items():
         if not len(part):
             raise UserError(
-                f"data.{name}: the {split} split is empty{when}: {read} documents were read; take "
-                f"more text or give the split a larger fraction"
+                f"data.{name}: the {split} split is empty{when} ({read} documents were read); "
+                f"provide more text or give the split a larger fraction"
             )
 
 
 def _publish(files: dict[str, SplitFiles], folder: Path) -> None:
-    """Moves the finished files from their working folder, which is on the same disk."""
+    """Moves the finished files out of the working folder, which is on the same disk."""
     for split, part in files.items():
         place = SplitFiles(folder, split, part.dtype)
         for made, wanted in ((part.tokens, place.tokens), (part.offsets, place.offsets)):
@@ -226,7 +238,7 @@ def _publish(files: dict[str, SplitFiles], folder: Path) -> None:
 
 
 def _bar(progress: TextIO | None, budget: int | None):
-    """A progress bar over tokens on `progress`, quiet where that is not a terminal."""
+    """A progress bar that counts tokens on `progress`; not shown if that is not a terminal."""
     from tqdm import tqdm
 
     quiet = progress is None or not progress.isatty()

@@ -1,4 +1,5 @@
-"""Tokenizers: a byte-level BPE trained here, or one that is given, and text to token numbers."""
+"""Tokenizers: trains a byte-level BPE or loads a given tokenizer, and turns text into token
+numbers."""
 
 import json
 import os
@@ -15,22 +16,23 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 END_OF_TEXT = "<|endoftext|>"
-# What published tokenizers call the token that ends a text.
+# Names that published tokenizers use for the token that ends a text.
 KNOWN_ENDS = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "<|eot_id|>", "[SEP]")
-PATIENCE = 10  # seconds for the first request to the hub
-PIECE = 2**18  # characters that are encoded at a time, which bounds memory
+PATIENCE = 10  # seconds to wait for the first answer of the hub
+PIECE = 2**18  # characters that are encoded at a time, to bound memory
 
 
 def use_threads(threads: int) -> None:
-    """Holds the tokenizers' thread pool to `threads`; works before it is first used."""
+    """Limits the tokenizers' thread pool to `threads`. Has an effect only before its first use."""
     os.environ.setdefault("RAYON_NUM_THREADS", str(threads))
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> "Tokenizer":
     """A byte-level BPE (Sennrich et al., arXiv 1508.07909; on bytes as in GPT-2) of `vocab_size`
-    entries, the 256 bytes and the end of text included.
+    entries, including the 256 bytes and the end-of-text token.
 
-    A text with too few different pairs gives fewer entries. The same texts give the same tokenizer.
+    There are fewer entries if the texts have too few different pairs of symbols. The same texts
+    give the same tokenizer.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -48,7 +50,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> "Tokenizer":
 
 
 def read_tokenizer(path: Path) -> "Tokenizer":
-    """The tokenizer of a tokenizer.json; raises UserError where it is none."""
+    """The tokenizer in a tokenizer.json. Raises UserError if the file is not one."""
     from tokenizers import Tokenizer
 
     try:
@@ -59,10 +61,10 @@ def read_tokenizer(path: Path) -> "Tokenizer":
 
 
 class Encoder:
-    """Text to token numbers under one tokenizer, and back.
+    """Turns text into token numbers with one tokenizer, and back.
 
-    Text that spells a special token, such as the end of text, is encoded as text: only the end of
-    a document is an end. Nothing is added, padded or truncated.
+    Text that spells a special token, such as the end of text, is encoded as ordinary text, so only
+    the real end of a document gets that token. Nothing is added, padded or truncated.
     """
 
     def __init__(self, tokenizer: "Tokenizer", place: str):
@@ -75,21 +77,21 @@ class Encoder:
         end = next((name for name in KNOWN_ENDS if name in numbers), None)
         if end is None:
             raise UserError(
-                f"{place}: the tokenizer has no end of text; one of {', '.join(KNOWN_ENDS)} is "
-                f"needed"
+                f"{place}: the tokenizer has no end of text; it must have one of the tokens "
+                f"{', '.join(KNOWN_ENDS)}"
             )
         self.end_of_text, self.vocab = numbers[end], max(numbers.values()) + 1
         self.dtype = np.dtype("<u2" if self.vocab <= 2**16 else "<u4")
-        # Only a special token is kept out of text by the tokenizer; another one may be in it.
+        # The tokenizer keeps only special tokens out of ordinary text.
         added = json.loads(self.saved).get("added_tokens") or []
         if not any(token["content"] == end and token["special"] for token in added):
             raise UserError(f"{place}: the tokenizer's {end} is not marked as a special token")
 
     def encode(self, texts: Iterable[str]) -> Iterator[np.ndarray]:
-        """Token numbers of each document, (n,), without the end of text.
+        """The token numbers (n,) of each document, without the end of text.
 
-        A text longer than PIECE characters is encoded in pieces that end at line ends; short ones
-        are encoded together, on as many threads as there are.
+        A text longer than PIECE characters is encoded in pieces that end at line ends. Short texts
+        are encoded together, on all threads of the pool.
         """
         for group in grouped(texts):
             pieces = [list(cut_lines(text)) for text in group]
@@ -103,7 +105,7 @@ class Encoder:
 
 
 def grouped(texts: Iterable[str], size: int = PIECE) -> Iterator[list[str]]:
-    """The texts in lists that hold `size` characters or one text more."""
+    """The texts in lists; a list ends with the text that brings it to `size` characters or more."""
     group, held = [], 0
     for text in texts:
         group.append(text)
@@ -116,7 +118,7 @@ def grouped(texts: Iterable[str], size: int = PIECE) -> Iterator[list[str]]:
 
 
 def cut_lines(text: str, size: int = PIECE) -> Iterator[str]:
-    """The text in pieces of at most `size` characters, cut after the last line end where there is
+    """The text in pieces of at most `size` characters, each cut after its last line end if it has
     one."""
     start = 0
     while len(text) - start > size:
@@ -127,11 +129,12 @@ def cut_lines(text: str, size: int = PIECE) -> Iterator[str]:
 
 
 def hub_tokenizer(name: str, place: str) -> Path:
-    """The tokenizer.json of a model on the hub, from its cache where the hub does not answer."""
+    """The tokenizer.json of a model on the hub, or from the local cache if the hub does not
+    answer."""
     from huggingface_hub import HfApi, hf_hub_download
 
     try:
-        # The libraries try again for 23 seconds where there is no network; one request asks first.
+        # Without a network the libraries retry for 23 seconds, so one quick request comes first.
         commit = HfApi().model_info(name, timeout=PATIENCE).sha
         return Path(hf_hub_download(name, "tokenizer.json", revision=commit))
     except Exception as failure:
@@ -139,6 +142,6 @@ def hub_tokenizer(name: str, place: str) -> Path:
             return Path(hf_hub_download(name, "tokenizer.json", local_files_only=True))
         except Exception:
             raise UserError(
-                f"{place}: the tokenizer {name} cannot be had from the hub "
-                f"({first_line(failure)}); name the path of a tokenizer.json"
+                f"{place}: the tokenizer {name} cannot be downloaded from the hub "
+                f"({first_line(failure)}); give the path of a tokenizer.json instead"
             ) from failure

@@ -1,9 +1,9 @@
-"""Files of tokens: one flat array a split, and where its documents start.
+"""Files of tokens: for each split one flat array, and the positions where its documents start.
 
-`<split>.tokens` holds little-endian uint16 (uint32 for more than 65,536 tokens), each document
-followed by the end of text; `<split>.offsets` holds little-endian int64: the start of each document
-and, last, the number of tokens. They are written and scanned in pieces, so that memory does not
-grow with them, and read for training by memory maps.
+`<split>.tokens` holds the tokens as little-endian uint16 (uint32 for a vocabulary of more than
+65,536), each document followed by the end of text. `<split>.offsets` holds, as little-endian int64,
+the start of each document and finally the number of tokens. The files are written and scanned in
+pieces, so that memory does not grow with their size; training reads them through memory maps.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ import numpy as np
 from muonlab.io.errors import UserError
 
 OFFSET = np.dtype("<i8")
-CHUNK = 2**20  # tokens that are scanned at a time
+CHUNK = 2**20  # number of tokens that are scanned at a time
 BUFFER = 2**20  # bytes
 
 
@@ -32,23 +32,24 @@ class TokenFile(NamedTuple):
 
 
 def load_tokens(folder: Path, split: str, facts: dict) -> TokenFile:
-    """A split of a prepared corpus as memory maps; `facts` is its digest.json.
+    """A split of a prepared corpus as memory maps; `facts` is the content of its digest.json.
 
-    Raises UserError where the files do not hold what `facts` says.
+    Raises UserError if the files do not fit `facts`.
     """
     files = SplitFiles(Path(folder), split, np.dtype(facts["dtype"]).newbyteorder("<"))
     tokens, offsets = files.map()
     expected = facts["splits"][split]
     if len(tokens) != expected["tokens"] or len(offsets) - 1 != expected["documents"]:
         raise UserError(
-            f"{files.tokens}: holds {len(tokens)} tokens in {len(offsets) - 1} documents, where "
+            f"{files.tokens}: holds {len(tokens)} tokens in {len(offsets) - 1} documents, but "
             f"digest.json says {expected['tokens']} in {expected['documents']}"
         )
     return TokenFile(tokens, offsets)
 
 
 def join(parts: list[TokenFile]) -> TokenFile:
-    """Several splits as one, in memory (2 or 4 bytes a token); one alone stays where it is."""
+    """Joins several splits in memory (2 or 4 bytes per token). A single split is returned as it
+    is."""
     if len(parts) == 1:
         return parts[0]
     lengths = np.cumsum([0, *(len(part.tokens) for part in parts)])
@@ -60,7 +61,7 @@ def join(parts: list[TokenFile]) -> TokenFile:
 
 
 class SplitFiles:
-    """The two files of a split, while they are made."""
+    """The two files of a split, while the corpus is being prepared."""
 
     def __init__(self, folder: Path, split: str, dtype: np.dtype):
         self.tokens, self.offsets = folder / f"{split}.tokens", folder / f"{split}.offsets"
@@ -71,7 +72,7 @@ class SplitFiles:
         return self.tokens.stat().st_size // self.dtype.itemsize
 
     def map(self) -> TokenFile:
-        """Memory maps of both; an empty file cannot be mapped, and is an empty array."""
+        """Memory maps of both files. An empty file cannot be mapped, so it gives an empty array."""
         maps = [
             np.memmap(path, dtype=dtype, mode="r") if path.stat().st_size else np.empty(0, dtype)
             for path, dtype in ((self.tokens, self.dtype), (self.offsets, OFFSET))
@@ -79,22 +80,22 @@ class SplitFiles:
         return TokenFile(*maps)
 
     def starts(self) -> np.ndarray:
-        """The offsets (documents + 1,), in memory: 8 bytes a document."""
+        """The offsets (documents + 1,), read into memory: 8 bytes per document."""
         return np.fromfile(self.offsets, dtype=OFFSET)
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Tokens from `start` to before `stop`, or to the end of the file."""
+        """The tokens at positions `start` to `stop` - 1, or to the end of the file."""
         place = start * self.dtype.itemsize
         return np.fromfile(self.tokens, dtype=self.dtype, count=stop - start, offset=place)
 
     def chunks(self, overlap: int = 0, size: int = CHUNK) -> Iterator[tuple[int, np.ndarray]]:
-        """All tokens in pieces of `size`, each with `overlap` more of what follows, and the place
-        of its first."""
+        """All tokens in pieces of `size`, each with the position of its first token. A piece also
+        contains the `overlap` tokens that follow it."""
         for start in range(0, len(self), size):
             yield start, self.read(start, start + size + overlap)
 
     def in_documents(self) -> Iterator[np.ndarray]:
-        """The documents in turn, each with its end of text."""
+        """The documents one after the other, each with its end of text."""
         offsets = self.starts()
         first = 0
         while first < len(offsets) - 1:
@@ -106,7 +107,7 @@ class SplitFiles:
             first = last
 
     def sha256(self) -> str:
-        """Of the bytes of the tokens, then of the offsets."""
+        """The SHA-256 of the bytes of both files, tokens first."""
         digest = hashlib.sha256()
         for path in (self.tokens, self.offsets):
             with open(path, "rb") as file:
@@ -116,7 +117,7 @@ class SplitFiles:
 
 
 class TokenWriter:
-    """Writes documents one after another; use as a context manager."""
+    """A context manager that writes documents one after the other."""
 
     def __init__(self, files: SplitFiles, end_of_text: int):
         self.files, self.end = files, np.array([end_of_text], dtype=files.dtype)
@@ -133,7 +134,7 @@ class TokenWriter:
         self._offsets.close()
 
     def add(self, tokens: np.ndarray) -> None:
-        """Adds a document (n,), and the end of text after it."""
+        """Writes a document (n,) and the end of text after it."""
         self._tokens.write(tokens.astype(self.files.dtype, copy=False).tobytes())
         self._tokens.write(self.end.tobytes())
         self.written += len(tokens) + 1

@@ -1,7 +1,7 @@
-"""Image data sets: from their source to three disjoint splits with digests.
+"""Prepares image data sets: reads a source and writes three disjoint splits.
 
 A prepared data set is a folder with `train`, `validation` and `test` as safetensors files (images
-(n, pixels) and labels (n,), unsigned bytes) and `digest.json`, which says what they hold.
+(n, pixels) and labels (n,), unsigned bytes) and with `digest.json`, which describes them.
 """
 
 import hashlib
@@ -19,9 +19,9 @@ SPLITS = ("train", "validation", "test")
 
 
 def prepare(name: str, config: dict, folder: Path) -> None:
-    """Writes the data set `name`, described by its section of the config, into `folder`.
+    """Prepares the data set `name` in `folder`; `config` is its section of the config.
 
-    Raises UserError for a missing, damaged or mislabelled file and for splits that do not fit.
+    Raises UserError for a missing, damaged or mislabelled file, and if the splits are too large.
     """
     splits, pixel_max = opened(config).read(place_of(name))
     _check_splits(name, splits)
@@ -31,7 +31,7 @@ def prepare(name: str, config: dict, folder: Path) -> None:
 
 
 def hold_out(whole: Labelled, held: int, seed: int, field: str) -> tuple[Labelled, Labelled]:
-    """Training and validation images: `held` of them are drawn by the seed for validation."""
+    """Training and validation images: the seed draws `held` of the images for validation."""
     available = len(whole.labels)
     if held >= available:
         raise UserError(f"{field}: {held} cannot be held out of {available} images")

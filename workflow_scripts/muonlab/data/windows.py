@@ -1,22 +1,22 @@
-"""Windows of tokens: what a language model reads and what it has to predict."""
+"""Windows of tokens: the inputs of a language model and the targets that it has to predict."""
 
 import numpy as np
 
 from muonlab.io.errors import UserError
 from muonlab.streams import stream_key
 
-IGNORED = -100  # target that is not scored, as in torch.nn.functional.cross_entropy
+IGNORED = -100  # a target that does not count, as in torch.nn.functional.cross_entropy
 
 
 class Windows:
     """Windows of `length` tokens that do not overlap and together cover a split.
 
-    Window i reads tokens i·length … (i + 1)·length - 1 and predicts the token after each. What is
-    left at the end of the split, shorter than a window and its last target, is not read. `tokens`
-    (n,) and `offsets` (documents + 1,) are arrays or memory maps; `name` is for messages.
+    Window i reads tokens i·length … (i + 1)·length - 1 and predicts the token after each. A rest at
+    the end of the split that is too short for a window and its last target is not read. `tokens`
+    (n,) and `offsets` (documents + 1,) are arrays or memory maps; `name` is used in messages.
 
-    With `across_documents`, as published sources had it, the end of a document means nothing: the
-    first token of the next one is a target as any other.
+    With `across_documents`, as in published sources, the ends of documents are ignored: the first
+    token of the next document is a target like any other.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class Windows:
         if len(tokens) <= length:
             raise UserError(
                 f"{name}: has {len(tokens)} tokens, and one window of {length} tokens and its "
-                f"last target need {length + 1}: take more text or a shorter sequence"
+                f"last target need {length + 1}; use more text or a shorter model.context"
             )
         self.tokens, self.offsets, self.length = tokens, offsets, length
         self.across_documents = across_documents
@@ -39,7 +39,7 @@ class Windows:
         return (len(self.tokens) - 1) // self.length
 
     def starts(self, indices: np.ndarray) -> np.ndarray:
-        """First tokens of the windows `indices`: (b,) int64."""
+        """Positions of the first tokens of the windows `indices`: (b,) int64."""
         return np.asarray(indices, dtype=np.int64) * self.length
 
     def batch(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -59,19 +59,20 @@ class Windows:
         return np.ascontiguousarray(inputs), targets, np.ascontiguousarray(documents[:, :-1])
 
     def _documents(self, places: np.ndarray) -> np.ndarray:
-        """The document of each place, numbered from 0 in each row: (b, length + 1) int32."""
+        """The document of each position, numbered from 0 in each row: (b, length + 1) int32."""
         numbers = np.searchsorted(self.offsets, places.ravel(), side="right").reshape(places.shape)
         return (numbers - numbers[:, :1]).astype(np.int32)
 
 
 class OverlappingWindows(Windows):
-    """A published fault, kept to be shown: windows that start at *every* token of training and
-    validation text joined, drawn at random into a training and an evaluation part.
+    """A fault of a published source, kept so that its effect can be shown: windows start at *every*
+    token of the joined training and validation text, and are divided at random into a training part
+    and an evaluation part.
 
-    Nearly every evaluation window then lies one token beside a training window, and its loss says
-    how well the text was memorised. `fraction` of the windows are the evaluation part; both parts
-    with one `seed` are disjoint and complete. The starts are a keyed permutation of the places,
-    computed when asked for, so that none are stored.
+    Nearly every evaluation window then overlaps a training window in all but one token, so its loss
+    shows how well the text was memorised. `fraction` of the windows form the evaluation part; with
+    the same `seed`, the two parts are disjoint and contain all windows. The starts of windows come
+    from a keyed permutation that is computed when needed, so no list of them is stored.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class OverlappingWindows(Windows):
         if not 0 < held_out < self.windows:
             raise UserError(
                 f"{name}: a fraction of {fraction} leaves {held_out} of {self.windows} windows for "
-                f"evaluation; both parts need one"
+                f"evaluation, but training and evaluation both need at least one"
             )
         self.first, self.count = (
             (0, held_out) if evaluation else (held_out, self.windows - held_out)
@@ -106,11 +107,12 @@ class OverlappingWindows(Windows):
 
 
 def permuted(indices: np.ndarray, size: int, key: int, rounds: int = 6) -> np.ndarray:
-    """A pseudo-random permutation of 0 … size - 1 by `key`, at `indices`: same shape, int64.
+    """The values at `indices` of a pseudo-random permutation of 0 … size - 1 that `key` selects:
+    same shape, int64.
 
-    A balanced Feistel network (Luby & Rackoff 1988) permutes the numbers of an even number of bits;
-    what falls outside `size` is sent through again until it falls inside (cycle walking, Black &
-    Rogaway 2002), which is after four times on average at most.
+    A balanced Feistel network (Luby & Rackoff 1988) permutes all numbers with an even number of
+    bits. A result outside `size` is sent through the network again until it falls inside (cycle
+    walking, Black & Rogaway 2002), which takes at most four passes on average.
     """
     half = max(1, -(-(size - 1).bit_length() // 2))
     keys = [np.uint64(stream_key(key, "round", number)) for number in range(rounds)]

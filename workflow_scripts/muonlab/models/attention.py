@@ -12,15 +12,15 @@ from torch.nn import functional as F
 from muonlab.models.forward_pass import ForwardPass
 from muonlab.models.rope import rotate
 
-LOGITS_AT_ONCE = 2**24  # logits that `largest_logits` holds at a time
+LOGITS_AT_ONCE = 2**24  # number of logits that `largest_logits` holds at a time
 
 
 class Attention(nn.Module):
     """Four matrices without bias: query (h · d, width), key and value (g · d, width) and output
     (width, h · d). Several query heads share a key head: Ainslie et al., GQA (arXiv 2305.13245).
 
-    qk_norm: an RMS norm with a gain over each head's features, on queries and on keys, before the
-    rotation. rope_base None: no positions.
+    With `qk_norm`, queries and keys get an RMS norm with a gain over the features of each head,
+    before the rotation. With `rope_base` None there are no positions.
     """
 
     def __init__(
@@ -45,12 +45,12 @@ class Attention(nn.Module):
         self.key_norm = nn.Parameter(torch.empty(self.size)) if qk_norm else None
 
     def forward(self, x: Tensor, run: ForwardPass) -> Tensor:
-        """(b, t, width) to the same shape."""
+        """Maps (b, t, width) to the same shape."""
         query, key, value = self._heads(x)
         if run.seen is not None or run.clip:
             self._note_logits(query, key, run)
         if self.kv_heads != self.heads and x.device.type == "cpu":
-            # The CPU's fused kernel takes no shared heads; without this the slow one would run.
+            # The fused kernel for the CPU does not support shared heads, so they are repeated.
             repeats = self.heads // self.kv_heads
             key, value = (z.repeat_interleave(repeats, 1) for z in (key, value))
         y = F.scaled_dot_product_attention(
@@ -64,8 +64,10 @@ class Attention(nn.Module):
         return F.linear(y.transpose(1, 2).flatten(2), self.output)
 
     def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries (b, h, t, d), keys and values (b, g, t, d): one product for the three matrices,
-        and one rotation for queries and keys."""
+        """Queries (b, h, t, d), keys and values (b, g, t, d).
+
+        They come from one product with all three matrices; queries and keys are rotated together.
+        """
         matrices = torch.cat((self.query, self.key, self.value))
         projected = F.linear(x, matrices).unflatten(-1, (-1, self.size))
         groups = self.kv_heads
@@ -78,8 +80,8 @@ class Attention(nn.Module):
         return query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
 
     def _normalised(self, both: Tensor) -> Tensor:
-        """Queries and keys (b, t, h + g, d), each head's features at root mean square 1, times the
-        gain."""
+        """Queries and keys (b, t, h + g, d), with the features of each head scaled to root mean
+        square 1 and multiplied by the gain."""
         gain = torch.cat(
             (
                 self.query_norm.expand(self.heads, self.size),
@@ -100,8 +102,9 @@ class Attention(nn.Module):
 def largest_logits(query: Tensor, key: Tensor, visible: Tensor | None) -> Tensor:
     """(h,) float32: each head's largest absolute logit |q · k| / √d among visible pairs.
 
-    query: (b, h, t, d), key: (b, g, t, d), visible as in `ForwardPass`. The logits are computed
-    again, since fused attention keeps none, some queries at a time: memory does not grow with t².
+    query: (b, h, t, d), key: (b, g, t, d), visible as in `ForwardPass`. Fused attention does not
+    return its logits, so they are computed again, for some queries at a time, so that memory does
+    not grow with t².
     """
     b, heads, length, size = query.shape
     key = key.repeat_interleave(heads // key.size(1), 1)

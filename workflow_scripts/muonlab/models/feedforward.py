@@ -16,7 +16,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
     "gelu": F.gelu,
     "relu2": relu2,
-    "swiglu": F.silu,  # of the gate, times the up projection: Shazeer (arXiv 2002.05202)
+    "swiglu": F.silu,  # applied to the gate, which multiplies up: Shazeer (arXiv 2002.05202)
 }
 GATED = ("swiglu",)
 
@@ -32,7 +32,7 @@ class FeedForward(nn.Module):
         self.down = nn.Parameter(torch.empty(width, hidden))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(b, t, width) to the same shape."""
+        """Maps (b, t, width) to the same shape."""
         if self.gate is None:
             return F.linear(self.activation(F.linear(x, self.up)), self.down)
         gate, up = F.linear(x, torch.cat((self.gate, self.up))).chunk(2, -1)

@@ -1,4 +1,4 @@
-"""Products of token groups with their own matrix each, and the move of tokens into such groups.
+"""Sorts tokens into groups, and multiplies each group by a matrix of its own.
 
 Shapes: N tokens, S = N · k routed slots, E groups, slots ordered by group.
 """
@@ -9,13 +9,13 @@ from torch.nn import functional as F
 
 
 def grouped_linear(x: Tensor, weight: Tensor, ends: Tensor) -> Tensor:
-    """y[s] = weight[e] · x[s] for the group e that slot s lies in; differentiable twice.
+    """y[s] = weight[e] · x[s] for the group e that contains slot s; can be differentiated twice.
 
     x: (S, in), ordered by group; weight: (E, out, in); ends: (E,) int32, where each group ends
     (the last one is S; a group may be empty). Returns (S, out).
 
-    One grouped product where torch has a kernel for these dtypes and shapes: on a CUDA device it
-    needs no transfer to the host. Elsewhere one product for each group.
+    If torch has a kernel for these dtypes and shapes, it is one grouped product, which on a CUDA
+    device needs no transfer to the host. Otherwise each group has its own product.
     """
     if has_grouped_kernel(x, weight):
         return F.grouped_mm(x, weight.mT, offs=ends)
@@ -25,8 +25,11 @@ def grouped_linear(x: Tensor, weight: Tensor, ends: Tensor) -> Tensor:
 
 
 def has_grouped_kernel(x: Tensor, weight: Tensor) -> bool:
-    """Whether torch's grouped product takes these: rows of whole 16 bytes, bfloat16 on the CPU and
-    from CUDA capability 8.0 on, float32 on the CPU where nothing is compiled, torch ≥ 2.10."""
+    """Whether torch's grouped product supports these tensors.
+
+    It needs torch ≥ 2.10, rows that are multiples of 16 bytes, and bfloat16 (on the CPU, or on CUDA
+    with capability 8.0 or higher) or float32 (on the CPU, without compilation).
+    """
     aligned = all(size * x.element_size() % 16 == 0 for size in weight.shape[1:])
     if not aligned or not hasattr(F, "grouped_mm") or x.numel() == 0:
         return False
@@ -39,14 +42,14 @@ def has_grouped_kernel(x: Tensor, weight: Tensor) -> bool:
 
 
 class Slots:
-    """Where each routed slot goes: the order that sorts the slots by expert, and its inverse.
+    """The order that sorts the routed slots by expert, and its inverse.
 
-    Slots are numbered choice by choice (slot j · N + n is token n's choice j) and sorted stably, so
-    within an expert first choices come before second ones and tokens keep their order.
+    Slots are numbered choice by choice (slot j · N + n is choice j of token n) and sorted stably.
+    Within an expert, first choices thus come before second choices, and tokens keep their order.
     """
 
     def __init__(self, chosen: Tensor, experts: int):
-        """chosen: (N, k) int64, each token's experts, the best first."""
+        """chosen: (N, k) int64, the experts of each token, the best one first."""
         self.tokens, self.choices = chosen.shape
         self.expert, self.order = chosen.T.reshape(-1).sort(stable=True)
         slots = torch.arange(self.order.numel(), device=chosen.device)
@@ -57,22 +60,22 @@ class Slots:
         self.counts = self.ends - self.starts[:-1]  # (E,) int32
 
     def rank(self) -> Tensor:
-        """(S,) each slot's place in its expert's queue, from 0, in sorted order."""
+        """(S,) The position of each slot among those of its expert, from 0, in sorted order."""
         slots = torch.arange(self.order.numel(), device=self.order.device)
         return slots - self.starts[self.expert]
 
     def spread(self, x: Tensor) -> Tensor:
-        """(N, d) per token to (S, d) per slot in sorted order."""
+        """Copies tokens (N, d) to slots (S, d) in sorted order."""
         return _Spread.apply(x, self)
 
     def collect(self, y: Tensor) -> Tensor:
-        """(S, d) per slot in sorted order to (N, d): the sum over each token's slots."""
+        """Sums the slots of each token: from (S, d) in sorted order to (N, d)."""
         return _Collect.apply(y, self)
 
 
 class _Spread(torch.autograd.Function):
-    """The copy of tokens into slots. Its gradient is `_Collect`, a gather and a sum in a fixed
-    order: autograd's own would be an atomic scatter on a GPU, whose sums vary from run to run."""
+    """Copies tokens into slots. Its gradient is `_Collect`, which sums in a fixed order. Autograd's
+    own gradient would be an atomic scatter on a GPU, whose sums vary from run to run."""
 
     @staticmethod
     def forward(ctx, x: Tensor, slots: Slots) -> Tensor:
@@ -85,7 +88,7 @@ class _Spread(torch.autograd.Function):
 
 
 class _Collect(torch.autograd.Function):
-    """The sum of slots into tokens, the transpose of `_Spread`."""
+    """Sums the slots of each token; the transpose of `_Spread`."""
 
     @staticmethod
     def forward(ctx, y: Tensor, slots: Slots) -> Tensor:

@@ -24,13 +24,13 @@ class MLP(nn.Module):
         self.activation = ACTIVATIONS[activation]()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, inputs) pixels in [0, 1] to (batch, classes) logits."""
+        """Maps pixels in [0, 1], (batch, inputs), to logits (batch, classes)."""
         for layer in self.layers[:-1]:
             x = self.activation(layer(x))
         return self.layers[-1](x)
 
     def components(self) -> dict[str, str]:
-        """What each tensor is: `input`, `hidden` or `output` for matrices, `bias` for biases."""
+        """The component of each tensor: `input`, `hidden` or `output` for matrices, else `bias`."""
         last = len(self.layers) - 1
         place = {0: "input", last: "output"}
         return {
@@ -42,8 +42,8 @@ class MLP(nn.Module):
     def initialise(self, *stream: str | int) -> None:
         """Draws every tensor from U(−1/√fan_in, 1/√fan_in), as torch.nn.Linear does.
 
-        Each tensor has a stream of its own, (*stream, tensor's name), so that a tensor that two
-        architectures share starts equal in both.
+        Each tensor has its own random stream, (*stream, name of the tensor), so a tensor that two
+        architectures share has the same initial values in both.
         """
         for i, layer in enumerate(self.layers):
             bound = 1 / math.sqrt(layer.in_features)

@@ -18,15 +18,16 @@ class MixtureOfExperts(nn.Module):
     """A router (E, d) and stacks of expert matrices: up, gate (E, f, d) and down (E, d, f).
 
     A token's output is the sum over its k experts, weighted by the softmax of its k largest router
-    logits (Shazeer et al. 2017, arXiv 1701.06538). With k = 1 that weight would be the constant 1
-    and the router would learn nothing from the loss, so there it is the chosen expert's probability
-    among all (Switch, arXiv 2101.03961).
+    logits (Shazeer et al. 2017, arXiv 1701.06538). With k = 1 that weight would always be 1, and
+    the router would learn nothing from the loss; the weight is then the probability of the chosen
+    expert among all experts (Switch, arXiv 2101.03961).
 
     noise     standard deviation of the normal noise on the router logits in training mode
-    balance   weight of the balance loss, `z` of the z loss (`ForwardPass.losses` gets their sum)
+    balance   weight of the balance loss; `z` is that of the z loss (`ForwardPass.losses` gets the
+              weighted sum)
     capacity  None, or a factor: an expert serves at most ⌈capacity · S / E⌉ slots, first choices
-              first and in token order; a slot over it adds nothing to its token. Its products are
-              computed all the same and weighted by zero, so that shapes do not depend on the data.
+              before second ones and in the order of tokens. A slot beyond that adds nothing to its
+              token; it is computed, but weighted by zero, so that shapes do not depend on the data.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class MixtureOfExperts(nn.Module):
         self.down = nn.Parameter(torch.empty(experts, width, hidden))
 
     def forward(self, x: Tensor, run: ForwardPass) -> Tensor:
-        """(b, t, d) to the same shape."""
+        """Maps (b, t, d) to the same shape."""
         tokens = x.flatten(0, 1)
         logits = self.router_logits(tokens, run)
         best, chosen = logits.topk(self.top_k)
@@ -70,7 +71,8 @@ class MixtureOfExperts(nn.Module):
         return slots.collect(y * share.unsqueeze(1)).view_as(x)
 
     def router_logits(self, tokens: Tensor, run: ForwardPass) -> Tensor:
-        """(N, E), float32 under autocast too: rounded logits change the choice of experts."""
+        """(N, E) logits. They are float32 under autocast, too, because rounding them would change
+        the choice of experts."""
         with torch.autocast(tokens.device.type, enabled=False):
             logits = F.linear(tokens.to(self.router.dtype), self.router)
         if self.noise and self.training:
@@ -79,13 +81,13 @@ class MixtureOfExperts(nn.Module):
         return logits
 
     def limit(self, slots: int) -> int | None:
-        """The largest number of slots that one expert serves; None where there is no limit."""
+        """The largest number of slots that one expert serves; None if there is no limit."""
         if self.capacity is None:
             return None
         return math.ceil(self.capacity * slots / self.experts)
 
     def _experts(self, x: Tensor, ends: Tensor) -> Tensor:
-        """(S, d), ordered by expert, to (S, d)."""
+        """Applies the experts to slots (S, d) that are ordered by expert."""
         device = x.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
         x = x.to(dtype)
@@ -97,7 +99,7 @@ class MixtureOfExperts(nn.Module):
         return grouped_linear(hidden, self.down.to(dtype), ends)
 
     def _note(self, logits: Tensor, slots: Slots, run: ForwardPass) -> None:
-        """Adds the weighted auxiliary loss, and what is watched."""
+        """Adds the weighted auxiliary loss to `run`, and records the watched values."""
         if run.seen is None and not (self.balance or self.z):
             return
         balance = balance_loss(logits, slots.counts)
@@ -139,8 +141,10 @@ def z_loss(logits: Tensor) -> Tensor:
 
 
 def relative_entropy(p: Tensor) -> Tensor:
-    """−Σ p ln p / ln E over the last axis of length E: 1 where all are equal, 0 where one has all;
-    1 for E = 1, where nothing could be uneven."""
+    """−Σ p ln p / ln E over the last axis, of length E.
+
+    It is 1 if all p are equal and 0 if one of them is 1. For E = 1 it is 1.
+    """
     if p.size(-1) == 1:
         return torch.ones_like(p[..., 0])
     return torch.special.entr(p).sum(-1) / math.log(p.size(-1))

@@ -1,8 +1,8 @@
 """Rotary position embedding, Su et al., RoFormer (arXiv 2104.09864).
 
-Features 2i and 2i + 1 of a head are the real and imaginary part of one number, which position p
-turns by the angle p · base^(−2i/d). A query's product with a key then depends on the difference of
-their positions alone.
+Features 2i and 2i + 1 of a head are taken as the real and imaginary part of a complex number, which
+is rotated by the angle p · base^(−2i/d) at position p. The product of a query with a key then
+depends on their positions only through the difference.
 """
 
 from functools import lru_cache
@@ -15,7 +15,7 @@ from torch import Tensor
 def rotation_table(length: int, size: int, base: float, device: str, dtype: torch.dtype) -> Tensor:
     """(length, size / 2) complex: exp(i · position · frequency); dtype complex64 or complex128.
 
-    Computed in float64, since float32 angles at position 10,000 are off by 1e-3.
+    It is computed in float64, because angles in float32 have errors of 1e-3 at position 10,000.
     """
     frequency = base ** (-torch.arange(0, size, 2, dtype=torch.float64) / size)
     angle = torch.outer(torch.arange(length, dtype=torch.float64), frequency)
@@ -23,16 +23,17 @@ def rotation_table(length: int, size: int, base: float, device: str, dtype: torc
 
 
 def rotate(x: Tensor, base: float) -> Tensor:
-    """x: (b, t, heads, d), d even, at positions 0 … t − 1, rotated along t; same shape and dtype.
+    """Rotates x (b, t, heads, d), d even, by its positions 0 … t − 1; keeps shape and dtype.
 
-    At least float32 inside: bfloat16 cannot tell neighbouring angles apart. One complex product;
-    the compiler has no code for complex numbers and gets the same product in real ones.
+    The computation uses at least float32, because bfloat16 cannot distinguish neighbouring angles.
+    It is one complex product. torch.compile does not support complex numbers, so under it the same
+    product is computed with real numbers.
     """
     length, size = x.shape[1], x.shape[3]
     wide = x if x.dtype == torch.float64 else x.float()
     dtype = torch.complex128 if x.dtype == torch.float64 else torch.complex64
     pairs = wide.unflatten(-1, (-1, 2))
-    if torch.compiler.is_compiling():  # which sees through the cache, and warns of it
+    if torch.compiler.is_compiling():  # the compiler ignores the cache and would warn about it
         table = rotation_table.__wrapped__(length, size, base, str(x.device), dtype)
         turned = _real_product(pairs, torch.view_as_real(table)[:, None])
     else:

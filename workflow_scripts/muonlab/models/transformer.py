@@ -19,7 +19,7 @@ from muonlab.streams import torch_generator
 
 INITIAL_STD = 0.02
 POSITIONS = ("rope", "none")
-# What a tensor is, by the end of its name.
+# The component of a tensor, by the end of its name.
 COMPONENTS = {
     "embedding": "embedding",
     "head": "head",
@@ -51,7 +51,7 @@ class Block(nn.Module):
         self.add_module("experts" if self.sparse else "feedforward", mixer)
 
     def forward(self, x: Tensor, run: ForwardPass, dropout: float) -> Tensor:
-        """(b, t, width) to the same shape."""
+        """Maps (b, t, width) to the same shape."""
         size = (self.width,)
         y = self.attention(F.rms_norm(x, size, self.attention_norm, self.eps), run)
         x = x + run.dropout(y, dropout, self.training)
@@ -66,18 +66,19 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """The language model. Matrices have no biases; `initialise` must fill it before use.
+    """The language model. It has no biases. Call `initialise` before using it.
 
-    vocab, context  number of tokens; the longest sequence
-    width, layers   features of the residual stream; blocks
-    heads, kv_heads query heads, and key heads that they share (None: as many); width / heads even
-    feedforward     hidden units of a feed-forward part, or of each expert
+    vocab, context  size of the vocabulary; length of the longest sequence
+    width, layers   features of the residual stream; number of blocks
+    heads, kv_heads number of query heads, and of the key heads that they share (None: as many);
+                    width / heads must be even for rotary positions
+    feedforward     hidden units of the feed-forward part, or of each expert
     activation      silu, gelu, relu2 (two matrices) or swiglu (three)
-    experts         0: dense; else each feed-forward part is a `MixtureOfExperts`, set by `top_k`,
-                    `router_noise`, `balance_loss`, `z_loss` and `capacity`, described there
-    tied            the head is the embedding's matrix
-    dropout         of the embedding's and of each attention's and feed-forward part's output
-    positions       "rope"; "none" has no positions, so only causality tells tokens apart
+    experts         0: dense; otherwise each feed-forward part is a `MixtureOfExperts`, which
+                    describes `top_k`, `router_noise`, `balance_loss`, `z_loss` and `capacity`
+    tied            whether the head uses the matrix of the embedding
+    dropout         applied to the outputs of the embedding, attention and feed-forward parts
+    positions       "rope", or "none": then only the causal mask distinguishes positions
 
     Raises ValueError for sizes that do not fit together.
     """
@@ -133,17 +134,17 @@ class Transformer(nn.Module):
             self.layers.append(Block(i, attention, mixer, width, norm_eps))
         self.norm = nn.Parameter(torch.empty(width))
         self.head = None if tied else nn.Parameter(torch.empty(vocab, width))
-        self.track_logits = False  # whether training passes keep what `qk_clip_targets` gives
+        self.track_logits = False  # whether training passes keep values for `qk_clip_targets`
         self._generator: torch.Generator | None = None
         self._seen: Seen | None = None
         self._losses: list[Tensor] = []
         self._largest: list[Tensor] = []
 
     def forward(self, tokens: Tensor, documents: Tensor | None = None) -> Tensor:
-        """(b, t) int64 tokens to (b, t, V) float32 logits of the tokens that follow.
+        """Maps tokens (b, t) int64 to float32 logits (b, t, V) for the token after each.
 
-        documents (b, t) int: which document each token is of; attention stays inside it. Raises
-        ValueError for more than `context` tokens.
+        documents (b, t) int gives the document of each token; attention is then restricted to
+        tokens of the same document. Raises ValueError for more than `context` tokens.
         """
         if tokens.size(1) > self.context:
             raise ValueError(
@@ -167,20 +168,20 @@ class Transformer(nn.Module):
 
     def auxiliary_loss(self) -> Tensor:
         """The weighted balance and z losses of the last forward pass, summed over layers: a scalar
-        to add to the loss; 0 without experts."""
+        to add to the loss. It is 0 without experts."""
         if not self._losses:
             return torch.zeros((), device=self.embedding.device)
         return torch.stack(self._losses).sum()
 
     def components(self) -> dict[str, str]:
-        """What each tensor is: one of the values of `COMPONENTS`, or `norm`."""
+        """The component of each tensor: one of the values of `COMPONENTS`, or `norm`."""
         return {
             name: COMPONENTS.get(".".join(name.split(".")[-2:]), "norm")
             for name, _ in self.named_parameters()
         }
 
     def layer_of(self) -> dict[str, int | None]:
-        """The layer of each tensor, from 0; None for embedding, last norm and head."""
+        """The layer of each tensor, counted from 0; None for embedding, last norm and head."""
         return {
             name: int(name.split(".")[1]) if name.startswith("layers.") else None
             for name, _ in self.named_parameters()
@@ -188,11 +189,11 @@ class Transformer(nn.Module):
 
     @torch.no_grad()
     def initialise(self, *stream: str | int) -> None:
-        """Draws every matrix from N(0, 0.02²), those that write into the residual stream with
-        1/√(2 L) of that standard deviation; gains of norms are 1.
+        """Draws every matrix from N(0, 0.02²) and sets the gains of norms to 1.
 
-        Each tensor has a stream of its own, (*stream, tensor's name), so that a tensor that two
-        architectures share starts equal in both.
+        Matrices whose products are added to the residual stream have 1/√(2 L) of that standard
+        deviation. Each tensor has its own random stream, (*stream, name of the tensor), so a tensor
+        that two architectures share has the same initial values in both.
         """
         components = self.components()
         for name, p in self.named_parameters():
@@ -205,17 +206,17 @@ class Transformer(nn.Module):
             p.copy_(torch.empty(p.shape).normal_(0, std, generator=generator))
 
     def set_noise(self, generator: torch.Generator | None) -> None:
-        """The source of dropout and router noise, on the model's device.
+        """Sets the random generator for dropout and router noise, on the model's device.
 
-        Nothing else draws from it. A trainer that gives each step a generator seeded by the run's
-        seed and the step's number resumes bit by bit without saving its state.
+        Nothing else draws from it. If a trainer gives each step a generator that is seeded by the
+        run's seed and the number of the step, it can resume exactly without saving its state.
         """
         self._generator = generator
 
     @contextmanager
     def watching(self) -> Iterator[Seen]:
-        """Within it forward passes also record, detached, into the dictionary that it yields,
-        {metric: {layer: tensor}}; a later pass overwrites an earlier one.
+        """Inside this context, forward passes record detached values in the yielded dictionary,
+        {metric: {layer: tensor}}. A later pass overwrites the values of an earlier one.
 
         activation_rms, activation_max        the residual stream after the block, scalars
         attention_output_…, feedforward_output_…  the same of what each part adds
@@ -233,7 +234,7 @@ class Transformer(nn.Module):
             self._seen = None
 
     def expert_load(self) -> Tensor:
-        """(L, E) fraction of the last forward pass's routed slots that each expert got.
+        """(L, E) The fraction of the routed slots that each expert got in the last forward pass.
 
         Raises ValueError without experts or before a forward pass.
         """
@@ -244,14 +245,16 @@ class Transformer(nn.Module):
         return counts / counts.sum(1, keepdim=True)
 
     def qk_clip_targets(self) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """For each layer the query weight, the key weight and each head's largest absolute logit
-        (heads,) over the training passes since the last call; what MuonClip asks for.
+        """For MuonClip: the query weight, the key weight and the largest absolute logit of each
+        head (heads,) in each layer, over the training passes since the last call.
 
-        Raises ValueError unless `track_logits` was on in those passes, and under QK-norm, where
+        Raises ValueError if `track_logits` was off in those passes, and with QK-norm, under which
         logits do not depend on the size of the weights.
         """
         if self.qk_norm:
-            raise ValueError("qk_clip: a model with QK-norm has no logits that weights could clip")
+            raise ValueError(
+                "qk_clip: in a model with QK-norm, scaling the weights cannot clip the logits"
+            )
         if not self._largest:
             raise ValueError("qk_clip: no training pass was made with track_logits = True")
         largest, self._largest = self._largest, []
@@ -263,14 +266,15 @@ class Transformer(nn.Module):
         self._largest = [torch.maximum(a, b) for a, b in zip(before, logits, strict=True)]
 
     def __getstate__(self) -> dict:
-        """Copies leave out what belongs to a pass: graphs and generators cannot be copied."""
+        """Copies leave out the state of a forward pass, as graphs and generators cannot be
+        copied."""
         fresh = {"_losses": [], "_largest": [], "_seen": None, "_generator": None}
         return self.__dict__ | fresh
 
 
 def visible_pairs(documents: Tensor) -> Tensor:
-    """(b, t) document numbers to (b, 1, t, t) bool: the key is of the query's document and not
-    after it."""
+    """Which keys each query may see, (b, 1, t, t) bool, from document numbers (b, t): those of the
+    same document that do not come later."""
     same = documents[:, :, None] == documents[:, None, :]
     return same.tril().unsqueeze(1)
 

@@ -7,17 +7,17 @@ from pydantic import Field, model_validator
 from muonlab.data.sections import Images, Place
 from muonlab.section import Seed
 
-DIGITS = 1797  # images that scikit-learn bundles
+DIGITS = 1797  # number of images that scikit-learn bundles
 
 
 class Digits(Images):
-    """scikit-learn's bundled 8 × 8 digits; needs no file and no network."""
+    """scikit-learn's bundled 8 × 8 digits. They need no file and no network."""
 
     source: Literal["digits"]
     validation: int = Field(default=300, ge=1)
-    """Images held out of the training images, for choosing learning rates."""
+    """Number of images held out for choosing settings."""
     test: int = Field(default=360, ge=1)
-    """Images held out first, for the final report."""
+    """Number of images held out for the final evaluation."""
     split_seed: Seed = 0
     """Seed of both splits."""
 
@@ -31,10 +31,10 @@ class Digits(Images):
         return self
 
     def read(self, place: Place) -> tuple[dict, int]:
-        """1,797 images of 8 × 8 pixels in 0..16, ten classes.
+        """Reads the 1,797 images of 8 × 8 pixels, with values from 0 to 16, in ten classes.
 
-        They have no official test split: one of `test` images is drawn by `split_seed`, then the
-        validation images out of the rest.
+        There is no official test split, so `split_seed` draws `test` images for it, and then the
+        validation images from the rest.
         """
         import numpy as np
         from sklearn.datasets import load_digits

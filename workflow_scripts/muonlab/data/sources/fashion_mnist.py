@@ -23,11 +23,11 @@ class FashionMNIST(Images):
 
     source: Literal["fashion_mnist"]
     folder: str | None = None
-    """Folder that holds the four IDX files, plain or .gz; null downloads them by torchvision."""
+    """Folder with the four IDX files, plain or .gz; null downloads them through torchvision."""
     validation: int = Field(default=5000, ge=1)
-    """Images held out of the 60,000 training images, for choosing learning rates."""
+    """Number of images held out of the 60,000 training images for choosing settings."""
     split_seed: Seed = 0
-    """Seed of the held-out split."""
+    """Seed that draws the validation images."""
 
     def inputs(self, place: Place) -> list[Path]:
         if self.folder is None:
@@ -52,7 +52,7 @@ class FashionMNIST(Images):
 def find_idx(folder: Path, field: str) -> dict[str, Path]:
     """The four IDX files, plain or .gz, in `folder`, `folder`/raw or `folder`/FashionMNIST/raw.
 
-    A plain file is taken before a gzipped one. Raises UserError naming what is missing.
+    A plain file takes precedence over a gzipped one. Raises UserError that names missing files.
     """
     if not folder.is_dir():
         raise UserError(f"{field}: the folder {folder} does not exist")
@@ -68,8 +68,8 @@ def find_idx(folder: Path, field: str) -> dict[str, Path]:
     missing = [IDX_FILES[key] for key, path in best.items() if path is None]
     if missing:
         raise UserError(
-            f"{field}: {folder} lacks {', '.join(missing)} (plain or .gz, there, in raw/ or in "
-            f"FashionMNIST/raw/)"
+            f"{field}: {folder} lacks {', '.join(missing)} (plain or .gz; the files may also lie "
+            f"in its subfolders raw or FashionMNIST/raw)"
         )
     return best
 
@@ -96,21 +96,22 @@ def read_folder(folder: Path, field: str) -> dict:
             )
         if labels.max() > 9:
             raise UserError(
-                f"{files[f'{part}_labels']}: has the label {labels.max()}; 0 to 9 are allowed"
+                f"{files[f'{part}_labels']}: has the label {labels.max()}, but only 0 to 9 are "
+                f"allowed"
             )
         parts[part] = Labelled(images.reshape(len(images), -1), labels)
     return parts
 
 
 def _download(root: str, place: Place) -> None:
-    """Fetches FashionMNIST through torchvision, or says in one sentence why that cannot be."""
+    """Downloads FashionMNIST through torchvision. Raises UserError that says why it failed."""
     advice = f"name a folder that holds its IDX files in {place('folder')}"
     try:
         from torchvision.datasets import FashionMNIST
     except (ImportError, RuntimeError) as failure:
         raise UserError(
-            f"{place()}: torchvision, which downloads FashionMNIST, cannot be imported beside "
-            f"this torch ({first_line(failure)}); {advice}"
+            f"{place()}: torchvision, which downloads FashionMNIST, cannot be imported with this "
+            f"version of torch ({first_line(failure)}); {advice}"
         ) from failure
     try:
         FashionMNIST(root, download=True)

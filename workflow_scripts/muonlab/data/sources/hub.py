@@ -1,7 +1,7 @@
-"""Documents from the Hugging Face hub, or one sentence where it is out of reach.
+"""Documents from the Hugging Face hub.
 
-The libraries try again for 23 seconds where there is no network, so that one request of a few
-seconds asks first; it also gives the commit, to which reading is then pinned.
+Without a network the libraries retry for 23 seconds, so one request with a short timeout comes
+first. It also returns the current commit, from which the documents are then read.
 """
 
 from collections.abc import Iterator
@@ -12,24 +12,24 @@ from muonlab.data.documents import Mended
 from muonlab.data.sections import Place, Text
 from muonlab.io.errors import UserError, first_line
 
-PATIENCE = 10  # seconds for the first request
-ADVICE = "name local files (source: local) where there is no network"
+PATIENCE = 10  # seconds to wait for the answer to the first request
+ADVICE = "without a network, use local files (source: local)"
 
 
 class HubText(Text):
-    """A data set of the hub, streamed by `datasets`."""
+    """A data set on the Hugging Face hub, streamed through the package `datasets`."""
 
     source: Literal["hub"]
     name: str
-    """The data set's name on the hub."""
+    """Name of the data set on the hub."""
     config: str | None = None
-    """Its configuration."""
+    """Name of the data set's configuration on the hub."""
     split: str = "train"
-    """The part of it that is read."""
+    """The split of the data set that is read."""
     revision: str | None = None
-    """Commit or tag, so that the data stay what they were."""
+    """Commit or tag to read, so that the data never change; null reads the newest."""
     field: str = "text"
-    """Column that holds the text."""
+    """Name of the column with the text."""
 
     def read(self, place: Place, mended: Mended) -> tuple[dict, Iterator[str]]:
         if self.max_tokens is None:
@@ -46,17 +46,19 @@ class HubText(Text):
 
 
 def pinned_revision(name: str, revision: str | None, place: str) -> str | None:
-    """The commit of a data set on the hub that `revision` (null: its newest) stands for; None for a
-    folder of this machine. Raises UserError at once where the hub does not answer."""
+    """The commit that `revision` stands for (None: the newest), for a data set on the hub.
+
+    None if `name` is a folder on this machine. Raises UserError quickly if the hub does not answer.
+    """
     if Path(name).exists():
         return None
     from huggingface_hub import HfApi
 
     try:
         return HfApi().dataset_info(name, revision=revision, timeout=PATIENCE).sha
-    except Exception as failure:  # of the HTTP client and of the hub: they share no base class
+    except Exception as failure:  # errors of the HTTP client and the hub have no common base class
         raise UserError(
-            f"{place}: the data set {name} cannot be had from the hub ({first_line(failure)}); "
+            f"{place}: the data set {name} cannot be read from the hub ({first_line(failure)}); "
             f"{ADVICE}"
         ) from failure
 
@@ -64,7 +66,7 @@ def pinned_revision(name: str, revision: str | None, place: str) -> str | None:
 def hub_documents(section: HubText, revision: str | None, place: str) -> Iterator[str]:
     """The `field` of each record of a streamed data set, in the order of the hub.
 
-    Raises UserError where the data set, its split or its field is not there, or the network fails.
+    Raises UserError if the data set, its split or its field does not exist, or the network fails.
     """
     from datasets import load_dataset
 

@@ -1,4 +1,4 @@
-"""Documents of local files: plain text, JSONL and parquet."""
+"""Documents from local files: plain text, JSONL and parquet."""
 
 import glob
 import json
@@ -13,26 +13,26 @@ from muonlab.data.documents import Mended
 from muonlab.data.sections import Place, Text
 from muonlab.io.errors import UserError
 
-# A document of plain text without marks of its own: paragraphs are joined until they have this
-# many characters, since a heading or a line of verse is no document.
+# If a plain text does not mark where documents start, paragraphs are joined until they have this
+# many characters, because a heading or a line of verse alone is not a useful document.
 SHORTEST_DOCUMENT = 2_000
-# A file without blank lines is cut at the end of a line after this many, which bounds memory.
+# A file without blank lines is cut at a line end after this many characters, to bound memory.
 LONGEST_UNMARKED = 1_000_000
 PARQUET_ROWS = 256
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 
 
 class LocalText(Text):
-    """Text (.txt and others), JSONL or parquet files."""
+    """Local files: plain text (.txt and others), JSONL or parquet."""
 
     source: Literal["local"]
     files: list[str] = Field(min_length=1)
-    """Files, or patterns such as corpus/*.jsonl."""
+    """Paths of files, or patterns such as corpus/*.jsonl."""
     field: str = "text"
-    """Field of JSONL records or parquet columns that holds the text."""
+    """Name of the field (JSONL) or column (parquet) with the text."""
     document_start: str | None = None
-    """Regular expression for the line that starts a document in plain text, such as '^ = [^=]' for
-    WikiText; null separates documents by blank lines."""
+    """Regular expression that matches the first line of each document in plain text, such as
+    '^ = [^=]' for WikiText; null divides the text at blank lines."""
 
     def inputs(self, place: Place) -> list[Path]:
         return text_files(self.files, place("files")) + super().inputs(place)
@@ -50,15 +50,15 @@ class LocalText(Text):
 
 
 def text_files(patterns: list[str], field: str) -> list[Path]:
-    """The files that paths and globs (`**` reaches into folders) name, each once.
+    """The files that the paths and patterns stand for, each once (`**` matches any subfolders).
 
-    They come in the order of the list, those of one glob sorted. Raises UserError naming the entry
-    of `field` that no file answers to, or that is a folder or a compressed file.
+    They are in the order of the list; files that match the same pattern are sorted. Raises
+    UserError for an entry of `field` that matches no file, only folders, or a compressed file.
     """
     found: dict[Path, None] = {}
     for position, pattern in enumerate(patterns):
         entry = f"{field}[{position}]"
-        # A name is taken as it stands first: it may have brackets in it.
+        # An existing path is taken literally, because a file name may contain brackets.
         names = [pattern] if Path(pattern).exists() else sorted(glob.glob(pattern, recursive=True))
         if not names:
             matches = "matches no file" if glob.has_magic(pattern) else "does not exist"
@@ -76,10 +76,11 @@ def text_files(patterns: list[str], field: str) -> list[Path]:
 def local_documents(
     files: list[Path], field: str, document_start: str | None, mended: Mended
 ) -> Iterator[str]:
-    """The documents of local files in turn: .jsonl and .parquet by records (their `field`), every
-    other file as plain text.
+    """The documents of local files, one file after the other.
 
-    Raises UserError for a file that cannot be read and for a broken record, by file and line.
+    In .jsonl and .parquet files the `field` of each record is a document; every other file is read
+    as plain text. Raises UserError for a file that cannot be read, and for a broken record, with
+    its file and line.
     """
     for path in files:
         try:
@@ -95,12 +96,12 @@ def local_documents(
 
 
 def plain_documents(path: Path, document_start: str | None, mended: Mended) -> Iterator[str]:
-    """Documents of a plain text file.
+    """The documents of a plain text file.
 
     With the pattern `document_start`, each line in which it is found starts a document. Without it,
-    blank lines separate paragraphs, and a document is a run of paragraphs that ends at the first
-    blank line after SHORTEST_DOCUMENT characters: neighbours may then come from one longer text, so
-    a file whose documents are marked should say how.
+    blank lines separate paragraphs, and a document ends at the first blank line after
+    SHORTEST_DOCUMENT characters. Neighbouring documents may then come from the same longer text, so
+    set `document_start` if the file marks its documents.
     """
     starts = re.compile(document_start) if document_start is not None else None
     lines: list[str] = []
@@ -122,7 +123,7 @@ def plain_documents(path: Path, document_start: str | None, mended: Mended) -> I
 
 
 def jsonl_documents(path: Path, field: str, mended: Mended) -> Iterator[str]:
-    """The `field` of each JSON object of a .jsonl file; blank lines are passed over."""
+    """The `field` of each JSON object in a .jsonl file. Blank lines are skipped."""
     with open(path, "rb") as file:
         for number, raw in enumerate(file, start=1):
             if raw.isspace():
@@ -139,7 +140,7 @@ def jsonl_documents(path: Path, field: str, mended: Mended) -> Iterator[str]:
 
 
 def parquet_documents(path: Path, field: str) -> Iterator[str]:
-    """The column `field` of a parquet file, a few rows of a row group at a time."""
+    """The values of the column `field` of a parquet file. A few rows are read at a time."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

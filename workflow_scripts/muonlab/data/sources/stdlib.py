@@ -14,8 +14,8 @@ from pydantic import Field
 from muonlab.data.documents import Mended
 from muonlab.data.sections import Place, Text
 
-# Folders of the standard library that are tests, other packages, made by the machine's build, or
-# generated: pydoc_data is the language reference as one long text.
+# Folders to leave out: tests, other packages, files that depend on the build of this machine, and
+# pydoc_data, which holds the language reference as one long text.
 NOT_LIBRARY = re.compile(
     r"tests?|idle_test|.*-packages|__pycache__|config-.*|lib-dynload|pydoc_data"
 )
@@ -23,11 +23,11 @@ MACHINE_MADE = re.compile(r"_sysconfigdata.*|sitecustomize|usercustomize")
 
 
 class StandardLibrary(Text):
-    """The source text of Python's standard library, without tests; needs no network."""
+    """The source text of Python's standard library, without tests. It needs no network."""
 
     source: Literal["stdlib"]
     max_bytes: int | None = Field(default=None, ge=10_000)
-    """Bytes that are read; null reads everything."""
+    """Largest number of bytes to read; null reads everything."""
 
     def read(self, place: Place, mended: Mended) -> tuple[dict, Iterator[str]]:
         described = {"name": "stdlib", "python": platform.python_version()}
@@ -35,11 +35,11 @@ class StandardLibrary(Text):
 
 
 def stdlib_documents(max_bytes: int | None, mended: Mended) -> Iterator[str]:
-    """The running Python's standard library: its .py files without tests, one a document.
+    """The .py files of the running Python's standard library, without tests; each is a document.
 
-    The order is that of the SHA-256 of a file's path in the library, so that it is the same on
-    every machine and a first part of it is a mixture. Reading stops before the file that would
-    exceed `max_bytes` in all.
+    They are sorted by the SHA-256 of their path in the library, so the order is the same on every
+    machine, and the first part of it is a mixture. Reading stops before the file that would exceed
+    `max_bytes` in total.
     """
     root = Path(sysconfig.get_paths()["stdlib"])
     read = 0
