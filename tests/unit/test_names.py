@@ -135,7 +135,7 @@ def test_a_mistake_is_looked_for_in_the_file_that_was_laid_on_last(tmp_path):
 def test_a_key_that_stands_twice_and_one_that_is_no_text_are_refused_with_their_line(tmp_path):
     file = tmp_path / "bad.yaml"
     for content, says in (
-        ("data: {}\nstudies: {}\ndata: {}\n", "line 3: .*'data' stands twice"),
+        ("data: {}\nstudies: {}\ndata: {}\n", "line 3: .*'data' occurs twice"),
         ("data:\n  1: {}\n", "line 2: .*the key 1 is not text"),
         ("data: [1\n", "line [12]: is not valid YAML"),
     ):
