@@ -180,6 +180,7 @@ def edited(library, monkeypatch):
 
 def of_training(library, *chosen):
     digest.code_digest.cache_clear()
+    digest.training_digest.cache_clear()
     return digest.training_digest(frozenset(chosen or ALTERNATIVES), ALTERNATIVES, library)
 
 

@@ -43,6 +43,7 @@ def code_digest(
     return _digest(closure([root / entry for entry in entries], root, frozenset(unused)), root)
 
 
+@cache
 def training_digest(
     chosen: frozenset[str], alternatives: frozenset[str], root: Path = SCRIPTS
 ) -> str:
@@ -112,7 +113,7 @@ def _tree(path: Path) -> ast.Module:
 @cache
 def _code(path: Path) -> str:
     """A digest of the module's syntax tree without docstrings."""
-    text = ast.dump(_WithoutDocstrings().visit(_tree(path)))
+    text = ast.dump(_without_docstrings(_tree(path)))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -142,9 +143,21 @@ def _statements(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
             yield from _statements(inner.body)
 
 
-class _WithoutDocstrings(ast.NodeTransformer):
-    """Removes strings that are statements: docstrings of modules, classes, functions and fields."""
+def _without_docstrings(node: ast.AST) -> ast.AST:
+    """Removes strings that are statements: docstrings of modules, classes, functions and fields.
 
-    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
-        alone = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-        return None if alone else node
+    Only statements are looked at, since an expression cannot hold one.
+    """
+    for part in ("body", "orelse", "finalbody"):
+        statements = getattr(node, part, None)
+        if isinstance(statements, list):
+            kept = [statement for statement in statements if not _is_text(statement)]
+            setattr(node, part, [_without_docstrings(statement) for statement in kept])
+    for inner in (*getattr(node, "handlers", ()), *getattr(node, "cases", ())):
+        _without_docstrings(inner)
+    return node
+
+
+def _is_text(statement: ast.stmt) -> bool:
+    alone = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+    return alone and isinstance(statement.value.value, str)
