@@ -223,6 +223,7 @@ def test_signals_reach_the_job(number, handled, jobs):
         job = jobs.start(WAITING.format(handled=handled), inline)
         child = int(wait_for(jobs.folder / "begun"))
         assert (child == job.pid) == inline
+        time.sleep(0.2)  # it has written the file and is about to sleep
         job.send_signal(number)
         out, err = job.communicate(timeout=60)
         ends.append((job.returncode, out, err.replace(job.args[1], "JOB")))

@@ -64,6 +64,8 @@ def test_ctrl_c_leaves_no_process(project):
         start_new_session=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        # The signal may be ignored where the tests run, in the background of a shell, say.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     until = time.monotonic() + 60
     while len(locks := [*(project.folder / "results/mini/runs").rglob("*.lock")]) < 2:
