@@ -1,4 +1,4 @@
-"""What all rule files share: the plan, the results of tuning, and the digests of the code.
+"""What all files here share: the plan, the results of tuning, and the digests of the code.
 
 Needs: the config. Gives: PLAN (the studies and their arms), OUTPUTS (which files each study makes,
 and from which inputs), `known()` and `chosen()` (what is known about a study before and after its
