@@ -120,3 +120,12 @@ def test_a_name_that_nothing_has_is_refused_with_those_that_there_are():
 
 def test_an_edge_that_an_arm_does_not_rest_on_is_no_warning():
     assert len(edge_warnings(known("ablation"))) == 2, "followers have no search space"
+
+
+def test_a_measurement_that_nothing_declares_is_refused(tmp_path):
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("studies: {fashion: {measure: {also: [nroms]}}}")
+    plan = load_plan([ROOT / "config.yaml", mine])
+    says = r"mine.yaml: studies.fashion.measure.also: 'nroms' is not a measurement .*spectra"
+    with pytest.raises(UserError, match=says):
+        Outputs(plan)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from muonlab.io.errors import UserError
 from muonlab.plan.captions import caption
 from muonlab.plan.datasets import KINDS
 from muonlab.plan.known import Known
@@ -29,6 +30,16 @@ class Outputs:
         self.plan, self.registry = plan, registry or read_registry()
         self.root = f"results/{plan.name}"
         self.needs = Needs(self.root, self.registry)
+        for study in plan.studies.values():
+            self._check_measurements(study)
+
+    def _check_measurements(self, study: StudyPlan) -> None:
+        """Raises UserError if a study asks for a measurement that nothing declares."""
+        for name in study.measure["also"]:
+            if name not in self.registry.measurements:
+                known = ", ".join(sorted(self.registry.measurements))
+                place = self.plan.place("studies", study.name, "measure", "also")
+                raise UserError(f"{place}: {name!r} is not a measurement (there are {known})")
 
     # Which studies have which outputs
 
