@@ -50,7 +50,6 @@ Positive = Annotated[float, Range(gt=0)]
 NotNegative = Annotated[float, Range(ge=0)]
 Count = Annotated[int, Range(ge=1)]
 Beta = Annotated[float, Range(ge=0, lt=1)]
-Betas = Annotated[list[Beta], Range(min_length=2, max_length=2)]
 Scale = Literal["match_rms_adamw", "original", "none", "fixed_rms"]
 Precision = Literal["auto", "float16", "bfloat16", "float32", "float64"]
 Component = str  # the plan checks these against the components of the models

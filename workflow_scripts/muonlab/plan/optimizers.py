@@ -41,9 +41,15 @@ GROUPS: dict[GroupOfComponents, tuple[Component, ...]] = {
     "attention": ("query", "key", "value", "attention_output"),
     "feedforward": ("up", "gate", "down", "expert_up", "expert_gate", "expert_down"),
 }
-LR_OF_THE_REST = "Peak learning rate; null takes that of the matrix optimizer."
 FOLDER = Path(hyperparameters.__file__).parent
 TYPES = {**vars(coefficients), **vars(hyperparameters), "Component": Component}
+
+
+def spelled_out(names: list[str]) -> list[Component]:
+    """The components that the names stand for, sorted and each once, so that two spellings of the
+    same setting name the same run."""
+    named = {component for name in names for component in GROUPS.get(name, (name,))}
+    return [component for component in COMPONENTS if component in named]
 
 
 class Declaration(NamedTuple):
@@ -117,6 +123,14 @@ class _Tuned(Section):
 
     lr: float = Field(default=1e-3, gt=0)
     """Peak learning rate, if tuning does not choose it."""
+    embedding_ratio: float = Field(default=1.0, gt=0)
+    """Learning rate of the embedding (in a perceptron: of the input matrix) as a multiple of `lr`,
+    whichever optimizer trains it."""
+    head_ratio: float = Field(default=1.0, gt=0)
+    """Learning rate of the head (in a perceptron: of the output matrix) as a multiple of `lr`. A
+    head that shares the embedding's matrix has the embedding's rate."""
+    vector_ratio: float = Field(default=1.0, gt=0)
+    """Learning rate of vectors (gains of norms, biases) as a multiple of `lr`."""
 
 
 AdamWGroup = _section(
@@ -124,7 +138,6 @@ AdamWGroup = _section(
     Section,
     "AdamW for the tensors that a matrix optimizer does not train.",
     DECLARED["adamw"].settings,
-    lr=(float | None, Field(default=None, gt=0, description=LR_OF_THE_REST)),
 )
 
 
@@ -145,10 +158,7 @@ class _ForMatrices(_Tuned):
     @field_validator("components")
     @classmethod
     def _one_spelling(cls, value: list[str]) -> list[Component]:
-        """Expands groups and sorts the components, so that two spellings of the same setting name
-        the same run."""
-        named = {component for name in value for component in GROUPS.get(name, (name,))}
-        return [component for component in COMPONENTS if component in named]
+        return spelled_out(value)
 
 
 OPTIMIZERS: dict[str, type[Section]] = {

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from muonlab.plan.arms import ResolvedArm, Value, resolve_arms, scaled
+from muonlab.plan.arms import ResolvedArm, Value, multiplied, resolve_arms
 from muonlab.plan.datasets import KINDS
 from muonlab.plan.models import READS
 from muonlab.plan.naming import defaults_of, seed_name, settings_name
@@ -58,6 +58,8 @@ class StudyPlan:
     @property
     def rounds(self) -> int:
         """The number of rounds of tuning: the first one, and those that follow from it."""
+        if self.tuning["method"] == "zoom":
+            return self.tuning["rounds"] + self.tuning["extensions"]
         if self.tuning["method"] != "tpe":
             return 1 + self.tuning["extensions"]
         later = max(0, self.tuning["trials"] - STARTUP)
@@ -91,9 +93,10 @@ class StudyPlan:
         optimizer = self.arms[arm].optimizer(dict(chosen))
         found = []
         for name, factor in self._perturbations(arm, optimizer):
-            changed = optimizer | {name: scaled(name, optimizer[name], factor)}
+            changed = multiplied(optimizer, name, factor)
             seeds = self.seeds[: self.robustness["seeds"]]
-            runs = self._runs(arm, {name: changed[name]}, seeds, TUNING, changed)
+            shown = {name: changed[name]}
+            runs = self._runs(arm, shown, seeds, TUNING, (dict(chosen), changed))
             found += [(name, factor, run) for run in runs]
         return found
 
@@ -104,8 +107,10 @@ class StudyPlan:
             return []
         relative = self.robustness["relative"]
         fields = [f for f in self.robustness["fields"] if optimizer.get(f)]
-        return [("lr", factor) for factor in self.robustness["lr_factors"]] + [
-            (field, factor) for field in fields for factor in (1 - relative, 1 + relative)
+        return [
+            *(("lr", factor) for factor in self.robustness["lr_factors"]),
+            *(("embedding_ratio", factor) for factor in self.robustness["embedding_factors"]),
+            *((field, factor) for field in fields for factor in (1 - relative, 1 + relative)),
         ]
 
     def _runs(
@@ -114,18 +119,20 @@ class StudyPlan:
         settings: dict[str, Value],
         seeds: Sequence[int],
         phase: str,
-        optimizer: dict | None = None,
+        changed: tuple[dict, dict] | None = None,
     ) -> list[Run]:
-        """One run for each seed. Without `optimizer`, it is the arm's, with these settings.
+        """One run for each seed. With `changed`, the settings that tuning chose and another section
+        for the optimizer, these are used; otherwise the arm's own with `settings`.
 
         Only reporting runs read the test set (once) and have observers while they train.
         """
         resolved = self.arms[arm]
+        chosen = settings if changed is None else changed[0]
         sections = {
             "data": resolved.settings["data"],
             "model": resolved.settings["model"],
-            "training": _watched(resolved.settings["training"], phase),
-            "optimizer": resolved.optimizer(settings) if optimizer is None else optimizer,
+            "training": _watched(resolved.training(chosen), phase),
+            "optimizer": resolved.optimizer(settings) if changed is None else changed[1],
         }
         folder = settings_name(sections, defaults_of(OPTIMIZERS[sections["optimizer"]["name"]]))
         keep = self._kept() if phase == REPORTING else KEEP_NOTHING

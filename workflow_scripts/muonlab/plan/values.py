@@ -83,7 +83,11 @@ def study_pairs(known: Known) -> list[dict]:
 def arm_settings(known: Known) -> dict[str, dict]:
     """All settings of the reporting runs of each arm, by dotted path."""
     return {
-        name: flatten(arm.settings | {"optimizer": arm.optimizer(known.chosen(name))})
+        name: flatten(
+            arm.settings
+            | {"optimizer": arm.optimizer(known.chosen(name))}
+            | {"training": arm.training(known.chosen(name))}
+        )
         for name, arm in known.study.arms.items()
     }
 
@@ -147,6 +151,14 @@ VALUES: dict[str, Value] = {
     "tuned_pairs": Value(
         lambda known: varied_numbers(known.study),
         lambda study: any(len(fields) == 2 for fields in varied_numbers(study).values()),
+    ),
+    # The search spaces, of studies that search a box and of those that search a grid.
+    "search_box": Value(lambda known: known.spaces, lambda study: study.tuning["method"] != "grid"),
+    "search_grid": Value(
+        lambda known: known.spaces, lambda study: study.tuning["method"] == "grid"
+    ),
+    "first_trials": Value(
+        lambda known: {name: len(arm.trials) for name, arm in known.study.tuned_arms.items()}
     ),
     "arm_settings": Value(arm_settings),
     "against": Value(

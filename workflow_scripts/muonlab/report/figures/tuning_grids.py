@@ -32,9 +32,10 @@ from muonlab.report.sweeps import beside, loss_of, score_column, varied_fields
     "grid: a better rate may lie outside. Crosses at the top are trials in which a seed diverged. "
     "Protocol: {protocol}.",
 )
-def lr_sweep(selection: dict, study: dict) -> Figure:
+def lr_sweep(selection: dict, study: dict, search_grid: object) -> Figure:
     """Each tuned arm's score over the learning rate: seeds as dots, means as lines, the chosen rate
-    ringed; other tuned fields are at their chosen values.
+    ringed; other tuned fields are at their chosen values. The value of `search_grid` is not used: a
+    study has it only if it is tuned over a grid.
 
     A chosen rate at the edge of the grid is marked *edge*, with a triangle that points outwards.
     Diverged trials are crosses above a line at the top of the figure.
