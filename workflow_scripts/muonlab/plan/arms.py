@@ -1,7 +1,7 @@
 """Resolves arms: from a base and the fields that an arm changes to the complete settings of its
 runs. Also checks that an arm changes one variable only, unless it is declared compound."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from muonlab.plan.models import MODELS
@@ -102,6 +102,37 @@ def multiplied(optimizer: dict, field: str, factor: float) -> dict:
     if field == "lr":
         changed |= {ratio: scaled(ratio, optimizer[ratio], 1 / factor) for ratio in RATIOS}
     return changed
+
+
+def with_settings(optimizer: dict, point: Mapping[str, Value]) -> dict:
+    """An optimizer's section with other values of some fields. Another `lr` is one for matrices
+    alone, as in `multiplied`."""
+    changed = optimizer | dict(point)
+    if "lr" in point and "embedding_ratio" not in point:
+        factor = point["lr"] / optimizer["lr"]
+        changed |= {ratio: scaled(ratio, optimizer[ratio], 1 / factor) for ratio in RATIOS}
+    return changed
+
+
+def check_sensitivity(
+    study: Study, arms: Mapping[str, ResolvedArm], place: tuple, sources: Sources
+) -> None:
+    """Raises UserError if `sensitivity` varies something that is not a number of its arm's
+    optimizer, or gives it a value that is not allowed."""
+    if study.sensitivity is None:
+        return
+    optimizer = arms[study.sensitivity.arm].settings["optimizer"]
+    numbers = [
+        f for f, v in optimizer.items() if isinstance(v, int | float) and not isinstance(v, bool)
+    ]
+    for field, values in study.sensitivity.grid.items():
+        where = (*place, "sensitivity", "grid", field)
+        if field not in numbers:
+            sentence = f"is not a number of the optimizer of arm {study.sensitivity.arm}"
+            refuse(sources, where, sentence + did_you_mean(field, numbers), numbers)
+        for value in values:
+            section = optimizer | {field: value}
+            check(OPTIMIZERS[optimizer["name"]], section, sources, where, exactly=True)
 
 
 def scaled(field: str, value: float, factor: float) -> float:

@@ -131,6 +131,12 @@ class Known:
             found for arm in arms for found in self.study.robustness_runs(arm, self.chosen(arm))
         ]
 
+    @cached_property
+    def sensitivity_runs(self) -> list[Run]:
+        """The runs over the grid of `sensitivity`."""
+        asked = self.study.sensitivity
+        return [] if asked is None else self.study.sensitivity_runs(self.chosen(asked["arm"]))
+
     @property
     def possible_runs(self) -> Iterator[Run]:
         """Every run that may follow, whichever of the trials so far will be chosen."""
@@ -138,11 +144,14 @@ class Known:
             for settings in self.trials[arm.tuned_by]:
                 yield from self.study.reporting_runs(name, settings)
                 yield from (run for _, _, run in self.study.robustness_runs(name, settings))
+                if (self.study.sensitivity or {}).get("arm") == name:
+                    yield from self.study.sensitivity_runs(settings)
 
     @property
     def later_runs(self) -> list[Run]:
-        """The runs that are known only after tuning: reporting runs and robustness runs."""
-        return self.reporting_runs + [run for _, _, run in self.robustness_runs]
+        """The runs that are known only after tuning: reporting, robustness and sensitivity runs."""
+        robustness = [run for _, _, run in self.robustness_runs]
+        return self.reporting_runs + robustness + self.sensitivity_runs
 
 
 @cache

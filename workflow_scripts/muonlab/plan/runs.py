@@ -6,9 +6,17 @@ name is computed from the config (see `naming`), so equal runs of two studies ar
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
-from muonlab.plan.arms import ResolvedArm, Value, multiplied, resolve_arms
+from muonlab.plan.arms import (
+    ResolvedArm,
+    Value,
+    check_sensitivity,
+    multiplied,
+    resolve_arms,
+    with_settings,
+)
 from muonlab.plan.datasets import KINDS
 from muonlab.plan.models import READS
 from muonlab.plan.naming import defaults_of, seed_name, settings_name
@@ -53,6 +61,7 @@ class StudyPlan:
     tuning: dict
     measure: dict
     robustness: dict | None
+    sensitivity: dict | None
     arms: dict[str, ResolvedArm]
 
     @property
@@ -98,6 +107,22 @@ class StudyPlan:
             shown = {name: changed[name]}
             runs = self._runs(arm, shown, seeds, TUNING, (dict(chosen), changed))
             found += [(name, factor, run) for run in runs]
+        return found
+
+    def sensitivity_runs(self, chosen: Mapping[str, Value]) -> list[Run]:
+        """The runs over the grid of `sensitivity`, given what tuning chose for its arm. Their
+        `settings` are those of the grid's fields."""
+        asked = self.sensitivity
+        optimizer = self.arms[asked["arm"]].optimizer(dict(chosen))
+        axes = {
+            field: sorted({optimizer[field], *values}) for field, values in asked["grid"].items()
+        }
+        found = []
+        for values in product(*axes.values()):
+            point = dict(zip(axes, values, strict=True))
+            changed = with_settings(optimizer, point)
+            seeds = self.seeds[: asked["seeds"]]
+            found += self._runs(asked["arm"], point, seeds, TUNING, (dict(chosen), changed))
         return found
 
     def _perturbations(self, arm: str, optimizer: dict) -> list[tuple[str, float]]:
@@ -220,6 +245,7 @@ def _study_plan(key: str, name: str, protocol: str, config: Config, sources: Sou
     _check_arms_named(study, place, sources)
     arms = resolve_arms(study, place, sources)
     _check_perturbed(study, arms, place, sources)
+    check_sensitivity(study, arms, place, sources)
     return StudyPlan(
         name=key,
         title=study.title or name,
@@ -230,6 +256,7 @@ def _study_plan(key: str, name: str, protocol: str, config: Config, sources: Sou
         tuning=study.tuning.model_dump(),
         measure=study.measure.model_dump(),
         robustness=study.robustness.model_dump() if study.robustness else None,
+        sensitivity=study.sensitivity.model_dump() if study.sensitivity else None,
         arms=arms,
     )
 
@@ -238,6 +265,7 @@ def _check_arms_named(study: Study, place: tuple, sources: Sources) -> None:
     """Raises UserError if `measure` or `robustness` names an arm that the study does not have."""
     measure = study.measure
     named = {("robustness", "arms"): study.robustness.arms if study.robustness else []}
+    named["sensitivity", "arm"] = [study.sensitivity.arm] if study.sensitivity else []
     named["measure", "overhead", "arms"] = measure.overhead.arms if measure.overhead else []
     named["measure", "ranking"] = [measure.ranking] if measure.ranking else []
     for i, one in enumerate(measure.factorials):

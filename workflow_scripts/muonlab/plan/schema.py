@@ -76,6 +76,24 @@ class Robustness(Section):
     """How many of the study's seeds are trained with each change, counted from the first."""
 
 
+class Sensitivity(Section):
+    """Trains every combination of some values of two or more settings of an arm, everything else as
+    tuning chose, for maps of the loss and for curves over one setting at a time."""
+
+    arm: Name
+    """The arm whose settings are varied."""
+    grid: Grid = Field(min_length=1)
+    """Values of fields of the optimizer. The values that tuning chose are added. A value of lr is
+    the rate of the hidden matrices; the rates of embedding, head and vectors stay."""
+    seeds: int = Field(default=2, ge=1)
+    """How many of the study's seeds are trained with each combination, counted from the first."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Sensitivity":
+        check_values(self.grid, "grid")
+        return self
+
+
 class Study(Section):
     """One study: its arms, how each is tuned, and the seeds on which they are compared."""
 
@@ -97,6 +115,8 @@ class Study(Section):
     measure: Measure = Measure()
     robustness: Robustness | None = None
     """Additional runs with one chosen setting changed; null makes no such runs."""
+    sensitivity: Sensitivity | None = None
+    """Additional runs over a grid of settings around the chosen ones; null makes no such runs."""
     published: dict[str, Any] = Field(default={})
     """What the published source did differently: fields of this study that override the others
     under the protocol `published`."""

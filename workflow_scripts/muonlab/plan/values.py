@@ -117,6 +117,14 @@ def changed_runs(known: Known) -> list[dict]:
     ]
 
 
+def grid_runs(known: Known) -> list[dict]:
+    """The arm, settings, seed and run name of each run over the grid of `sensitivity`."""
+    return [
+        {"arm": run.arm, "settings": run.settings, "seed": run.seed, "run": run.name}
+        for run in known.sensitivity_runs
+    ]
+
+
 def main_runs(known: Known) -> list[dict]:
     """`run_records` of the first two tuned arms."""
     main = list(known.study.tuned_arms)[:2]
@@ -166,6 +174,7 @@ VALUES: dict[str, Value] = {
     ),
     "variables": Value(against_variables, lambda study: study.measure["ranking"]),
     "sources": Value(lambda known: published_claims(), lambda study: study.measure["ranking"]),
+    "grid_runs": Value(grid_runs, lambda study: study.sensitivity),
     "changed": Value(changed_runs, lambda study: study.robustness),
     "main_runs": Value(main_runs),
     "overhead_runs": Value(overhead_runs, lambda study: study.measure["overhead"]),

@@ -7,7 +7,7 @@ import pandas as pd
 
 from muonlab.declare import table
 from muonlab.report.records import listed
-from muonlab.report.sweeps import TUNING, sweep_points
+from muonlab.report.sweeps import TUNING, grid_trials, sweep_points
 from muonlab.statistics.hypothesis_tests import holm, paired_t
 from muonlab.statistics.intervals import mean_interval
 
@@ -17,9 +17,9 @@ from muonlab.statistics.intervals import mean_interval
     outputs={
         "one_at_a_time": (
             "one setting at a time",
-            "Loss on *{data}* over one setting at a time, all others at their chosen values. Each "
-            "number in a tuned arm's grid is varied over the tuning seeds; numbers that other arms "
-            "change are compared over the reporting seeds. {interval} intervals are given for the "
+            "Loss on *{data}* over one setting at a time, all others at their chosen values. "
+            "Numbers of a grid of tuning are varied over the tuning seeds; numbers of the grid of "
+            "``sensitivity`` and numbers that other arms change are compared over the reporting seeds. {interval} intervals are given for the "
             "mean and for the paired difference from the reference (the chosen value, or the "
             "base's). ``p_holm`` is corrected over the values of one sweep. On tuning seeds the "
             "chosen "
@@ -34,8 +34,12 @@ def one_at_a_time(
     runs: Sequence[dict],
     summaries: Sequence[dict],
     study: dict,
+    grid_runs: Sequence[dict] | None = None,
+    grid_summaries: Sequence[dict] | None = None,
 ) -> pd.DataFrame:
-    return one_at_a_time_table(sweep_points(selection, sweeps, runs, summaries, study), study)
+    grid = grid_trials(grid_runs or [], grid_summaries or [])
+    points = sweep_points(selection, sweeps, runs, summaries, study, grid)
+    return one_at_a_time_table(points, study)
 
 
 def one_at_a_time_table(points: pd.DataFrame, study: dict) -> pd.DataFrame:
