@@ -30,9 +30,9 @@ def sweep_points(
 
     For every arm tuned over a grid, each number of it is varied while the others keep their chosen
     values, over tuning seeds; the chosen value is the reference. `grid` are the trials over the
-    grid of `sensitivity`, which are varied in the same way over reporting seeds. `sweeps` (arm, field, arms:
-    [value, arm] pairs, reference) lists arms that differ from a tuned one in one number, over
-    reporting seeds. The loss of a diverged run is NaN.
+    grid of `sensitivity`, which are varied in the same way over reporting seeds. `sweeps` (arm,
+    field, arms: [value, arm] pairs, reference) lists arms that differ from a tuned one in one
+    number, over reporting seeds. The loss of a diverged run is NaN.
     """
     column = score_column(selection)
     rows = [

@@ -34,8 +34,9 @@ def finer_points(
     """The range of all values tried so far and now, and the arm's trials of round `number` (2 or
     more). A best trial at an end of that range lies on an edge: nothing beyond it was tried.
 
-    `space` is that range before this round (at first the declared box), and `scored` has the settings and score of the earlier
-    trials. The points depend on the arguments alone, and none of them was tried before.
+    `space` is that range before this round (at first the declared box), and `scored` has the
+    settings and score of the earlier trials. The points depend on the arguments alone, and none of
+    them was tried before.
     """
     best = min(scored, key=lambda trial: trial["score"])["settings"]
     share = NARROWING ** (min(number, tuning["rounds"]) - 1)

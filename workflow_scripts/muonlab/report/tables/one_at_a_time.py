@@ -19,12 +19,11 @@ from muonlab.statistics.intervals import mean_interval
             "one setting at a time",
             "Loss on *{data}* over one setting at a time, all others at their chosen values. "
             "Numbers of a grid of tuning are varied over the tuning seeds; numbers of the grid of "
-            "``sensitivity`` and numbers that other arms change are compared over the reporting seeds. {interval} intervals are given for the "
-            "mean and for the paired difference from the reference (the chosen value, or the "
-            "base's). ``p_holm`` is corrected over the values of one sweep. On tuning seeds the "
-            "chosen "
-            "value looks better than it is, because these seeds also chose it. Protocol: "
-            "{protocol}.",
+            "``sensitivity`` and numbers that other arms change are compared over the reporting "
+            "seeds. {interval} intervals are given for the mean and for the paired difference from "
+            "the reference (the chosen value, or the base's). ``p_holm`` is corrected over the "
+            "values of one sweep. On tuning seeds the chosen value looks better than it is, because "
+            "these seeds also chose it. Protocol: {protocol}.",
         ),
     },
 )
