@@ -19,7 +19,8 @@ from muonlab.report.sweeps import grid_trials, sweep_points
     caption="Loss on *{data}* over one setting at a time, all others at their chosen values: each "
     "number in a tuned arm's grid, over the tuning seeds; and numbers of the grid of "
     "``sensitivity`` and those that other arms change, over the reporting seeds. On tuning seeds "
-    "the chosen value looks better than it is, because these seeds also chose it. Protocol: {protocol}.",
+    "the chosen value looks better than it is, because these seeds also chose it. Protocol: "
+    "{protocol}.",
 )
 def one_at_a_time(
     selection: dict,

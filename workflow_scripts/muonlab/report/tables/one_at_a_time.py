@@ -22,8 +22,8 @@ from muonlab.statistics.intervals import mean_interval
             "``sensitivity`` and numbers that other arms change are compared over the reporting "
             "seeds. {interval} intervals are given for the mean and for the paired difference from "
             "the reference (the chosen value, or the base's). ``p_holm`` is corrected over the "
-            "values of one sweep. On tuning seeds the chosen value looks better than it is, because "
-            "these seeds also chose it. Protocol: {protocol}.",
+            "values of one sweep. On tuning seeds the chosen value looks better than it is, "
+            "because these seeds also chose it. Protocol: {protocol}.",
         ),
     },
 )
