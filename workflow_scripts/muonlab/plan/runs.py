@@ -18,6 +18,7 @@ from muonlab.plan.arms import (
     with_settings,
 )
 from muonlab.plan.datasets import KINDS
+from muonlab.plan.families import pairs_of
 from muonlab.plan.models import READS
 from muonlab.plan.naming import defaults_of, seed_name, settings_name
 from muonlab.plan.optimizers import OPTIMIZERS
@@ -275,6 +276,12 @@ def _check_arms_named(study: Study, place: tuple, sources: Sources) -> None:
         for arm in arms:
             if arm not in study.arms:
                 refuse(sources, (*place, *path), f"{arm!r} is not an arm", study.arms)
+    removed = sources.removed((*place, "arms")) | sources.removed((*place, "published", "arms"))
+    for name, family in measure.contrasts.families.items():
+        for arm in {arm for pair in pairs_of(family.model_dump()) for arm in pair} - removed:
+            if arm not in study.arms:
+                where = (*place, "measure", "contrasts", "families", name)
+                refuse(sources, where, f"{arm!r} is not an arm", study.arms)
 
 
 def _check_perturbed(

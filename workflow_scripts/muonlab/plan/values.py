@@ -6,7 +6,6 @@ again if the value changes.
 
 from collections.abc import Callable
 from functools import cache
-from itertools import combinations
 from typing import Any, NamedTuple
 
 import yaml
@@ -15,6 +14,7 @@ from muonlab.plan.arms import differences
 from muonlab.plan.known import Known
 from muonlab.plan.measure import outcomes
 from muonlab.plan.naming import flatten
+from muonlab.plan.pairs import arm_order, study_families, study_pairs
 from muonlab.plan.registry import LIBRARY
 from muonlab.plan.runs import StudyPlan
 from muonlab.plan.sweeps import arm_sweeps, varied_numbers, varies_settings
@@ -47,6 +47,7 @@ def study_context(known: Known) -> dict:
         "kind": study.kind,
         "alpha": alpha,
         "interval": percent(alpha),
+        "order": arm_order(study),
         "arms": [
             {
                 "name": arm.name,
@@ -67,17 +68,10 @@ def run_records(known: Known) -> list[dict]:
     return [{"arm": run.arm, "seed": run.seed, "run": run.name} for run in known.reporting_runs]
 
 
-def study_pairs(known: Known) -> list[dict]:
-    """The pairs of arms that are compared, the later arm first, and the variables in which they
-    differ. Fields that tuning chooses do not count as variables."""
-    arms = list(known.study.arms.values())
-    if known.study.measure["contrasts"]["pairs"] == "all":
-        pairs = [(a, b) for b, a in combinations(arms, 2)]
-    else:
-        pairs = [(arm, known.study.arms[arm.base] if arm.base else arms[0]) for arm in arms]
-    return [
-        {"a": a.name, "b": b.name, "variables": differences(a, b)} for a, b in pairs if a is not b
-    ]
+def comparison(known: Known) -> dict:
+    """How arms are compared: the section `contrasts` of the config, with the families resolved."""
+    section = known.study.measure["contrasts"]
+    return section | {"families": study_families(known.study)}
 
 
 def arm_settings(known: Known) -> dict[str, dict]:
@@ -149,9 +143,9 @@ def published_claims() -> list[dict]:
 VALUES: dict[str, Value] = {
     "study": Value(study_context),
     "runs": Value(run_records),
-    "pairs": Value(study_pairs),
+    "pairs": Value(lambda known: study_pairs(known.study)),
     "outcomes": Value(lambda known: outcomes(known.study.measure)),
-    "comparison": Value(lambda known: known.study.measure["contrasts"]),
+    "comparison": Value(comparison),
     "factorials": Value(
         lambda known: known.study.measure["factorials"], lambda study: study.measure["factorials"]
     ),

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-TUNING, REPORTING = "tuning", "reporting"
+TUNING, REPORTING, FIRST = "tuning", "reporting", "first reporting"
 
 
 def score_column(selection: dict) -> str:
@@ -30,14 +30,14 @@ def sweep_points(
 
     For every arm tuned over a grid, each number of it is varied while the others keep their chosen
     values, over tuning seeds; the chosen value is the reference. `grid` are the trials over the
-    grid of `sensitivity`, which are varied in the same way over reporting seeds. `sweeps` (arm,
-    field, arms: [value, arm] pairs, reference) lists arms that differ from a tuned one in one
+    grid of `sensitivity`, which are varied in the same way over the first reporting seeds. `sweeps`
+    (arm, field, arms: [value, arm] pairs, reference) lists arms that differ from a tuned one in one
     number, over reporting seeds. The loss of a diverged run is NaN.
     """
     column = score_column(selection)
     rows = [
         *_tuned_points(selection["trials"], column, study, TUNING),
-        *_tuned_points(grid, "final_loss", study, REPORTING),
+        *_tuned_points(grid, "final_loss", study, FIRST),
         *_arm_points(selection, sweeps, runs, summaries),
     ]
     columns = ["arm", "field", "value", "seeds", "seed", "loss", "reference"]
