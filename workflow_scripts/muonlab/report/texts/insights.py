@@ -18,6 +18,7 @@ FIELDS = {
     "optimizer.lr": "Learning rate",
     "optimizer.nesterov": "Nesterov",
     "optimizer.ns_coefficients": "Newton–Schulz coefficients",
+    "optimizer.update_spectrum": "Spectrum of the update",
 }
 SAID = {
     "lower": "significantly lower",
@@ -33,9 +34,12 @@ TOLD = {
     "undecided": "not significantly different",
     "not estimable": "cannot be tested",
 }
+# What a field that is not set is called; in the tables it has no value.
+UNSET = "none"
 DOSES = {
     "direction_error": "error of the update's direction",
     "rms_singular_value": "size of the step",
+    "spectrum_power": "power of the update's singular values",
 }
 
 
@@ -131,6 +135,7 @@ def spread(ranking: pd.DataFrame) -> tuple[str, str]:
 
 def field_sentences(effects: pd.DataFrame, ranking: pd.DataFrame) -> Iterator[tuple[str, str]]:
     """One sentence for each group of arms that differ in one field alone."""
+    effects = effects.fillna({"value": UNSET, "reference_value": UNSET})
     for (field, _), group in effects.groupby(["field", "group"], sort=False):
         first = group.iloc[0]
         topic = FIELDS.get(field, field) + (", steps of one size" if first.matched_step else "")
@@ -151,20 +156,36 @@ def field_sentences(effects: pd.DataFrame, ranking: pd.DataFrame) -> Iterator[tu
 
 
 def dose_sentences(responses: pd.DataFrame) -> Iterator[tuple[str, str]]:
-    """Whether the loss follows the error of the polar factor, or the size of the step."""
+    """Whether the loss follows the error of the polar factor, the size or the spectrum."""
     for metric, name in DOSES.items():
         for row in responses[responses.metric == metric].itertuples():
             place = "with steps of one size" if row.matched_step else "as run"
             topic = f"Loss over the {name}, {place}"
-            slope = _numbers(row.slope, row.slope_low, row.slope_high)
-            said = "how the loss changes cannot be estimated"
-            if np.isfinite(row.slope_low):
-                clear = row.slope_low > 0 or row.slope_high < 0
-                trend = f"the loss {'rises' if row.slope > 0 else 'falls'}"
-                said = trend if clear else "the loss shows no clear trend"
-            rho = _numbers(row.rho, row.rho_low, row.rho_high)
-            sentence = f"over {row.doses} arms ({row.common}) {said}: slope {slope} nats per unit, "
-            yield topic, f"{sentence}Spearman's ρ {rho}."
+            said = f"over {row.doses} arms that differ in the {row.varied} alone ({row.common}) "
+            said += f"{_trend(row)}: slope {_numbers(row.slope, row.slope_low, row.slope_high)} "
+            said += f"nats per unit, Spearman's ρ {_numbers(row.rho, row.rho_low, row.rho_high)}"
+            yield topic, f"{said}{_without(row)}."
+
+
+def _trend(row) -> str:
+    """What the loss does as the dose rises, in the words of the relation's verdict."""
+    trend = f"the loss {'rises' if row.slope > 0 else 'falls'}"
+    return {
+        "holds": trend,
+        "flat": "the loss hardly changes (by less than the smallest difference of interest)",
+        "rests on one arm": f"{trend}, but that rests on one arm (`{row.rests_on}`)",
+        "undecided": "the loss shows no clear trend",
+    }.get(row.verdict, "how the loss changes cannot be decided")
+
+
+def _without(row) -> str:
+    """The range of the slope with each arm left out, and the arm that moves it most."""
+    if not np.isfinite(row.slope_without_low):
+        return ""
+    ends = f"{row.slope_without_low:+.3g} and {row.slope_without_high:+.3g}".replace("-", "−")
+    return (
+        f"; with one arm left out the slope is between {ends} (moved most by {row.slope_moved_by})"
+    )
 
 
 def basin_sentences(basins: pd.DataFrame, ranking: pd.DataFrame) -> Iterator[tuple[str, str]]:
@@ -212,7 +233,9 @@ def _basis(ranking: pd.DataFrame, study: dict) -> str:
         f"loss of an arm minus that of {_label(ranking, first.against)}, or of the arm named, seed "
         f"by seed, with its {study['interval']} interval. It is called significant if it is so "
         "after Holm's correction over all arms that are compared together. The intervals are not "
-        "corrected, so a difference whose interval excludes 0 need not be significant."
+        "corrected, so a difference whose interval excludes 0 need not be significant. Intervals "
+        "of a slope or of ρ hold for all such relations at once, and the loss is said to rise or "
+        "fall only if no single arm turns the sign of the relation."
     )
     edges = ranking[ranking.edge.notna() & (ranking.edge != "")]
     if len(edges):
