@@ -15,6 +15,7 @@ from muonlab.plan.arms import differences
 from muonlab.plan.known import Known
 from muonlab.plan.measure import outcomes
 from muonlab.plan.naming import flatten
+from muonlab.plan.published import published_numbers
 from muonlab.plan.registry import LIBRARY
 from muonlab.plan.runs import StudyPlan
 from muonlab.plan.sweeps import arm_sweeps, varied_numbers, varies_settings
@@ -154,6 +155,7 @@ VALUES: dict[str, Value] = {
     ),
     "variables": Value(against_variables, lambda study: study.measure["ranking"]),
     "sources": Value(lambda known: published_claims(), lambda study: study.measure["ranking"]),
+    "published": Value(lambda known: published_numbers(known.study), published_numbers),
     "changed": Value(changed_runs, lambda study: study.robustness),
     "main_runs": Value(main_runs),
     "overhead_runs": Value(overhead_runs, lambda study: study.measure["overhead"]),
