@@ -15,6 +15,7 @@ from muonlab.plan.known import Known
 from muonlab.plan.measure import outcomes
 from muonlab.plan.naming import flatten
 from muonlab.plan.pairs import arm_order, study_families, study_pairs
+from muonlab.plan.published import published_numbers
 from muonlab.plan.registry import LIBRARY
 from muonlab.plan.runs import StudyPlan
 from muonlab.plan.sweeps import arm_sweeps, varied_numbers, varies_settings
@@ -169,6 +170,7 @@ VALUES: dict[str, Value] = {
     "variables": Value(against_variables, lambda study: study.measure["ranking"]),
     "sources": Value(lambda known: published_claims(), lambda study: study.measure["ranking"]),
     "grid_runs": Value(grid_runs, lambda study: study.sensitivity),
+    "published": Value(lambda known: published_numbers(known.study), published_numbers),
     "changed": Value(changed_runs, lambda study: study.robustness),
     "main_runs": Value(main_runs),
     "overhead_runs": Value(overhead_runs, lambda study: study.measure["overhead"]),
