@@ -8,11 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from muonlab.plan.arms import ResolvedArm, Value, resolve_arms, scaled
+from muonlab.plan.arms import ResolvedArm, Value, differences, resolve_arms, scaled
 from muonlab.plan.datasets import KINDS
 from muonlab.plan.models import READS
 from muonlab.plan.naming import defaults_of, seed_name, settings_name
 from muonlab.plan.optimizers import OPTIMIZERS
+from muonlab.plan.reported import arms_named, misfits
 from muonlab.plan.schema import Config, Robustness, Study
 from muonlab.plan.training import WATCHED
 from muonlab.plan.validate import Sources, did_you_mean, load_config, published, refuse
@@ -150,10 +151,10 @@ class StudyPlan:
         """
         measure = self.measure
         along = measure["spectra"] or measure["curvature"] or measure["quantization"]
-        updates = bool(measure["curvature"] or measure["ranking"])
+        directed = measure["ranking"] or "direction" in measure["also"]
         if along:
-            return {"snapshots": "all", "updates": updates}
-        return {"snapshots": "end", "updates": True} if measure["ranking"] else KEEP_NOTHING
+            return {"snapshots": "all", "updates": bool(measure["curvature"] or directed)}
+        return {"snapshots": "end", "updates": True} if directed else KEEP_NOTHING
 
 
 @dataclass(frozen=True)
@@ -213,6 +214,8 @@ def _study_plan(key: str, name: str, protocol: str, config: Config, sources: Sou
     _check_arms_named(study, place, sources)
     arms = resolve_arms(study, place, sources)
     _check_perturbed(study, arms, place, sources)
+    for path, sentence in misfits(study.measure, arms, differences):
+        refuse(sources, (*place, *path), sentence)
     return StudyPlan(
         name=key,
         title=study.title or name,
@@ -236,6 +239,8 @@ def _check_arms_named(study: Study, place: tuple, sources: Sources) -> None:
     for i, one in enumerate(measure.factorials):
         for role in ("both", "without_first", "without_second", "neither"):
             named["measure", "factorials", str(i), role] = [getattr(one, role)]
+    named |= arms_named(measure)
+    named["measure", "baseline"] = [measure.baseline] if measure.baseline else []
     for path, arms in named.items():
         for arm in arms:
             if arm not in study.arms:

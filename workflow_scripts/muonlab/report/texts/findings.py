@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 
 from muonlab.declare import text
+from muonlab.report.anchors import anchor_line, anchor_rows
+from muonlab.report.lengths import speed_up_sentences
 from muonlab.report.sentences import factorial_sentences, sweep_sentences
 from muonlab.report.versions import version_sentences
 
@@ -64,6 +66,8 @@ def findings(
     arm_settings: Mapping[str, Mapping] | None = None,
     factorials_table: pd.DataFrame | None = None,
     one_at_a_time: pd.DataFrame | None = None,
+    anchor_checks: pd.DataFrame | None = None,
+    speed_up_table: pd.DataFrame | None = None,
 ) -> str:
     """Markdown: the study's data and settings, then a table of comparisons for each topic, then
     sentences on what its experiments found.
@@ -73,7 +77,8 @@ def findings(
     """
     labels = dict(zip(summary.arm, summary.label, strict=True))
     told = _Told(study, labels, runs_table)
-    lines = [*_basis(summary), *version_sentences(runs_table, arm_settings), ""]
+    lines = [] if anchor_checks is None else [anchor_line(anchor_checks), ""]
+    lines += [*_basis(summary), *version_sentences(runs_table, arm_settings), ""]
     if told.of_text:
         lines += ["**Arms**", "", *_arms(summary, study), ""]
     lines += [LEGEND.format(interval=study["interval"])]
@@ -85,11 +90,15 @@ def findings(
             if (rows.verdict == "not estimable").all():
                 shown = _nothing
             lines += ["", f"**{topic}**", "", *shown(rows, outcomes, told)]
+    if speed_up_table is not None:
+        lines += ["", "**Speed-up**", "", *speed_up_sentences(speed_up_table, study)]
     if factorials_table is not None:
         lines += ["", "**What each component is worth**", ""]
         lines += factorial_sentences(factorials_table, study)
     if one_at_a_time is not None:
         lines += ["", "**One setting at a time**", "", *sweep_sentences(one_at_a_time, study)]
+    if anchor_checks is not None:
+        lines += ["", "**Anchor checks**", "", *anchor_rows(anchor_checks)]
     return "\n".join(lines) + "\n"
 
 
