@@ -11,6 +11,7 @@ from muonlab.report.anchors import anchor_line, anchor_rows
 from muonlab.report.lengths import speed_up_sentences
 from muonlab.report.sentences import factorial_sentences, sweep_sentences
 from muonlab.report.versions import version_sentences
+from muonlab.report.waterfall import waterfall_sentences
 
 BITS, POINTS = (8, 4, 2), ("end", "matched")
 TOPICS = {
@@ -68,6 +69,7 @@ def findings(
     one_at_a_time: pd.DataFrame | None = None,
     anchor_checks: pd.DataFrame | None = None,
     speed_up_table: pd.DataFrame | None = None,
+    waterfall_table: pd.DataFrame | None = None,
 ) -> str:
     """Markdown: the study's data and settings, then a table of comparisons for each topic, then
     sentences on what its experiments found.
@@ -92,6 +94,9 @@ def findings(
             lines += ["", f"**{topic}**", "", *shown(rows, outcomes, told)]
     if speed_up_table is not None:
         lines += ["", "**Speed-up**", "", *speed_up_sentences(speed_up_table, study)]
+    if waterfall_table is not None:
+        lines += ["", "**Where the published gap goes**", ""]
+        lines += waterfall_sentences(waterfall_table, study)
     if factorials_table is not None:
         lines += ["", "**What each component is worth**", ""]
         lines += factorial_sentences(factorials_table, study)
