@@ -43,7 +43,7 @@ def test_a_study_has_an_output_where_it_has_what_the_output_needs():
     }
     assert figures["moe"] - everywhere == {
         *("spectra", "contributions", "one_at_a_time", "tuning_heatmap"),
-        *("components", "experts", "overhead"),
+        *("components", "experts", "overhead", "speed_up"),
     }
     assert figures["ablation"] - everywhere == {
         *("one_at_a_time", "performance", "ranking_curves", "ranking_heatmap"),

@@ -185,6 +185,6 @@ class Needs:
 
 def is_measured(name: str, study: StudyPlan) -> bool:
     """Whether a measurement is made on the reporting runs of a study."""
-    if name == "direction":
-        return bool(study.measure["ranking"])
+    if name == "direction" and study.measure["ranking"]:
+        return True
     return bool(study.measure.get(name)) or name in study.measure["also"]

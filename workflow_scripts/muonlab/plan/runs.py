@@ -13,6 +13,7 @@ from muonlab.plan.arms import (
     ResolvedArm,
     Value,
     check_sensitivity,
+    differences,
     multiplied,
     resolve_arms,
     with_settings,
@@ -22,6 +23,7 @@ from muonlab.plan.families import pairs_of
 from muonlab.plan.models import READS
 from muonlab.plan.naming import defaults_of, seed_name, settings_name
 from muonlab.plan.optimizers import OPTIMIZERS
+from muonlab.plan.reported import arms_named, misfits
 from muonlab.plan.schema import Config, Robustness, Study
 from muonlab.plan.training import WATCHED
 from muonlab.plan.validate import Sources, did_you_mean, load_config, published, refuse
@@ -183,10 +185,10 @@ class StudyPlan:
         """
         measure = self.measure
         along = measure["spectra"] or measure["curvature"] or measure["quantization"]
-        updates = bool(measure["curvature"] or measure["ranking"])
+        directed = measure["ranking"] or "direction" in measure["also"]
         if along:
-            return {"snapshots": "all", "updates": updates}
-        return {"snapshots": "end", "updates": True} if measure["ranking"] else KEEP_NOTHING
+            return {"snapshots": "all", "updates": bool(measure["curvature"] or directed)}
+        return {"snapshots": "end", "updates": True} if directed else KEEP_NOTHING
 
 
 @dataclass(frozen=True)
@@ -247,6 +249,8 @@ def _study_plan(key: str, name: str, protocol: str, config: Config, sources: Sou
     arms = resolve_arms(study, place, sources)
     _check_perturbed(study, arms, place, sources)
     check_sensitivity(study, arms, place, sources)
+    for path, sentence in misfits(study.measure, arms, differences):
+        refuse(sources, (*place, *path), sentence)
     return StudyPlan(
         name=key,
         title=study.title or name,
@@ -272,6 +276,8 @@ def _check_arms_named(study: Study, place: tuple, sources: Sources) -> None:
     for i, one in enumerate(measure.factorials):
         for role in ("both", "without_first", "without_second", "neither"):
             named["measure", "factorials", str(i), role] = [getattr(one, role)]
+    named |= arms_named(measure)
+    named["measure", "baseline"] = [measure.baseline] if measure.baseline else []
     for path, arms in named.items():
         for arm in arms:
             if arm not in study.arms:

@@ -17,6 +17,7 @@ from muonlab.plan.naming import flatten
 from muonlab.plan.pairs import arm_order, study_families, study_pairs
 from muonlab.plan.published import published_numbers
 from muonlab.plan.registry import LIBRARY
+from muonlab.plan.reported import iteration_bands
 from muonlab.plan.runs import StudyPlan
 from muonlab.plan.sweeps import arm_sweeps, varied_numbers, varies_settings
 
@@ -134,6 +135,25 @@ def overhead_runs(known: Known) -> list[dict]:
     return [record for arm in arms for record in records if record["arm"] == arm]
 
 
+def anchor_arms(known: Known) -> dict[str, Any]:
+    """The arms that the anchor checks compare, the optimizer of each arm, and for each arm of Muon
+    the band in which its update's singular values must lie."""
+    arms, anchors = known.study.arms, known.study.measure["anchors"]
+    without = anchors["without_momentum"]
+    return {
+        "frozen": anchors["frozen"],
+        "without_momentum": without,
+        "with_momentum": arms[without].base if without else None,
+        "optimizers": {name: arm.settings["optimizer"]["name"] for name, arm in arms.items()},
+        "iterations": iteration_bands(arms),
+    }
+
+
+def compared_with(known: Known) -> str:
+    """The arm with which the stability and the convergence of the others are compared."""
+    return known.study.measure["baseline"] or next(iter(known.study.arms))
+
+
 @cache
 def published_claims() -> list[dict]:
     """What published sources claim, as data. It is passed as a value, so that jobs run again after
@@ -173,5 +193,13 @@ VALUES: dict[str, Value] = {
     "published": Value(lambda known: published_numbers(known.study), published_numbers),
     "changed": Value(changed_runs, lambda study: study.robustness),
     "main_runs": Value(main_runs),
+    "anchors": Value(anchor_arms),
+    "speed_up": Value(
+        lambda known: known.study.measure["speed_up"], lambda study: study.measure["speed_up"]
+    ),
+    "waterfall": Value(
+        lambda known: known.study.measure["waterfall"], lambda study: study.measure["waterfall"]
+    ),
+    "baseline": Value(compared_with),
     "overhead_runs": Value(overhead_runs, lambda study: study.measure["overhead"]),
 }
