@@ -121,3 +121,25 @@ def test_the_final_loss_is_that_of_the_whole_split():
     config = {"training": {"evaluate_on": "validation"}, "seed": 1}
     found = summarise(config, metrics, 10, None)
     assert (found["final_loss"], found["final_accuracy"], found["best_loss"]) == (1.25, 0.75, 1.0)
+
+
+def test_fused_attention_is_the_same_function_of_the_same_weights():
+    plain, fused = language_model(), language_model(fused_attention=True)
+    with torch.no_grad():
+        for a, b in zip(plain.layers, fused.layers, strict=True):
+            a, b = a.attention, b.attention
+            b.query_key_value.copy_(torch.cat((a.query, a.key, a.value)))
+            b.output.copy_(a.output)
+        for name, p in plain.named_parameters():
+            if "attention." not in name:
+                fused.get_parameter(name).copy_(p)
+    tokens = torch.randint(0, 40, (2, 8))
+    torch.testing.assert_close(plain(tokens), fused(tokens))
+    for mine, theirs in zip(
+        plain.layers[0].attention.query_and_key(),
+        fused.layers[0].attention.query_and_key(),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, theirs)
+    routes = build_optimizers(fused, section("muon")).routes
+    assert {r.optimizer for r in routes if r.component == "query_key_value"} == {"muon"}

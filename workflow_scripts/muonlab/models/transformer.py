@@ -25,6 +25,7 @@ COMPONENTS = {
     "attention.query": "query",
     "attention.key": "key",
     "attention.value": "value",
+    "attention.query_key_value": "query_key_value",
     "attention.output": "attention_output",
     "feedforward.up": "up",
     "feedforward.gate": "gate",
@@ -80,6 +81,7 @@ class Transformer(nn.Module):
     positions       "rope", or "none": then only the causal mask distinguishes positions
     initial_std     standard deviation of the initial weights, or None for 1/√(3 · fan_in)
     scaled_embedding  whether the embedding's output is multiplied by √width
+    fused_attention whether query, key and value matrices are one parameter
 
     Raises ValueError for sizes that do not fit together.
     """
@@ -107,6 +109,7 @@ class Transformer(nn.Module):
         rope_base: float = 10000.0,
         initial_std: float | None = None,
         scaled_embedding: bool = False,
+        fused_attention: bool = False,
         norm_eps: float = 1e-6,
     ):
         super().__init__()
@@ -120,7 +123,9 @@ class Transformer(nn.Module):
         self.layers = nn.ModuleList()
         base = rope_base if positions == "rope" else None
         for i in range(layers):
-            attention = Attention(i, width, heads, kv_heads, qk_norm, base, norm_eps)
+            attention = Attention(
+                i, width, heads, kv_heads, qk_norm, base, norm_eps, fused_attention
+            )
             if experts:
                 mixer = MixtureOfExperts(
                     i,
@@ -271,7 +276,7 @@ class Transformer(nn.Module):
             raise ValueError("qk_clip: no training pass was made with track_logits = True")
         largest, self._largest = self._largest, []
         attentions = [block.attention for block in self.layers]
-        return [(a.query, a.key, s) for a, s in zip(attentions, largest, strict=True)]
+        return [(*a.query_and_key(), s) for a, s in zip(attentions, largest, strict=True)]
 
     def _keep_largest(self, logits: list[Tensor]) -> None:
         before = self._largest or logits

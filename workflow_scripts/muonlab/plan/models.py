@@ -72,6 +72,9 @@ class Transformer(Section):
     have 1/√(2 · layers) of it."""
     scaled_embedding: bool = False
     """Whether the output of the embedding is multiplied by √width, as in a published source."""
+    fused_attention: bool = False
+    """Whether the query, key and value matrices of a layer are one parameter, the component
+    query_key_value, as in the published sources; Muon then orthogonalizes them as one matrix."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Transformer":

@@ -25,6 +25,7 @@ Component = Literal[
     "query",
     "key",
     "value",
+    "query_key_value",
     "attention_output",
     "up",
     "gate",
@@ -38,7 +39,7 @@ Component = Literal[
 COMPONENTS: tuple[Component, ...] = get_args(Component)
 GroupOfComponents = Literal["attention", "feedforward"]
 GROUPS: dict[GroupOfComponents, tuple[Component, ...]] = {
-    "attention": ("query", "key", "value", "attention_output"),
+    "attention": ("query", "key", "value", "query_key_value", "attention_output"),
     "feedforward": ("up", "gate", "down", "expert_up", "expert_gate", "expert_down"),
 }
 FOLDER = Path(hyperparameters.__file__).parent
@@ -150,7 +151,7 @@ class _ForMatrices(_Tuned):
         default=[c for c in COMPONENTS if c not in ("embedding", "head")], min_length=1
     )
     """The components of the model whose matrices this optimizer trains; the model must have at
-    least one of them. attention means query, key, value and attention_output; feedforward means up,
+    least one of them. attention means all matrices of the attention; feedforward means up,
     gate and down, also those of experts. The default is everything except embedding and head."""
     adamw: AdamWGroup = AdamWGroup()
     """Settings of AdamW, which trains everything else."""
