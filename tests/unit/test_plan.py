@@ -272,20 +272,26 @@ def test_decay_rates_are_multiplied_at_their_distance_from_one():
 
 
 def test_robustness_runs_change_one_chosen_setting_and_read_no_test_set(tmp_path):
-    section = {"arms": ["muon"], "lr_factors": [0.5, 2.0], "seeds": 1}
+    section = {"arms": ["muon"], "lr_factors": [0.5, 2.0], "embedding_factors": [4.0], "seeds": 1}
     study = plan(tmp_path, toy(robustness=section)).studies["toy"]
     chosen = study.arms["muon"].optimizer({"lr": 0.01})
     rows = study.robustness_runs("muon", {"lr": 0.01})
     assert [(field, factor) for field, factor, _ in rows] == [
         ("lr", 0.5),
         ("lr", 2.0),
+        ("embedding_ratio", 4.0),
         ("momentum", 0.8),
         ("momentum", 1.2),
         ("weight_decay", 0.8),
         ("weight_decay", 1.2),
     ]
     for field, _, run in rows:
-        changed = {key for key in chosen if chosen[key] != run.config["optimizer"][key]}
+        optimizer = run.config["optimizer"]
+        changed = {key for key in chosen if chosen[key] != optimizer[key]}
+        if field == "lr":  # of the matrices alone: the ratios keep the other rates where they are
+            ratios = {"embedding_ratio", "head_ratio", "vector_ratio"}
+            assert all(optimizer["lr"] * optimizer[r] == pytest.approx(0.01) for r in ratios)
+            changed -= ratios
         assert (changed, run.seed, run.config["phase"]) == ({field}, 1, "tuning")
     assert study.robustness_runs("adamw", {"lr": 0.01}) == []
     with pytest.raises(UserError, match="robustness.arms.*'other' is not an arm"):
@@ -340,7 +346,7 @@ def test_the_published_ablation_has_its_nineteen_variants_of_which_two_are_one(t
     assert {arm.settings["optimizer"]["scale"] for arm in arms.values()} == {"original"}
     assert {arm.settings["model"]["positions"] for arm in arms.values()} == {"none"}
     fair = studies["ablation"].arms
-    assert set(arms) < set(fair) and len(fair) == 35
+    assert set(arms) < set(fair) and len(fair) == 50
     assert not [name for name, arm in fair.items() if arm.compound]
 
 
@@ -359,7 +365,7 @@ def test_muonclip_is_refused_for_models_without_logits_that_it_could_clip(tmp_pa
 def test_a_swapped_optimizer_takes_of_the_choice_what_it_has(tmp_path):
     arms = {
         "muon": {"grid": {"lr": [0.1], "momentum": [0.9]}},
-        "adamw": {"grid": {"lr": [0.1]}},
+        "adamw": {"grid": {"lr": [0.1]}, "unequal_search": True},
         "plain": {"base": "muon", "optimizer": "adamw", "tune": False, "compound": True},
     }
     plain = plan(tmp_path, toy(arms=arms)).studies["toy"].arms["plain"]
