@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from muonlab.plan.families import Family, check_families
 from muonlab.plan.reported import Anchors, SpeedUp, WaterfallStep
 from muonlab.section import Name, Section
 
@@ -23,6 +24,15 @@ SPECTRAL_OUTCOMES = {
     "spectral_entropy": "spectral entropy",
     "effective_rank": "effective rank",
     "condition_number": "condition number",
+}
+# The better side of a quantity; of curvature and spectra, neither side is better.
+BETTER = {
+    "final_loss": "lower",
+    "test_loss": "lower",
+    "test_accuracy": "higher",
+    "matched_step": "lower",
+    "step": "lower",
+    "accuracy_drop": "lower",
 }
 
 
@@ -75,13 +85,19 @@ class Contrasts(Section):
     """How arms are compared."""
 
     alpha: float = Field(default=0.05, gt=0, lt=1)
-    """Significance level of the tests; intervals have the confidence level 1 − alpha."""
+    """Significance level of each family of comparisons; the intervals of its differences hold
+    together with the confidence level 1 − alpha."""
     smallest_difference: dict[str, Annotated[float, Field(gt=0)]] = Field(default={})
     """The smallest difference of interest for each outcome, in the outcome's unit. Arms that are
     shown to differ by less are called equivalent."""
     pairs: Literal["all", "base"] = "all"
     """Which arms are compared: all pairs of arms, or each arm with its base (an arm without a base
-    is then compared with the first arm)."""
+    is then compared with the first arm). Pairs that families and the ranking name are compared in
+    addition."""
+    families: dict[Name, Family] = Field(default={})
+    """Families of comparisons, by name: one for each claim. All comparisons on one outcome that no
+    family has are one family together, which is called exploratory. The four questions of a
+    factorial are a family, too, and so are the comparisons of a ranking."""
 
 
 class Factorial(Section):
@@ -162,6 +178,8 @@ class Measure(Section):
                     f"contrasts.smallest_difference: {name!r} is not an outcome (there are "
                     f"{', '.join(known)})"
                 )
+        own = self.model_dump()
+        check_families(own["contrasts"]["families"], own["factorials"], every_outcome(own))
         if len(self.waterfall) == 1:
             raise ValueError("waterfall needs at least two steps, or none")
         return self
@@ -170,8 +188,9 @@ class Measure(Section):
 def outcomes(measure: dict) -> list[dict]:
     """Every outcome by which arms are compared.
 
-    Each has a name, a quantity, a point of the run ("" for the run as a whole) and a label; an
-    outcome of quantization also has bits and scheme.
+    Each has a name, a quantity, a point of the run ("" for the run as a whole), a label and its
+    better side ("lower", "higher" or "" for neither); an outcome of quantization also has bits and
+    scheme.
     """
     found = [
         {"name": name, "quantity": name, "point": "", "label": label}
@@ -198,4 +217,10 @@ def outcomes(measure: dict) -> list[dict]:
                         "scheme": scheme,
                     }
                 )
-    return found
+    return [outcome | {"better": BETTER.get(outcome["quantity"], "")} for outcome in found]
+
+
+def every_outcome(measure: dict) -> list[str]:
+    """The names of the outcomes that there would be if the study measured everything."""
+    everything = {"spectra": True, "curvature": True, "quantization": Quantization().model_dump()}
+    return [outcome["name"] for outcome in outcomes(measure | everything)]

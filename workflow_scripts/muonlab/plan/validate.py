@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from muonlab.io.errors import UserError
 from muonlab.plan.schema import Config, Study
 
-NAMED = ("data", "studies", "optimizers", "arms")
+NAMED = ("data", "studies", "optimizers", "arms", "families")
 
 
 class Sources:
@@ -31,6 +31,17 @@ class Sources:
                 if _has(content, path[:length]):
                     return name
         return self.files[-1][0] if self.files else "the config"
+
+    def removed(self, path: tuple) -> set[str]:
+        """The entries of the section at `path` that any of the files removes by null."""
+        found: set[str] = set()
+        for _, content in self.files:
+            section = content
+            for part in path:
+                section = section[part] if _holds(section, part) else None
+            if isinstance(section, Mapping):
+                found |= {name for name, entry in section.items() if entry is None}
+        return found
 
 
 class _UniqueKeys(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
@@ -95,7 +106,7 @@ def load_config(
     """The config that results from the files, each overriding the ones before it, and from
     `command_line`, which overrides all of them.
 
-    In a section of named entries (data, studies, optimizers, arms), null removes the entry. Raises
+    In a section of named entries (`NAMED`), null removes the entry. Raises
     UserError with one sentence for the first field that is wrong.
     """
     sources = Sources(files, command_line)

@@ -6,7 +6,6 @@ again if the value changes.
 
 from collections.abc import Callable
 from functools import cache
-from itertools import combinations
 from typing import Any, NamedTuple
 
 import yaml
@@ -15,6 +14,8 @@ from muonlab.plan.arms import differences
 from muonlab.plan.known import Known
 from muonlab.plan.measure import outcomes
 from muonlab.plan.naming import flatten
+from muonlab.plan.pairs import arm_order, study_families, study_pairs
+from muonlab.plan.published import published_numbers
 from muonlab.plan.registry import LIBRARY
 from muonlab.plan.reported import iteration_bands
 from muonlab.plan.runs import StudyPlan
@@ -48,6 +49,7 @@ def study_context(known: Known) -> dict:
         "kind": study.kind,
         "alpha": alpha,
         "interval": percent(alpha),
+        "order": arm_order(study),
         "arms": [
             {
                 "name": arm.name,
@@ -68,23 +70,20 @@ def run_records(known: Known) -> list[dict]:
     return [{"arm": run.arm, "seed": run.seed, "run": run.name} for run in known.reporting_runs]
 
 
-def study_pairs(known: Known) -> list[dict]:
-    """The pairs of arms that are compared, the later arm first, and the variables in which they
-    differ. Fields that tuning chooses do not count as variables."""
-    arms = list(known.study.arms.values())
-    if known.study.measure["contrasts"]["pairs"] == "all":
-        pairs = [(a, b) for b, a in combinations(arms, 2)]
-    else:
-        pairs = [(arm, known.study.arms[arm.base] if arm.base else arms[0]) for arm in arms]
-    return [
-        {"a": a.name, "b": b.name, "variables": differences(a, b)} for a, b in pairs if a is not b
-    ]
+def comparison(known: Known) -> dict:
+    """How arms are compared: the section `contrasts` of the config, with the families resolved."""
+    section = known.study.measure["contrasts"]
+    return section | {"families": study_families(known.study)}
 
 
 def arm_settings(known: Known) -> dict[str, dict]:
     """All settings of the reporting runs of each arm, by dotted path."""
     return {
-        name: flatten(arm.settings | {"optimizer": arm.optimizer(known.chosen(name))})
+        name: flatten(
+            arm.settings
+            | {"optimizer": arm.optimizer(known.chosen(name))}
+            | {"training": arm.training(known.chosen(name))}
+        )
         for name, arm in known.study.arms.items()
     }
 
@@ -111,6 +110,14 @@ def changed_runs(known: Known) -> list[dict]:
     return [
         {"arm": run.arm, "field": field, "factor": factor, "seed": run.seed, "run": run.name}
         for field, factor, run in rows
+    ]
+
+
+def grid_runs(known: Known) -> list[dict]:
+    """The arm, settings, seed and run name of each run over the grid of `sensitivity`."""
+    return [
+        {"arm": run.arm, "settings": run.settings, "seed": run.seed, "run": run.name}
+        for run in known.sensitivity_runs
     ]
 
 
@@ -159,9 +166,9 @@ def published_claims() -> list[dict]:
 VALUES: dict[str, Value] = {
     "study": Value(study_context),
     "runs": Value(run_records),
-    "pairs": Value(study_pairs),
+    "pairs": Value(lambda known: study_pairs(known.study)),
     "outcomes": Value(lambda known: outcomes(known.study.measure)),
-    "comparison": Value(lambda known: known.study.measure["contrasts"]),
+    "comparison": Value(comparison),
     "factorials": Value(
         lambda known: known.study.measure["factorials"], lambda study: study.measure["factorials"]
     ),
@@ -170,12 +177,22 @@ VALUES: dict[str, Value] = {
         lambda known: varied_numbers(known.study),
         lambda study: any(len(fields) == 2 for fields in varied_numbers(study).values()),
     ),
+    # The search spaces, of studies that search a box and of those that search a grid.
+    "search_box": Value(lambda known: known.spaces, lambda study: study.tuning["method"] != "grid"),
+    "search_grid": Value(
+        lambda known: known.spaces, lambda study: study.tuning["method"] == "grid"
+    ),
+    "first_trials": Value(
+        lambda known: {name: len(arm.trials) for name, arm in known.study.tuned_arms.items()}
+    ),
     "arm_settings": Value(arm_settings),
     "against": Value(
         lambda known: known.study.measure["ranking"], lambda study: study.measure["ranking"]
     ),
     "variables": Value(against_variables, lambda study: study.measure["ranking"]),
     "sources": Value(lambda known: published_claims(), lambda study: study.measure["ranking"]),
+    "grid_runs": Value(grid_runs, lambda study: study.sensitivity),
+    "published": Value(lambda known: published_numbers(known.study), published_numbers),
     "changed": Value(changed_runs, lambda study: study.robustness),
     "main_runs": Value(main_runs),
     "anchors": Value(anchor_arms),

@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from muonlab.report.words import verdict_on
+from muonlab.statistics.verdicts import DIFFERENT, EQUIVALENT
+
 SOURCES = Path(__file__).with_name("claims.yaml")
 HOLDS, FAILS, OPEN = "holds", "does not hold", "undecided"
 
@@ -43,7 +46,11 @@ def judged(claim: dict, raw, matched) -> str:
 
 
 def _holds(row, expected: str) -> str:
-    return {expected: HOLDS, "undecided": OPEN, "not estimable": OPEN}.get(row.verdict, FAILS)
+    """What the verdict on the arm that has the value says of the claim."""
+    found = verdict_on(row.arm, row)
+    if found == expected:
+        return HOLDS
+    return FAILS if found in (*DIFFERENT, EQUIVALENT) else OPEN
 
 
 def _text(value: object) -> str:

@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 
 from muonlab.report.factorials import MEAN
+from muonlab.report.words import said
+from muonlab.statistics.verdicts import BETTER, DIFFERENT, HIGHER, LOWER, NOT_ESTIMABLE, WORSE
 
 
 def factorial_sentences(table: pd.DataFrame, study: dict) -> Iterator[str]:
@@ -13,8 +15,8 @@ def factorial_sentences(table: pd.DataFrame, study: dict) -> Iterator[str]:
     component contributes more."""
     yield (
         f"Costs are differences of the final loss in nats, with {study['interval']} intervals over "
-        "paired seeds. An effect is called significant if it is so after Holm's correction over "
-        "the four questions of an item."
+        "paired seeds; the four questions of an item are one family, whose intervals hold "
+        "together."
     )
     yield ""
     leaders = {}
@@ -33,12 +35,12 @@ def factorial_sentences(table: pd.DataFrame, study: dict) -> Iterator[str]:
 
 
 def _contribution(row) -> str:
-    if row.verdict == "positive":
+    if row.verdict == HIGHER:
         return f"Removing {row.component} costs {_numbers(row)} nats."
-    if row.verdict == "negative":
+    if row.verdict == LOWER:
         return f"Removing {row.component} lowers the loss by {_numbers(row, -1)} nats."
-    if row.verdict == "undecided":
-        return f"Removing {row.component} makes no significant difference ({_signed(row)} nats)."
+    if row.verdict != NOT_ESTIMABLE:
+        return f"What removing {row.component} costs: {_open(row)}."
     return f"What removing {row.component} costs cannot be estimated ({_why(row)})."
 
 
@@ -47,35 +49,29 @@ def _order(row, first, second) -> str:
     if leader is not None:
         sign = 1 if leader == first.component else -1
         return f"{leader} contributes more, by {_numbers(row, sign)} nats."
-    if row.verdict == "undecided":
-        return (
-            "The two contributions do not differ significantly "
-            f"({row.component}: {_signed(row)} nats)."
-        )
+    if row.verdict != NOT_ESTIMABLE:
+        return f"Which contributes more ({row.component}): {_open(row)}."
     return f"Which of the two contributes more cannot be estimated ({_why(row)})."
 
 
 def _leader(row, first, second) -> str | None:
-    """The component whose contribution is significantly larger, if either is."""
-    leaders = {"positive": first.component, "negative": second.component}
+    """The component whose contribution is shown to be larger, if either is."""
+    leaders = {HIGHER: first.component, LOWER: second.component}
     return leaders.get(row.verdict)
 
 
 def _synergy(row) -> str:
     """The synergy as a sentence. It is the sum of what removing each component costs, minus what
     removing both costs."""
-    if row.verdict == "positive":
+    if row.verdict == HIGHER:
         return f"Removing both costs {_numbers(row)} nats less than the sum of removing each."
-    if row.verdict == "negative":
+    if row.verdict == LOWER:
         return (
             f"Removing both costs {_numbers(row, -1)} nats more than the sum of removing each: the "
             "two partly stand in for each other."
         )
-    if row.verdict == "undecided":
-        return (
-            "What removing both costs does not differ significantly from the sum of removing each "
-            f"(sum minus both: {_signed(row)} nats)."
-        )
+    if row.verdict != NOT_ESTIMABLE:
+        return f"The sum of removing each minus removing both: {_open(row)}."
     return (
         "How the cost of removing both compares with the sum of removing each cannot be estimated "
         f"({_why(row)})."
@@ -86,26 +82,27 @@ def _agreement(leaders: Mapping[str, str | None]) -> str:
     settled = {label: leader for label, leader in leaders.items() if leader}
     open_ones = ", ".join(label for label in leaders if label not in settled)
     if not settled:
-        return "Neither component contributes significantly more in any of these."
+        return "Neither component is shown to contribute more in any of these."
     if len(set(settled.values())) > 1:
         each = ", ".join(f"{leader} ({label})" for label, leader in settled.items())
         return f"Which component contributes more depends on the comparison: {each}."
     (leader,) = set(settled.values())
     if open_ones:
         return (
-            f"{leader} contributes more in: {', '.join(settled)}; the two do not differ "
-            f"significantly in: {open_ones}."
+            f"{leader} contributes more in: {', '.join(settled)}; neither is shown to contribute "
+            f"more in: {open_ones}."
         )
     return f"{leader} contributes more in all of these: {', '.join(settled)}."
 
 
 def sweep_sentences(table: pd.DataFrame, study: dict) -> Iterator[str]:
     """One item for each sweep of one_at_a_time.csv: the reference value, how the other values
-    compare with it, and which of them differ significantly from it."""
+    compare with it, and which of them are better or worse."""
     yield (
         "Each number is the loss at that value minus the loss at the chosen value, or at the "
-        f"base's, with its {study['interval']} interval over paired seeds. Bold: the difference is "
-        "significant after Holm's correction over the values of a sweep; ?: it is not. On tuning "
+        f"base's, with its simultaneous {study['interval']} interval over paired seeds. The values "
+        "of a sweep over tuning seeds are one family; over reporting seeds, interval and verdict "
+        "are those of the table of contrasts. Fewer than four seeds give no verdict. On tuning "
         "seeds the chosen value looks better than it is, because these seeds also chose it."
     )
     yield ""
@@ -130,25 +127,18 @@ def _against(row) -> str:
     if not np.isfinite(row.difference_low):
         return f"{row.value:g}: — ({row.difference:+.3g}, no interval)"
     numbers = interval(row.difference, row.difference_low, row.difference_high, "+")
-    return f"{row.value:g}: {f'? {numbers}' if row.verdict == 'undecided' else f'**{numbers}**'}"
+    shown = f"**{numbers}**" if row.verdict in DIFFERENT else numbers
+    return f"{row.value:g}: {shown}, {said(row)}"
 
 
 def _conclusion(base, others: list) -> str:
-    lower = [row for row in others if row.verdict == "lower"]
-    higher = [row for row in others if row.verdict == "higher"]
-    unknown = [row for row in others if row.verdict == "undecided"]
-    if lower:
-        return f"Significantly better than {base.value:g}: {_values(lower)}."
-    if higher and not unknown:
-        return f"Significantly worse than {base.value:g}: {_values(higher)}."
-    if unknown and not higher:
-        return f"No value differs significantly from {base.value:g}."
-    if unknown:
-        return (
-            f"Significantly worse than {base.value:g}: {_values(higher)}; not significantly "
-            f"different from it: {_values(unknown)}."
-        )
-    return "Nothing can be estimated."
+    """Which values are better and which are worse than the reference, if any."""
+    found = [
+        f"{word.capitalize()} than {base.value:g}: {_values(rows)}."
+        for word in (BETTER, WORSE)
+        if (rows := [row for row in others if row.verdict == word])
+    ]
+    return " ".join(found) or f"No value is shown to be better or worse than {base.value:g}."
 
 
 def _values(rows: list) -> str:
@@ -161,8 +151,9 @@ def _numbers(row, sign: int = 1) -> str:
     return interval(sign * row.value, low, high)
 
 
-def _signed(row) -> str:
-    return interval(row.value, row.low, row.high, "+")
+def _open(row) -> str:
+    """An effect that is not shown to differ from 0: its verdict, value and interval."""
+    return f"{said(row)}, {interval(row.value, row.low, row.high, '+')} nats"
 
 
 def interval(value: float, low: float, high: float, sign: str = "") -> str:
@@ -175,6 +166,6 @@ def interval(value: float, low: float, high: float, sign: str = "") -> str:
 
 
 def _why(row) -> str:
-    """Why an effect's significance cannot be estimated, and its value if it has one."""
+    """Why an effect cannot be estimated, and its value if it has one."""
     value = f"; its value is {row.value:+.3g}" if np.isfinite(row.value) else ""
     return f"{row.reason[:1].lower() + row.reason[1:].rstrip('.')}{value}"

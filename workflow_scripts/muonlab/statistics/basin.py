@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike
 
 from muonlab.statistics.hypothesis_tests import TResult, paired_t
 from muonlab.statistics.intervals import check_level, mean_interval
+from muonlab.statistics.verdicts import DIFFERENT, NOT_ESTIMABLE, UNDECIDED, verdict
 
 TOLERANCE = 0.01  # of the best loss
 
@@ -55,9 +56,10 @@ class Basin:
 class BasinContrast:
     """Width of a minus width of b in octaves, paired by seed, and the verdict.
 
-    `verdict`: "a wider", "b wider", "undecided" or "not estimable". A basin that was cut off may be
-    wider than its measured width, so it can be called wider but never narrower; `reason` says where
-    this makes the verdict "undecided".
+    `verdict`: "a wider", "b wider", "undecided" (with `needs_n`, the number of seeds that would
+    decide it), "no verdict" (fewer than four seeds) or "not estimable". A basin that was cut off
+    may be wider than its measured width, so it can be called wider but never narrower; `reason`
+    says where this makes the verdict "undecided".
     """
 
     test: TResult
@@ -65,6 +67,7 @@ class BasinContrast:
     cut_b: int
     verdict: str
     reason: str
+    needs_n: float = np.nan
 
 
 def basin_widths(rates: ArrayLike, losses: ArrayLike, tolerance: float = TOLERANCE) -> Widths:
@@ -111,13 +114,14 @@ def basin_contrast(a: Widths, b: Widths, alpha: float = 0.05) -> BasinContrast:
     cut_a, cut_b = int(a.cut.sum()), int(b.cut.sum())
     if np.isnan(test.p):
         reason = "Fewer than two seeds, a seed without a finite loss, or equal differences."
-        return BasinContrast(test, cut_a, cut_b, "not estimable", reason)
-    if test.p >= alpha:
-        return BasinContrast(test, cut_a, cut_b, "undecided", "")
+        return BasinContrast(test, cut_a, cut_b, NOT_ESTIMABLE, reason)
+    found = verdict(test.difference, test.low, test.high, len(a.octaves), alpha=alpha)
+    if found.word not in DIFFERENT:
+        return BasinContrast(test, cut_a, cut_b, found.word, "", found.needs_n)
     winner, cut_loser = ("a", cut_b) if test.difference > 0 else ("b", cut_a)
     if cut_loser:
         reason = f"The narrower basin is cut off by the rates tried on {cut_loser} seeds."
-        return BasinContrast(test, cut_a, cut_b, "undecided", reason)
+        return BasinContrast(test, cut_a, cut_b, UNDECIDED, reason)
     return BasinContrast(test, cut_a, cut_b, f"{winner} wider", "")
 
 

@@ -7,20 +7,23 @@ import numpy as np
 
 from muonlab.statistics import hypothesis_tests as tests
 from muonlab.statistics.effect_sizes import NOT_ESTIMABLE, cohens_d_z, hedges_g
+from muonlab.statistics.families import Families
 from muonlab.statistics.group_tests import brown_forsythe
 from muonlab.statistics.intervals import check_level, mean_interval
 from muonlab.statistics.run_table import check_known, checked_runs, pair_by_seed, runs_by_arm
+from muonlab.statistics.verdicts import MIN_SEEDS, NO_VERDICT, POWER, seeds_needed, verdict
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # fmt: off
 _COLUMNS = [
-    "outcome", "arm_a", "arm_b", "paired", "n", "n_a", "n_b", "mean_a", "mean_b", "sd_a", "sd_b",
-    "difference", "low", "high", "t", "df", "p", "p_holm", "p_welch", "p_wilcoxon",
-    "sesoi", "p_tost", "p_tost_holm", "equivalent", "d_z", "d_z_low", "d_z_high",
-    "hedges_g", "hedges_g_low", "hedges_g_high", "mdd_80", "p_brown_forsythe",
-    "diverged_a", "diverged_b", "compound", "verdict", "reason",
+    "outcome", "family", "family_size", "arm_a", "arm_b", "paired", "n", "n_a", "n_b",
+    "mean_a", "mean_b", "sd_a", "sd_b", "sd_difference",
+    "difference", "low", "high", "verdict", "needs_n", "reason",
+    "t", "df", "p", "p_adjusted", "p_welch", "p_wilcoxon", "sesoi", "sesoi_n", "p_tost",
+    "d_z", "d_z_low", "d_z_high", "hedges_g", "hedges_g_low", "hedges_g_high", "mdd_80",
+    "p_brown_forsythe", "diverged_a", "diverged_b", "compound",
 ]
 # fmt: on
 
@@ -33,22 +36,29 @@ def contrasts(
     sesoi: Mapping[str, float] | None = None,
     compound: Collection[str] = frozenset(),
     paired: bool = True,
+    better: Mapping[str, str] | None = None,
+    families: Families | None = None,
 ) -> "pd.DataFrame":
     """Every comparison arm_a − arm_b of `pairs`, on every outcome: one row each.
 
     `table` is as in `run_table`. `paired` matches runs by seed, and difference, low, high, t, df
     and p are the paired t test's. With `paired=False` they are Welch's, p_tost is the TOST on
-    Welch's test, and n, p_wilcoxon, d_z and mdd_80 are not estimable.
+    Welch's test, and n, p_wilcoxon, d_z and mdd_80 are not estimable. `better` gives the better
+    side of each outcome, "lower" or "higher"; an outcome without one has verdicts without a
+    judgement. `families` gives each comparison its family; by default all pairs of one outcome are
+    one exploratory family.
 
-    Columns beside those: n (pairs), n_a, n_b (runs, diverged ones included), mean_a, mean_b,
-    sd_a, sd_b, p_holm, p_welch, p_wilcoxon, p_tost, p_tost_holm, sesoi, equivalent (True, False,
-    None without a sesoi or an estimate), d_z and hedges_g each with _low and _high, mdd_80 (at
-    α and 80 % power, before Holm), p_brown_forsythe, diverged_a, diverged_b, compound (either
-    arm is in `compound`, so more than one variable differs), verdict, and `reason`: why the
-    verdict is "not estimable", else "".
+    [low, high] is the simultaneous interval, of level 1 − α/m in a family of m comparisons, and
+    verdict, needs_n and reason are read off it alone (see `verdicts`). p is the test's own value
+    and p_adjusted = min(1, m·p), which is below α exactly where the interval excludes 0. The other
+    intervals and mdd_80, the true difference that is seen with a power of 80 %, are at α/m, too.
 
-    Intervals have level 1 − α each. Holm's family is one outcome × all `pairs`, once for p and
-    once for p_tost. The verdict is by `verdict` on p_holm and p_tost_holm.
+    Columns beside those: family and family_size (m), n (pairs), n_a, n_b (runs, diverged ones
+    included), mean_a, mean_b, sd_a, sd_b, sd_difference (of the paired difference; without pairs
+    √(sd_a² + sd_b²)), p_welch, p_wilcoxon, sesoi (the smallest difference of interest), sesoi_n
+    (the number of seeds that sees it with a power of 80 %), p_tost (of one comparison), d_z and
+    hedges_g each with _low and _high, p_brown_forsythe, diverged_a, diverged_b, and compound
+    (either arm is in `compound`, so more than one variable differs).
 
     ValueError: what `run_table.checked_runs` raises, an unknown arm, a repeated pair, seeds that
     do not match under `paired`, a sesoi that is not positive or of an unknown outcome.
@@ -56,35 +66,40 @@ def contrasts(
     import pandas as pd
 
     check_level(alpha)
-    sesoi = dict(sesoi or {})
+    sesoi, better = dict(sesoi or {}), dict(better or {})
     runs = checked_runs(table, outcomes)
     check_known("outcome in sesoi", sesoi, set(table["outcome"]))
     _check_pairs(pairs, set(table["arm"]))
+    if families is None:
+        families = Families([], [(outcome, *pair) for outcome in outcomes for pair in pairs])
     rows = []
     for outcome in outcomes:
         by_arm = runs_by_arm(runs, outcome)
-        family = [_contrast(by_arm, pair, alpha, sesoi.get(outcome), paired) for pair in pairs]
-        for row in _with_verdicts(family, alpha):
+        for pair in pairs:
+            family = families.of(outcome, *pair)
+            level = family.level(alpha)
+            row = _contrast(by_arm, pair, level, sesoi.get(outcome), paired)
+            row |= _judged(row, level, better.get(outcome, ""))
+            row |= {"outcome": outcome, "family": family.name, "family_size": family.size}
+            row["p_adjusted"] = min(1.0, family.size * row["p"]) if row["p"] >= 0 else np.nan
             row["compound"] = row["arm_a"] in compound or row["arm_b"] in compound
-            rows.append({"outcome": outcome, **row})
-    return pd.DataFrame(rows, columns=_COLUMNS).astype({"n": "Int64", "equivalent": object})
+            rows.append(row)
+    return pd.DataFrame(rows, columns=_COLUMNS).astype({"n": "Int64"})
 
 
-def verdict(difference: float, p: float, p_equivalence: float, alpha: float = 0.05) -> str:
-    """The verdict on a contrast a − b, from p values that are already corrected for the family.
-
-    In this order: "not estimable" (p is NaN), "equivalent" (p_equivalence < α), "a lower" or
-    "a higher" (p < α), "undecided". A difference shown to be smaller than the smallest difference
-    of interest is called equivalent however small its p: it may exist, but it does not matter
-    (Lakens 2017, Soc. Psychol. Personal. Sci. 8(4), fig. 1).
-    """
-    if np.isnan(p):
-        return "not estimable"
-    if p_equivalence < alpha:
-        return "equivalent"
-    if p < alpha:
-        return "a lower" if difference < 0 else "a higher"
-    return "undecided"
+def _judged(row: dict, level: float, better: str) -> dict:
+    """The verdict on a comparison, and the numbers of seeds that would decide it and that the
+    smallest difference of interest needs."""
+    found = verdict(
+        row["difference"], row["low"], row["high"], min(row["n_a"], row["n_b"]),
+        row["sd_difference"], alpha=level, smallest=row["sesoi"], better=better,
+        reason=_reason(row) if np.isnan(row["low"]) else "",
+    )  # fmt: skip
+    needed = seeds_needed(row["sesoi"], row["sd_difference"], level)
+    reason = found.reason
+    if found.word == NO_VERDICT:
+        reason = f"Fewer than {MIN_SEEDS} seeds give no verdict."
+    return {"verdict": found.word, "needs_n": found.needs_n, "sesoi_n": needed, "reason": reason}
 
 
 def _contrast(
@@ -109,21 +124,12 @@ def _contrast(
     row["p_wilcoxon"] = tests.wilcoxon_signed_rank(a, b).p if paired else np.nan
     row |= _effect_columns("d_z", cohens_d_z(a, b, alpha) if paired else NOT_ESTIMABLE)
     row |= _effect_columns("hedges_g", hedges_g(a, b, alpha))
-    sd_difference = primary.se * np.sqrt(len(a)) if paired else np.nan
-    row["mdd_80"] = tests.minimum_detectable_difference(sd_difference, len(a), alpha, power=0.8)
-    row["reason"] = _reason(row) if np.isnan(primary.p) else ""
+    sd = primary.se * np.sqrt(len(a)) if paired else np.hypot(row["sd_a"], row["sd_b"])
+    row["sd_difference"] = sd
+    row["mdd_80"] = (
+        tests.minimum_detectable_difference(sd, len(a), alpha, power=POWER) if paired else np.nan
+    )
     return row
-
-
-def _with_verdicts(family: list[dict], alpha: float) -> list[dict]:
-    """The rows of one family with p_holm, p_tost_holm, equivalent and verdict."""
-    p_holm = tests.holm([row["p"] for row in family])
-    p_tost_holm = tests.holm([row["p_tost"] for row in family])
-    for row, p, p_tost in zip(family, p_holm, p_tost_holm, strict=True):
-        row |= {"p_holm": float(p), "p_tost_holm": float(p_tost)}
-        row["equivalent"] = None if np.isnan(p_tost) else bool(p_tost < alpha)
-        row["verdict"] = verdict(row["difference"], p, p_tost, alpha)
-    return family
 
 
 def _arm_columns(side: str, values: np.ndarray, alpha: float) -> dict:

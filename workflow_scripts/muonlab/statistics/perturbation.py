@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from muonlab.statistics.basin import TOLERANCE, basin
-from muonlab.statistics.hypothesis_tests import holm, paired_t
+from muonlab.statistics.hypothesis_tests import paired_t
 from muonlab.statistics.intervals import check_level, count_diverged, mean_interval
 from muonlab.statistics.run_table import check_known, checked_runs, matrix_by_seed, runs_by_arm
+from muonlab.statistics.verdicts import verdict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,8 +76,10 @@ def perturbation_table(
     """The cost of changed settings: one row per arm of `changed`, which gives (field, factor).
 
     Columns: field, factor, arm, n, change (loss of the arm − loss of `base` on the same seed) with
-    low and high, relative (mean of change / loss of base), p (paired t), p_holm (over all rows),
-    diverged (runs of the changed arm), base_diverged. ValueError: what `checked_runs` and
+    low and high, verdict and needs_n, relative (mean of change / loss of base), p (paired t),
+    p_adjusted, diverged (runs of the changed arm), base_diverged. All rows are one family: low and
+    high have level 1 − α/m with m rows, p_adjusted is min(1, m·p), and the verdict on the changed
+    arm is read off the interval, a lower outcome being better. ValueError: what `checked_runs` and
     `matrix_by_seed` raise, and a change that is named twice.
     """
     import pandas as pd
@@ -88,17 +91,18 @@ def perturbation_table(
     check_known("arm", [base, *changed], by_arm)
     losses = dict(zip([base, *changed], matrix_by_seed(by_arm, [base, *changed]).T, strict=True))
     rows = []
+    level = alpha / max(1, len(changed))
     for arm, (field, factor) in changed.items():
-        test = paired_t(losses[arm], losses[base], alpha)
+        test = paired_t(losses[arm], losses[base], level)
         row = {"field": field, "factor": factor, "arm": arm, "n": len(losses[arm])}
         row |= {"change": test.difference, "low": test.low, "high": test.high}
         row["relative"] = mean_interval(_relative(losses[arm], losses[base]), alpha).mean
-        row |= {"p": test.p, "p_holm": np.nan, "diverged": count_diverged(losses[arm])}
+        found = verdict(test.difference, test.low, test.high, row["n"], alpha=level, better="lower")
+        row |= {"verdict": found.word, "needs_n": found.needs_n, "p": test.p}
+        row |= {"p_adjusted": np.minimum(1.0, len(changed) * test.p)}
+        row["diverged"] = count_diverged(losses[arm])
         rows.append(row | {"base_diverged": count_diverged(losses[base])})
-    found = pd.DataFrame(rows)
-    if rows:
-        found["p_holm"] = holm(found["p"])
-    return found
+    return pd.DataFrame(rows)
 
 
 def _losses(

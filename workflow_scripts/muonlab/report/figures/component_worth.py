@@ -12,6 +12,7 @@ from muonlab.declare import figure
 from muonlab.report.bands import nothing
 from muonlab.report.factorials import MEAN
 from muonlab.report.style import BLACK, BLUE, GREEN, MUTED, finish, study_notes, use_style
+from muonlab.statistics.verdicts import DIFFERENT
 
 
 @figure(
@@ -22,8 +23,8 @@ from muonlab.report.style import BLACK, BLUE, GREEN, MUTED, finish, study_notes,
     "are not parallel are an interaction. Below: the cost of removing each component from the arm "
     "with both (its contribution), the difference of the two contributions, and their synergy "
     "(contribution minus the gain from adding the component to neither), with {interval} intervals "
-    "of paired differences; filled marks are significant after Holm's correction over these four "
-    "questions. *Alone* is uncorrected. At the same learning rate, a step without "
+    "of paired differences, which hold together over these four questions; filled marks are those "
+    "whose interval excludes 0. *Alone* is uncorrected. At the same learning rate, a step without "
     "orthogonalization also has another size; the panels with matched steps remove that "
     "difference. Protocol: {protocol}.",
 )
@@ -52,7 +53,7 @@ def contributions(
     axes[0][0].set_ylabel(f"final {study['training']['evaluate_on']} loss (nats)")
     axes[0][0].legend(loc="best")
     notes = study_notes(study, "bars: {} t interval of the mean, of paired differences")
-    notes.insert(1, "filled: significant after Holm's correction over the four above the dots")
+    notes.insert(1, "filled: the interval excludes 0, simultaneously for the four above the dots")
     finish(figure, f"{study['title']}: what each component is worth", notes)
     return figure
 
@@ -105,7 +106,7 @@ def _forest(axis: Axes, table: pd.DataFrame, factorial: dict) -> None:
         return
     for y, (key, (_, colour)) in enumerate(rows.items()):
         row = found.loc[key]
-        sure = row.verdict in ("positive", "negative")
+        sure = row.verdict in DIFFERENT
         if np.isfinite(row.low):
             axis.hlines(y, row.low, row.high, color=colour, linewidth=1.6)
         axis.plot(row.value, y, "o", color=colour, mfc=colour if sure else "white", markersize=5.5)

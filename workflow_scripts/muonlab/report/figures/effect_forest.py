@@ -10,7 +10,9 @@ from matplotlib.figure import Figure
 
 from muonlab.declare import figure
 from muonlab.report.bands import arm_legend, nothing
+from muonlab.report.comparisons import on_all_outcomes
 from muonlab.report.style import BLUE, MARKERS, MUTED, OTHERS, finish, study_notes, use_style
+from muonlab.statistics.verdicts import DIFFERENT
 
 COLUMNS = {"end": "run as a whole, and at its end", "matched": "at matched loss"}
 NAMES = {"d_z": "Cohen's d_z", "hedges_g": "Hedges' g"}
@@ -23,20 +25,22 @@ MANY = 4  # up to this many pairs can be distinguished by marks and colours with
     title="effect sizes",
     section="statistics",
     caption="Standardised differences between arms on *{data}* ({effect}), over n = {n} seeds "
-    "per arm, with exact {interval} intervals on an axis that is linear within ±1. Filled marks: "
-    "p < {alpha} after Holm's correction over the pairs of one outcome. Crosses at zero are not "
-    "estimable; contrasts.csv says why. Spectral outcomes are means over the hidden layers; of "
-    "several quantization schemes only the first is shown. At matched loss a pair is compared on "
-    "the seeds on which both arms reached it. Protocol: {protocol}.",
+    "per arm, with simultaneous {interval} intervals on an axis that is linear within ±1: those of "
+    "one family of comparisons hold together. Filled marks: the verdict is better or worse, lower "
+    "or higher. Crosses at zero are not estimable; contrasts.csv says why. Spectral outcomes are "
+    "means over the hidden layers; of several quantization schemes only the first is shown. At "
+    "matched loss a pair is compared on the seeds on which both arms reached it. Pairs that are "
+    "compared on some outcomes alone are left out. Protocol: {protocol}.",
 )
 def effects(contrasts: pd.DataFrame, outcomes: Sequence[dict], study: dict) -> Figure:
     """Standardised differences with intervals, one row for each outcome and one mark for each pair;
     with many pairs, one panel for each outcome and one row for each pair.
 
-    Paired studies show Cohen's d_z, unpaired ones Hedges' g; filled marks have a corrected p under
-    α. Only the first quantization scheme is shown.
+    Paired studies show Cohen's d_z, unpaired ones Hedges' g; filled marks are decided differences.
+    Only the first quantization scheme is shown.
     """
     use_style()
+    contrasts = on_all_outcomes(contrasts)
     paired = bool(study["training"]["paired"])
     effect = "d_z" if paired else "hedges_g"
     rows = _rows(outcomes)
@@ -44,11 +48,11 @@ def effects(contrasts: pd.DataFrame, outcomes: Sequence[dict], study: dict) -> F
     pairs = list(dict.fromkeys(zip(*arms, strict=True)))
     draw = _by_outcome if len(pairs) > MANY else _by_pair
     figure = draw(contrasts, rows, pairs, effect, study)
-    notes = study_notes(study, "bars: exact {} interval")
+    notes = study_notes(study, "bars: simultaneous {} interval")
     spectra = any(outcome["quantity"] in SPECTRAL for outcome in outcomes)
     notes.insert(
         1,
-        "filled: corrected p < α · "
+        "filled: better or worse, lower or higher · "
         + ("hidden layers' means for spectra · " if spectra else "")
         + "× not estimable",
     )
@@ -108,7 +112,7 @@ def _by_outcome(
     reach = _reach(table, [name for name, _ in panels], effect)
     for axis, (name, title) in zip(axes.flat, panels, strict=False):
         own = table[table.outcome == name].set_index(["arm_a", "arm_b"]).reindex(pairs)
-        _marks(axis, own, np.arange(len(pairs)), effect, look, study["alpha"])
+        _marks(axis, own, np.arange(len(pairs)), effect, look)
         _ground(axis, len(pairs), reach)
         axis.set_title(title, fontsize=8.5)
         axis.tick_params(labelbottom=True)
@@ -160,17 +164,15 @@ def _forest(
         own = own.reindex([name for name in names if name])
         y = np.flatnonzero([bool(name) for name in names]) + 0.26 * (i - (len(pairs) - 1) / 2)
         look = {"color": OTHERS[i % len(OTHERS)], "marker": MARKERS[i % len(MARKERS)]}
-        _marks(axis, own, y, effect, look, study["alpha"])
+        _marks(axis, own, y, effect, look)
         axis.plot([], [], linestyle="", label=f"{labels[a]} − {labels[b]}", **look)
     _ground(axis, len(names), _reach(table, [name for name in names if name], effect))
 
 
-def _marks(
-    axis: Axes, rows: pd.DataFrame, y: np.ndarray, effect: str, look: dict, alpha: float
-) -> None:
+def _marks(axis: Axes, rows: pd.DataFrame, y: np.ndarray, effect: str, look: dict) -> None:
     """One mark with its interval for each row, at the heights `y`."""
     value = rows[effect].to_numpy(dtype=float)
-    sure, lost = (rows.p_holm < alpha).to_numpy(), ~np.isfinite(value)
+    sure, lost = rows.verdict.isin(DIFFERENT).to_numpy(), ~np.isfinite(value)
     axis.hlines(y, rows[f"{effect}_low"], rows[f"{effect}_high"], color=look["color"], lw=1.2)
     for chosen, face in ((sure, look["color"]), (~sure, "white")):
         axis.plot(value[chosen], y[chosen], linestyle="", markersize=4.6, mfc=face, mew=1.1, **look)

@@ -19,6 +19,7 @@ from muonlab.report.style import (
     use_style,
 )
 from muonlab.report.variants import Settings, alike
+from muonlab.statistics.verdicts import DIFFERENT
 
 MAPS = (
     ("optimizer.ns_steps", "optimizer.momentum"),
@@ -37,8 +38,8 @@ NAMES = {
     caption="Loss of **{title}** over two settings at a time on *{data}*: the largest group of "
     "arms that differ in these two settings and in nothing else, means over n = {n} seeds. "
     "Colours are differences from the arm that the others are ranked against (ringed where it is "
-    "in the map); a dot marks significant differences (Holm's correction). Combinations that "
-    "no arm has are empty. Protocol: {protocol}.",
+    "in the map); a dot marks arms that are better or worse than that arm. Combinations that no "
+    "arm has are empty. Protocol: {protocol}.",
 )
 def ranking_heatmap(ranking: pd.DataFrame, study: dict, arm_settings: Settings) -> Figure:
     """Loss over pairs of settings. Each map shows the largest group of arms that differ in these
@@ -59,7 +60,7 @@ def ranking_heatmap(ranking: pd.DataFrame, study: dict, arm_settings: Settings) 
     notes.insert(
         1,
         "numbers: mean loss, colour: its difference from the arm ranked against (blue lower, red "
-        "higher) · ringed: that arm · dot: significantly different (Holm) · empty: not run",
+        "higher) · ringed: that arm · dot: better or worse · empty: not run",
     )
     finish(figure, f"{study['title']}: loss over two settings at a time", notes)
     return figure
@@ -95,7 +96,7 @@ def _map(
     for arm, x, y in zip(group, across, down, strict=True):
         i, j, row = rows.index(y), columns.index(x), known.loc[arm]
         dark = abs(grid[i, j]) > 0.6 * reach
-        sure = row.verdict in ("lower", "higher")
+        sure = row.verdict in DIFFERENT
         axis.text(j, i, f"{row.loss:.3f}{' •' if sure else ''}", ha="center", va="center",
                   fontsize=7.5, color="white" if dark else BLACK)  # fmt: skip
         if arm == row.against:

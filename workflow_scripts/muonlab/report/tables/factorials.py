@@ -1,15 +1,15 @@
 """What two components of an optimizer contribute: four arms with both, either, or neither."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from muonlab.declare import table
 from muonlab.report.factorials import MEAN, OUTCOME, final_losses
-from muonlab.statistics.hypothesis_tests import holm
 from muonlab.statistics.interaction import interaction_table
 from muonlab.statistics.intervals import mean_interval
+from muonlab.statistics.verdicts import verdict
 
 ROLES = {
     "both": "full",
@@ -17,9 +17,9 @@ ROLES = {
     "without_second": "without_b",
     "neither": "neither",
 }
-# The questions of a factorial, over which Holm's correction is made. All other effects follow from
-# these.
+# The questions of a factorial, which are one family. All other effects follow from these.
 ASKED = ("contribution", "difference of contributions", "synergy")
+QUESTIONS = 4  # a contribution of each component, and the others
 # Every effect as weights on the arms' mean losses, in the order of ROLES.
 WEIGHTS = {
     ("contribution", 0): (-1, 1, 0, 0),
@@ -44,33 +44,44 @@ WEIGHTS = {
             "component is removed from the arm with both, so a positive value means that it helps; "
             "``alone`` is the fall of the loss when it is added to neither; ``synergy`` is "
             "contribution minus alone, the same for both components: it is positive where removing "
-            "both costs less than the sum of removing each. ``p_holm`` is corrected over the four "
-            "questions of a factorial: both contributions, their difference, the synergy. Effects "
-            "that involve a diverged run are left empty. Protocol: "
-            "{protocol}.",
+            "both costs less than the sum of removing each. The four questions of a factorial "
+            "(both contributions, their difference, the synergy) are one family: their intervals "
+            "are simultaneous, and the ``verdict`` on whether the value is higher or lower than 0 "
+            "is read off them. Other effects have intervals of their own and no verdict. Effects "
+            "that involve a diverged run are left empty. Protocol: {protocol}.",
         ),
     },
 )
 def factorials(
-    factorials: Sequence[dict], runs: Sequence[dict], summaries: Sequence[dict], study: dict
+    factorials: Sequence[dict],
+    runs: Sequence[dict],
+    summaries: Sequence[dict],
+    study: dict,
+    comparison: Mapping,
 ) -> pd.DataFrame:
-    return factorials_table(final_losses(runs, summaries), factorials, study)
+    smallest = comparison["smallest_difference"].get(OUTCOME)
+    return factorials_table(final_losses(runs, summaries), factorials, study, smallest)
 
 
-def factorials_table(losses: pd.DataFrame, factorials: Sequence[dict], study: dict) -> pd.DataFrame:
+def factorials_table(
+    losses: pd.DataFrame, factorials: Sequence[dict], study: dict, smallest: float | None = None
+) -> pd.DataFrame:
     """The effects of `statistics.interaction` and the four arms' mean losses, for each factorial.
 
     `losses`: arm, seed, outcome, value. `factorials`: label, the arms both, without_first,
     without_second and neither, and the components' names first and second. A contribution is the
     rise of the loss when the component is removed from the arm with both, so a positive value means
-    that it helps. `p_holm` is corrected over the questions of one factorial: both contributions,
-    their difference, the synergy. A single seed gives values without intervals.
+    that it helps. The questions of one factorial (both contributions, their difference, the
+    synergy) are one family, as in contrasts.csv, which has the first three of them. `smallest` is
+    the smallest difference of interest. A single seed gives values without intervals.
     """
-    tables = [_effects(losses, factorial, study) for factorial in factorials]
+    tables = [_effects(losses, factorial, study, smallest) for factorial in factorials]
     return pd.concat(tables, ignore_index=True)
 
 
-def _effects(losses: pd.DataFrame, factorial: dict, study: dict) -> pd.DataFrame:
+def _effects(
+    losses: pd.DataFrame, factorial: dict, study: dict, smallest: float | None
+) -> pd.DataFrame:
     alpha = study["alpha"]
     arms = {role: factorial[field] for field, role in ROLES.items()}
     names = factorial["first"], factorial["second"]
@@ -81,8 +92,16 @@ def _effects(losses: pd.DataFrame, factorial: dict, study: dict) -> pd.DataFrame
     parts = np.where(weights == 0, 0, weights * own.mean(skipna=False).to_numpy())
     table["value"] = parts.sum(axis=1)
     asked = table.effect.isin(ASKED)
-    table.loc[asked, "p_holm"] = holm(table.p[asked])
-    table["verdict"] = np.where(asked, _verdicts(table, alpha), "")
+    level = alpha / QUESTIONS
+    together = interaction_table(losses, arms, OUTCOME, names, level)
+    table.loc[asked, ["low", "high"]] = together.loc[asked, ["low", "high"]]
+    table.loc[asked, "p_adjusted"] = np.minimum(1.0, QUESTIONS * table.p[asked])
+    found = [
+        verdict(row.value, row.low, row.high, row.n, alpha=level, smallest=smallest)
+        for row in table.itertuples()
+    ]
+    table["verdict"] = np.where(asked, [one.word for one in found], "")
+    table["needs_n"] = np.where(asked, [one.needs_n for one in found], np.nan)
     table["reason"] = [_reason(row, own) for row in table.itertuples()]
     means = [_mean_row(own[arm], role, factorial, alpha) for role, arm in arms.items()]
     table = pd.concat([table, pd.DataFrame(means)], ignore_index=True)
@@ -91,18 +110,6 @@ def _effects(losses: pd.DataFrame, factorial: dict, study: dict) -> pd.DataFrame
     table["arms"] = ", ".join(arms.values())
     table["edge"] = any(on_edge[arm] for arm in arms.values())
     return table.assign(outcome=OUTCOME, data=study["data"], protocol=study["protocol"])
-
-
-def _verdicts(table: pd.DataFrame, alpha: float) -> list[str]:
-    words = []
-    for row in table.itertuples():
-        if np.isnan(row.p):
-            words.append("not estimable")
-        elif row.p_holm >= alpha:
-            words.append("undecided")
-        else:
-            words.append("positive" if row.value > 0 else "negative")
-    return words
 
 
 def _reason(row, own: pd.DataFrame) -> str:

@@ -8,12 +8,17 @@ import pandas as pd
 from muonlab.declare import table
 from muonlab.report.records import listed
 from muonlab.report.variants import Settings, alike, is_matched, reference, twins, varied
-from muonlab.statistics.contrasts import contrasts
+from muonlab.statistics.contrasts import contrasts as compare_pairs
 from muonlab.statistics.intervals import mean_interval
+from muonlab.statistics.verdicts import NOT_ESTIMABLE
 
 LOSS, STEP = "final_loss", "step_time"
-COMPARED = ["difference", "low", "high", "p", "p_holm", "verdict"]
-WORDS = {"a lower": "lower", "a higher": "higher"}
+COMPARED = ["arm_a", "arm_b", "family", "n", "difference", "low", "high", "p", "p_adjusted"]
+COMPARED += ["verdict", "needs_n", "reason"]
+NOT_COMPARED = (
+    "The two arms are not compared: measure.contrasts names them in no family, and neither is the "
+    "base of the other."
+)
 
 
 @table(
@@ -22,12 +27,15 @@ WORDS = {"a lower": "lower", "a higher": "higher"}
         "ranking": (
             "ranking of all arms",
             "All arms of **{title}** on *{data}* (protocol: {protocol}) by their loss at the end "
-            "of training, means over n = {n} seeds per arm. ``difference`` is the arm minus "
-            "{against} by seed, with its {interval} interval; ``p_holm`` is corrected over all "
-            "arms; ``improvement_percent`` says how far the loss is below that of {against}. The "
-            "columns ``matched_`` compare the arm's twin with that of {against}: a twin has the "
-            "same settings, but all its updates have one size. They are empty for arms without a "
-            "twin. "
+            "of training, means over n = {n} seeds per arm. ``difference`` is ``arm_a`` minus "
+            "``arm_b`` by seed: the arm minus {against}, but where one of the two is AdamW, AdamW "
+            "is subtracted. ``low``, ``high`` (the simultaneous {interval} interval of the "
+            "``family``) and the ``verdict`` on ``arm_a`` are those of the table *contrasts "
+            "between arms*. ``improvement_percent`` says how far the loss is below that of "
+            "{against}. The columns ``matched_`` compare the arm's twin with that of {against}: a "
+            "twin has the same settings, but all its updates have one size. They are empty for "
+            "arms without a twin. The columns ``step_change_`` compare the times of an update, in "
+            "a family of their own. "
             "``step_cpu_seconds`` and ``step_seconds`` are medians over updates after warm-up, "
             "``seconds`` a run's whole time. Runs that diverged are counted, and their arms come "
             "last. ``compound`` arms differ in more than one variable.",
@@ -35,14 +43,16 @@ WORDS = {"a lower": "lower", "a higher": "higher"}
         "field_effects": (
             "single settings",
             "Each setting in which some arms of **{title}** differ and in nothing else: the loss "
-            "at each value, and its difference from the reference value by seed (n = {n}), with "
-            "{interval} intervals. A group is a set of arms that are alike in all but that "
-            "setting; ``matched_step`` says that all their updates have one size. ``p_holm`` is "
-            "corrected over the values of one group. Data: *{data}*, protocol: {protocol}.",
+            "at each value, and its difference from the reference value by seed (n = {n}): "
+            "``arm_a`` minus ``arm_b``, with the simultaneous {interval} interval of its "
+            "``family`` and the ``verdict`` on ``arm_a``, from the table *contrasts between arms*. "
+            "A group is a set of arms that are alike in all but that setting; ``matched_step`` "
+            "says that all their updates have one size. Data: *{data}*, protocol: {protocol}.",
         ),
     },
 )
 def ranking(
+    contrasts: pd.DataFrame,
     runs: Sequence[dict],
     summaries: Sequence[dict],
     provenances: Sequence[dict],
@@ -50,12 +60,11 @@ def ranking(
     arm_settings: Settings,
     against: str,
     variables: Mapping[str, Sequence[str]],
-    comparison: Mapping,
 ) -> dict[str, pd.DataFrame]:
     found = ranked_runs(runs, summaries, provenances)
     return {
-        "ranking": ranking_table(found, study, arm_settings, variables, against, comparison),
-        "field_effects": field_effects(found, study, arm_settings, against, comparison),
+        "ranking": ranking_table(found, contrasts, study, arm_settings, variables, against),
+        "field_effects": field_effects(found, contrasts, study, arm_settings, against),
     }
 
 
@@ -83,28 +92,27 @@ def ranked_runs(
 
 def ranking_table(
     runs: pd.DataFrame,
+    contrasts: pd.DataFrame,
     study: dict,
     settings: Settings,
     variables: Mapping[str, Sequence[str]],
     against: str,
-    plan: Mapping,
 ) -> pd.DataFrame:
     """One row for each arm, the lowest mean loss first; arms with a diverged run come last.
 
-    `variables` are those in which each arm differs from the arm `against`; more than one makes the
-    comparison compound. `plan` has alpha and smallest_difference. Losses are compared by seed, and
-    the comparisons of all arms with `against` are one family of Holm's correction. The columns
-    `matched_…` compare the arm's twin with the twin of `against`; twins have matched steps.
+    `contrasts` is contrasts.csv: the comparison of an arm with `against` is the row that this table
+    has for the two. `variables` are those in which each arm differs from `against`; more than one
+    makes the comparison compound. The columns `matched_…` compare the arm's twin with the twin of
+    `against`; twins have matched steps.
     """
     arms = [arm["name"] for arm in study["arms"]]
-    table = pd.DataFrame([_arm_row(runs[runs.arm == arm], study, arm, plan) for arm in arms])
+    table = pd.DataFrame([_arm_row(runs[runs.arm == arm], study, arm) for arm in arms])
     base = table.loc[table.arm == against, "loss"].iloc[0]
     table["improvement_percent"] = 100 * (base - table.loss) / base
-    paired = bool(study["training"]["paired"])
-    compare = _Comparison(runs, plan, paired)
-    pairs = [(arm, against) for arm in arms if arm != against]
-    table = table.join(compare(pairs).drop(columns="n"), on="arm")
-    step = compare(pairs, STEP).drop(columns=["n", "p", "reason"])
+    compare = _Comparisons(contrasts, runs)
+    others = [arm for arm in arms if arm != against]
+    table = table.join(compare({arm: (arm, against) for arm in others}), on="arm")
+    step = _step_changes(runs, table, bool(study["training"]["paired"]), study["alpha"])
     table = table.join(step.add_prefix("step_change_"), on="arm")
     table["compound"] = [len(variables[arm]) > 1 for arm in arms]
     table["variables"] = [", ".join(variables[arm]) for arm in arms]
@@ -118,16 +126,16 @@ def ranking_table(
 
 
 def field_effects(
-    runs: pd.DataFrame, study: dict, settings: Settings, against: str, plan: Mapping
+    runs: pd.DataFrame, contrasts: pd.DataFrame, study: dict, settings: Settings, against: str
 ) -> pd.DataFrame:
     """Every field that is the only difference between some arms: its values against the reference.
 
-    One row for each arm of each group of arms that are alike except for that field. Seeds are
-    paired, and each group is one family of Holm's correction.
+    One row for each arm of each group of arms that are alike except for that field. Each comparison
+    is the row that `contrasts`, contrasts.csv, has for the two arms.
     """
     bases = {arm["name"]: arm["base"] for arm in study["arms"]}
-    compare = _Comparison(runs, plan, bool(study["training"]["paired"]))
-    means = runs.groupby("arm")[LOSS].agg(lambda v: np.mean(v.to_numpy(dtype=float)))
+    compare = _Comparisons(contrasts, runs)
+    means = _means(runs)
     tables = []
     for field in varied(settings):
         for number, group in enumerate(alike(settings, [field])):
@@ -135,7 +143,7 @@ def field_effects(
             others = sorted(
                 (arm for arm in group if arm != first), key=lambda arm: _order(settings[arm][field])
             )
-            found = compare([(arm, first) for arm in others]).reset_index()
+            found = compare({arm: (arm, first) for arm in others}).rename_axis("arm").reset_index()
             found.insert(0, "field", field)
             found.insert(1, "group", number)
             found.insert(2, "matched_step", is_matched(settings[first]))
@@ -146,34 +154,59 @@ def field_effects(
             found.insert(8, "loss", [means[arm] for arm in found.arm])
             tables.append(found)
     columns = ["field", "group", "matched_step", "reference", "reference_value"]
-    columns += ["reference_loss", "arm", "value", "loss", "n", *COMPARED, "reason"]
+    columns += ["reference_loss", "arm", "value", "loss", *COMPARED]
     table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
     return table[columns].assign(data=study["data"], protocol=study["protocol"])
 
 
-class _Comparison:
-    """Compares pairs of arms on one outcome; the table is indexed by the first arm of each pair."""
+class _Comparisons:
+    """Finds the comparisons of final losses that contrasts.csv has: one row for each pair, with
+    the columns COMPARED, under the keys of `pairs`."""
 
-    def __init__(self, runs: pd.DataFrame, plan: Mapping, paired: bool):
-        self.runs, self.plan, self.paired = runs, plan, paired
+    def __init__(self, contrasts: pd.DataFrame, runs: pd.DataFrame):
+        own = contrasts[contrasts.outcome == LOSS]
+        self.rows = {frozenset((row.arm_a, row.arm_b)): row for row in own.itertuples()}
+        self.means = _means(runs)
 
-    def __call__(self, pairs: Sequence[tuple[str, str]], outcome: str = LOSS) -> pd.DataFrame:
-        values = self.runs.assign(outcome=outcome, value=self.runs[outcome].astype(float))
-        smallest = {k: v for k, v in self.plan["smallest_difference"].items() if k == outcome}
-        found = contrasts(
-            values[["arm", "seed", "outcome", "value"]],
-            pairs, [outcome], self.plan["alpha"], smallest, paired=self.paired,
-        )  # fmt: skip
-        found["verdict"] = found.verdict.replace(WORDS)
-        found["n"] = found[["n_a", "n_b"]].min(axis=1)
-        # A single pair of runs has a difference, but no interval and no test.
-        means = values.groupby("arm").value.mean()
-        single = found.arm_a.map(means) - found.arm_b.map(means)
-        found["difference"] = found.difference.where(found.n != 1, single)
-        return found.rename(columns={"arm_a": "arm"}).set_index("arm")[["n", *COMPARED, "reason"]]
+    def __call__(self, pairs: Mapping[str, tuple[str, str]]) -> pd.DataFrame:
+        rows = [self._row(*pair) for pair in pairs.values()]
+        return pd.DataFrame(rows, index=list(pairs), columns=COMPARED)
+
+    def _row(self, arm: str, reference: str) -> dict:
+        found = self.rows.get(frozenset((arm, reference)))
+        if found is None:
+            row = dict.fromkeys(COMPARED) | {"arm_a": arm, "arm_b": reference}
+            return row | {"verdict": NOT_ESTIMABLE, "reason": NOT_COMPARED}
+        row = {column: getattr(found, column) for column in COMPARED}
+        row["n"] = min(found.n_a, found.n_b)
+        if row["n"] == 1:  # a single pair of runs has a difference, but no interval and no test
+            row["difference"] = self.means[found.arm_a] - self.means[found.arm_b]
+        return row
 
 
-def _arm_row(own: pd.DataFrame, study: dict, arm: str, plan: Mapping) -> dict:
+def _means(runs: pd.DataFrame) -> pd.Series:
+    """The mean final loss of each arm; not a number if one of its runs diverged."""
+    return runs.groupby("arm")[LOSS].agg(lambda v: np.mean(v.to_numpy(dtype=float)))
+
+
+def _step_changes(
+    runs: pd.DataFrame, table: pd.DataFrame, paired: bool, alpha: float
+) -> pd.DataFrame:
+    """The time of an update compared for the same pairs as the loss, by arm: a family of its own,
+    since contrasts.csv compares no times."""
+    values = runs.assign(outcome=STEP, value=runs[STEP].astype(float))
+    own = table[table.arm_a.notna()]
+    pairs = list(own[["arm_a", "arm_b"]].itertuples(index=False, name=None))
+    found = compare_pairs(
+        values[["arm", "seed", "outcome", "value"]],
+        pairs, [STEP], alpha, paired=paired, better={STEP: "lower"},
+    )  # fmt: skip
+    found["n"] = found[["n_a", "n_b"]].min(axis=1)
+    columns = ["n", "difference", "low", "high", "p_adjusted", "verdict", "needs_n"]
+    return found[columns].set_axis(own.arm.to_numpy(), axis=0)
+
+
+def _arm_row(own: pd.DataFrame, study: dict, arm: str) -> dict:
     """The results of one arm with intervals over its seeds; a single seed has no interval."""
     known = next(a for a in study["arms"] if a["name"] == arm)
     row = {"arm": arm, "variant": known["label"], "seeds": len(own)}
@@ -182,7 +215,7 @@ def _arm_row(own: pd.DataFrame, study: dict, arm: str, plan: Mapping) -> dict:
     values |= {k: k for k in (STEP, "step_seconds", "step_cpu_seconds")}
     for name, column in values.items():
         sample = own[column].to_numpy(dtype=float)
-        interval = mean_interval(sample, plan["alpha"])
+        interval = mean_interval(sample, study["alpha"])
         row |= {name: float(np.mean(sample))}
         if name in ("loss", "accuracy", STEP):
             row |= {f"{name}_low": interval.low, f"{name}_high": interval.high}
@@ -192,14 +225,13 @@ def _arm_row(own: pd.DataFrame, study: dict, arm: str, plan: Mapping) -> dict:
     return row | {"edge": listed(known["edges"])}
 
 
-def _matched(compare: _Comparison, settings: Settings, against: str) -> pd.DataFrame:
+def _matched(compare: _Comparisons, settings: Settings, against: str) -> pd.DataFrame:
     """The comparison of each arm's twin with the twin of `against`, by arm."""
     pairs = twins(settings)
     base = pairs.get(against)
     twin_of = {arm: twin for arm, twin in pairs.items() if base not in (None, twin)}
-    found = compare([(twin, base) for twin in dict.fromkeys(twin_of.values())])
-    found = found.reindex(list(twin_of.values())).drop(columns=["n", "reason"])
-    found = found.add_prefix("matched_").set_axis(list(twin_of), axis=0)
+    found = compare({arm: (twin, base) for arm, twin in twin_of.items()})
+    found = found.drop(columns="reason").add_prefix("matched_")
     found.insert(0, "twin", list(twin_of.values()))
     return found
 

@@ -8,12 +8,10 @@ import pandas as pd
 
 from muonlab.declare import table
 from muonlab.statistics.basin import TOLERANCE, basin_contrast, basin_widths
-from muonlab.statistics.contrasts import verdict
 from muonlab.statistics.perturbation import basin_table, perturbation_table, sensitivity_curve
 from muonlab.statistics.run_table import matrix_by_seed, runs_by_arm
 
 LOSS = "final_loss"
-WORDS = {"a lower": "lower", "a higher": "higher"}
 
 
 @table(
@@ -23,9 +21,9 @@ WORDS = {"a lower": "lower", "a higher": "higher"}
             "changed settings",
             "How the loss of **{title}** changes when one chosen setting of an arm is multiplied "
             "by ``factor``: the loss with the change minus the loss without it, on the same seeds, "
-            "with {interval} intervals. For momentum, the distance from 1 is multiplied. "
-            "``p_holm`` is "
-            "corrected over the changes of one arm. Data: *{data}*, protocol: {protocol}.",
+            "with simultaneous {interval} intervals over the changes of one arm, from which the "
+            "``verdict`` on the changed setting is read. For momentum, the distance from 1 is "
+            "multiplied. Data: *{data}*, protocol: {protocol}.",
         ),
         "lr_sensitivity": (
             "loss around the chosen rate",
@@ -39,7 +37,8 @@ WORDS = {"a lower": "lower", "a higher": "higher"}
             "``tolerance`` of its lowest loss, in octaves (factors of two): means over seeds with "
             "{interval} t intervals. ``at_least``: on some seeds the range extends beyond the "
             "rates that were tried, so the width is a lower bound. Rows with ``against`` are "
-            "paired differences between two arms. Data: *{data}*, protocol: {protocol}.",
+            "paired differences between two arms, with intervals that hold together; fewer than "
+            "four seeds give no verdict. Data: *{data}*, protocol: {protocol}.",
         ),
     },
 )
@@ -67,7 +66,7 @@ def changed_runs(rows: Sequence[dict], summaries: Sequence[dict]) -> pd.DataFram
 
 def robustness_table(changed: pd.DataFrame, study: dict) -> pd.DataFrame:
     """The paired change of the loss for every changed setting of every arm, with its interval and
-    its p value, corrected over the changes of one arm; `value` is the setting after the change."""
+    its verdict. The changes of one arm are one family."""
     alpha, tables = study["alpha"], []
     for arm in _arms(study, changed):
         own = changed[changed.arm == arm["name"]]
@@ -77,12 +76,10 @@ def robustness_table(changed: pd.DataFrame, study: dict) -> pd.DataFrame:
         found = perturbation_table(
             named, _name("", 1), {_name(*pair): pair for pair in pairs}, LOSS, alpha
         )
-        verdicts = zip(found.change, found.p_holm, strict=True)
-        words = [verdict(change, p, np.nan, alpha) for change, p in verdicts]
         found = found.drop(columns="arm")
         found.insert(0, "arm", arm["name"])
         found.insert(1, "variant", arm["label"])
-        tables.append(found.assign(verdict=[WORDS.get(word, word) for word in words]))
+        tables.append(found)
     table = pd.concat(tables, ignore_index=True)
     return table.assign(data=study["data"], protocol=study["protocol"])
 
@@ -100,7 +97,8 @@ def lr_curves(changed: pd.DataFrame, study: dict) -> pd.DataFrame:
 
 def basins(changed: pd.DataFrame, study: dict) -> pd.DataFrame:
     """Width of each arm's learning-rate basin (rates at which the loss is within 1 % of its
-    lowest) in octaves, and of every pair of arms the paired difference and its verdict."""
+    lowest) in octaves, and of every pair of arms the paired difference and its verdict. The pairs
+    are one family."""
     curves = _lr_runs(changed, study)
     alpha, rows, widths = study["alpha"], [], {}
     for arm, (named, factors) in curves.items():
@@ -109,15 +107,18 @@ def basins(changed: pd.DataFrame, study: dict) -> pd.DataFrame:
         arms = sorted(factors, key=factors.__getitem__)
         losses = matrix_by_seed(runs_by_arm(named, LOSS), arms)
         widths[arm] = basin_widths([factors[a] for a in arms], losses)
-    for a, b in combinations(curves, 2):
-        found = basin_contrast(widths[a], widths[b], alpha)
+    order = study.get("order") or list(curves)[::-1]
+    pairs = list(combinations(sorted(curves, key=order.index, reverse=True), 2))
+    for a, b in pairs:
+        found = basin_contrast(widths[a], widths[b], alpha / len(pairs))
         said = {"a wider": "wider", "b wider": "narrower"}.get(found.verdict, found.verdict)
         row = {"arm": a, "against": b, "n": len(widths[a].octaves)}
         row |= {"octaves": found.test.difference, "low": found.test.low, "high": found.test.high}
-        row |= {"p": found.test.p, "verdict": said, "reason": found.reason}
+        row |= {"p": found.test.p, "verdict": said, "needs_n": found.needs_n}
+        row["reason"] = found.reason
         rows.append(row)
     columns = ["arm", "against", "n", "octaves", "low", "high", "at_least", "cut_low", "cut_high"]
-    columns += ["diverged", "p", "verdict", "reason"]
+    columns += ["diverged", "p", "verdict", "needs_n", "reason"]
     table = pd.DataFrame(rows, columns=columns)
     return table.assign(tolerance=TOLERANCE, data=study["data"], protocol=study["protocol"])
 

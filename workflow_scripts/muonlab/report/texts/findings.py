@@ -8,11 +8,15 @@ import pandas as pd
 
 from muonlab.declare import text
 from muonlab.report.anchors import anchor_line, anchor_rows
+from muonlab.report.claimed import claim_sentences, power_sentences
+from muonlab.report.comparisons import on_all_outcomes
 from muonlab.report.early_phase import early_sentences
 from muonlab.report.lengths import speed_up_sentences
 from muonlab.report.sentences import factorial_sentences, sweep_sentences
 from muonlab.report.versions import version_sentences
 from muonlab.report.waterfall import waterfall_sentences
+from muonlab.report.words import said
+from muonlab.statistics.verdicts import DIFFERENT, NOT_ESTIMABLE
 
 BITS, POINTS = (8, 4, 2), ("end", "matched")
 TOPICS = {
@@ -47,10 +51,13 @@ ARM_COLUMNS = {
     "steps to the matched loss": ("matched_step", float),
 }
 LEGEND = (
-    "Each cell is the first arm minus the second, with its {interval} interval over seeds. Bold: "
-    "the difference is significant after Holm's correction over the pairs. ≈: it is shown to be "
-    "smaller than the declared smallest difference of interest. ?: it is not significant. —: it "
-    "cannot be estimated."
+    "Each cell is the first arm minus the second, over seeds, with its simultaneous {interval} "
+    "interval: the intervals of one family of comparisons hold together. The verdict on the first "
+    "arm is read off that interval alone. Equivalent: the interval lies inside ± the declared "
+    "smallest difference of interest. Otherwise, bold: it excludes 0. Undecided: neither, with the "
+    "number of seeds that would decide it. Fewer than four seeds give no verdict. —: the "
+    "difference cannot be estimated. Each claim, each factorial and the ranking is a family; what "
+    "none of them contains is exploratory, and all of it on one outcome is one family."
 )
 
 
@@ -58,13 +65,14 @@ LEGEND = (
     title="findings",
     section="findings",
     caption="What **{title}** found on *{data}*, each sentence computed from the study's tables. "
-    "Where two arms do not differ significantly, or nothing can be estimated, that is said too.",
+    "What is undecided, or cannot be estimated, is said too.",
 )
 def findings(
     contrasts: pd.DataFrame,
     summary: pd.DataFrame,
     runs_table: pd.DataFrame,
     study: dict,
+    comparison: Mapping | None = None,
     arm_settings: Mapping[str, Mapping] | None = None,
     factorials_table: pd.DataFrame | None = None,
     one_at_a_time: pd.DataFrame | None = None,
@@ -76,8 +84,8 @@ def findings(
     """Markdown: the study's data and settings, then a table of comparisons for each topic, then
     sentences on what its experiments found.
 
-    That two arms do not differ significantly, or that nothing can be estimated, is a finding too.
-    It is reported like any other, with its reason below the table.
+    That a comparison is undecided, or that nothing can be estimated, is a finding too. It is
+    reported like any other, with its reason below the table.
     """
     labels = dict(zip(summary.arm, summary.label, strict=True))
     told = _Told(study, labels, runs_table)
@@ -86,12 +94,19 @@ def findings(
     if told.of_text:
         lines += ["**Arms**", "", *_arms(summary, study), ""]
     lines += [LEGEND.format(interval=study["interval"])]
+    claimed = list(claim_sentences(contrasts, labels, (comparison or {}).get("families", ())))
+    if claimed:
+        lines += ["", "**Claims**", "", *claimed]
+    weak = list(power_sentences(contrasts))
+    if weak:
+        lines += ["", "**What these seeds can see**", "", *weak]
+    whole = on_all_outcomes(contrasts)
     for topic, outcomes in TOPICS.items():
-        rows = contrasts[contrasts.outcome.isin(outcomes)]
+        rows = whole[whole.outcome.isin(outcomes)]
         if len(rows):
             many = told.of_text or len(rows.drop_duplicates(["arm_a", "arm_b"])) > MANY
             shown = _long_table if many else _table
-            if (rows.verdict == "not estimable").all():
+            if (rows.verdict == NOT_ESTIMABLE).all():
                 shown = _nothing
             lines += ["", f"**{topic}**", "", *shown(rows, outcomes, told)]
     if early_phase is not None:
@@ -223,19 +238,17 @@ def _table(rows: pd.DataFrame, outcomes: tuple[str, ...], told: _Told) -> Iterat
 
 def _cell(row, ratio: bool = False) -> str:
     """One comparison as the text of a cell; `ratio` exponentiates the difference and its limits."""
-    if row.verdict == "not estimable":
+    if row.verdict == NOT_ESTIMABLE:
         return "—"
     numbers = f"{row.difference:+.3g} [{row.low:.3g}, {row.high:.3g}]"
     if ratio:
         value, low, high = np.exp([row.difference, row.low, row.high])
         numbers = f"×{value:.3g} [{low:.3g}, {high:.3g}]"
-    if row.verdict == "equivalent":
-        return f"≈ {numbers}"
-    return f"? {numbers}" if row.verdict == "undecided" else f"**{numbers}**"
+    return f"{f'**{numbers}**' if row.verdict in DIFFERENT else numbers}, {said(row)}"
 
 
 def _notes(row, told: _Told) -> Iterator[str]:
-    if row.verdict == "not estimable":
+    if row.verdict == NOT_ESTIMABLE:
         yield f"— {row.reason}"
     elif row.left_out:
         yield _left_out(row, told)

@@ -1,7 +1,7 @@
 """Key insights of a ranking, in sentences computed from its tables: other numbers give others.
 
-Every difference comes with its interval over seeds and a verdict after Holm's correction;
-differences that are not significant are called so.
+Every difference comes with the simultaneous interval of its family and the verdict that is read off
+it, as they stand in the table of contrasts.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,6 +11,8 @@ import pandas as pd
 
 from muonlab.declare import text
 from muonlab.report.claims import examined, read_sources
+from muonlab.report.words import said, verdict_on
+from muonlab.statistics.verdicts import BETTER, DIFFERENT, NO_VERDICT, UNDECIDED
 
 FIELDS = {
     "optimizer.ns_steps": "Newton–Schulz steps",
@@ -18,24 +20,14 @@ FIELDS = {
     "optimizer.lr": "Learning rate",
     "optimizer.nesterov": "Nesterov",
     "optimizer.ns_coefficients": "Newton–Schulz coefficients",
+    "optimizer.update_spectrum": "Spectrum of the update",
 }
-SAID = {
-    "lower": "significantly lower",
-    "higher": "significantly higher",
-    "equivalent": "smaller than the smallest difference of interest",
-    "undecided": "not significant",
-    "not estimable": "cannot be tested",
-}
-TOLD = {
-    "lower": "significantly lower",
-    "higher": "significantly higher",
-    "equivalent": "equal up to the smallest difference of interest",
-    "undecided": "not significantly different",
-    "not estimable": "cannot be tested",
-}
+# What a field that is not set is called; in the tables it has no value.
+UNSET = "none"
 DOSES = {
     "direction_error": "error of the update's direction",
     "rms_singular_value": "size of the step",
+    "spectrum_power": "power of the update's singular values",
 }
 
 
@@ -83,12 +75,12 @@ def best(ranking: pd.DataFrame) -> tuple[str, str]:
     if first.arm == base.arm:
         return "Overall best", f"{sentence}; it is the arm that the others are compared with."
     sentence += f", {first.improvement_percent:.2g} % below {base.variant}"
-    sentence += f" (difference {_difference(first)}: {_said(first.verdict)})."
-    better = sound[sound.verdict == "lower"]
-    if better.empty:
-        sentence += f" No arm is significantly better than {base.variant}."
+    sentence += f" ({_compared_arms(first, ranking)} {_difference(first)}: {said(first)})."
+    better = [row.variant for row in sound.itertuples() if verdict_on(row.arm, row) == BETTER]
+    if better:
+        sentence += f" Better than {base.variant}: {_listed(better)}."
     else:
-        sentence += f" Significantly better than {base.variant}: {_listed(better.variant)}."
+        sentence += f" No arm is shown to be better than {base.variant}."
     return "Overall best", sentence
 
 
@@ -105,8 +97,9 @@ def fastest(ranking: pd.DataFrame) -> tuple[str, str]:
     if first.arm == base.arm:
         return "Fastest", f"{sentence}; it is the arm that the others are compared with."
     change = [1e3 * first[f"step_change_{end}"] for end in ("difference", "low", "high")]
-    sentence += f", and {base.variant} {1e3 * base.step_time:.3g} ms (difference "
-    sentence += f"{_numbers(*change)} ms: {_said(first.step_change_verdict)})."
+    sentence += f", and {base.variant} {1e3 * base.step_time:.3g} ms "
+    sentence += f"({_compared_arms(first, ranking)} {_numbers(*change)} ms: "
+    sentence += f"{said(first, 'step_change_')})."
     return "Fastest", sentence
 
 
@@ -116,11 +109,11 @@ def spread(ranking: pd.DataFrame) -> tuple[str, str]:
     if sound.empty:
         return "Range", "it cannot be estimated: every arm has a diverged run."
     first, last = sound.iloc[0], sound.iloc[-1]
-    told = sound.verdict.isin(["lower", "higher"]).sum()
+    told = sound.verdict.isin(DIFFERENT).sum()
     others = (sound.arm != sound.against).sum()
     sentence = f"mean losses go from {first.loss:.4f} ({first.variant}) to {last.loss:.4f} "
     sentence += f"({last.variant}); {told} of {others} arms "
-    sentence += f"{'differs' if told == 1 else 'differ'} significantly from "
+    sentence += f"{'is' if told == 1 else 'are'} better or worse than "
     sentence += f"{_label(ranking, ranking.against.iloc[0])}."
     lost = ranking[ranking.diverged > 0]
     if len(lost):
@@ -131,6 +124,7 @@ def spread(ranking: pd.DataFrame) -> tuple[str, str]:
 
 def field_sentences(effects: pd.DataFrame, ranking: pd.DataFrame) -> Iterator[tuple[str, str]]:
     """One sentence for each group of arms that differ in one field alone."""
+    effects = effects.fillna({"value": UNSET, "reference_value": UNSET})
     for (field, _), group in effects.groupby(["field", "group"], sort=False):
         first = group.iloc[0]
         topic = FIELDS.get(field, field) + (", steps of one size" if first.matched_step else "")
@@ -146,25 +140,41 @@ def field_sentences(effects: pd.DataFrame, ranking: pd.DataFrame) -> Iterator[tu
             sentence += f"{reference}, and the next {low.loss:.4f} at {low.value}"
         else:
             sentence += f"{low.loss:.4f} at {low.value}, against {reference}"
-        difference = f"(difference {_difference(low)}: {_said(low.verdict)})"
+        difference = f"({_compared_arms(low, ranking)} {_difference(low)}: {said(low)})"
         yield topic, f"{sentence} {difference}. {_told(group)}"
 
 
 def dose_sentences(responses: pd.DataFrame) -> Iterator[tuple[str, str]]:
-    """Whether the loss follows the error of the polar factor, or the size of the step."""
+    """Whether the loss follows the error of the polar factor, the size or the spectrum."""
     for metric, name in DOSES.items():
         for row in responses[responses.metric == metric].itertuples():
             place = "with steps of one size" if row.matched_step else "as run"
             topic = f"Loss over the {name}, {place}"
-            slope = _numbers(row.slope, row.slope_low, row.slope_high)
-            said = "how the loss changes cannot be estimated"
-            if np.isfinite(row.slope_low):
-                clear = row.slope_low > 0 or row.slope_high < 0
-                trend = f"the loss {'rises' if row.slope > 0 else 'falls'}"
-                said = trend if clear else "the loss shows no clear trend"
-            rho = _numbers(row.rho, row.rho_low, row.rho_high)
-            sentence = f"over {row.doses} arms ({row.common}) {said}: slope {slope} nats per unit, "
-            yield topic, f"{sentence}Spearman's ρ {rho}."
+            said = f"over {row.doses} arms that differ in the {row.varied} alone ({row.common}) "
+            said += f"{_trend(row)}: slope {_numbers(row.slope, row.slope_low, row.slope_high)} "
+            said += f"nats per unit, Spearman's ρ {_numbers(row.rho, row.rho_low, row.rho_high)}"
+            yield topic, f"{said}{_without(row)}."
+
+
+def _trend(row) -> str:
+    """What the loss does as the dose rises, in the words of the relation's verdict."""
+    trend = f"the loss {'rises' if row.slope > 0 else 'falls'}"
+    return {
+        "holds": trend,
+        "flat": "the loss hardly changes (by less than the smallest difference of interest)",
+        "rests on one arm": f"{trend}, but that rests on one arm (`{row.rests_on}`)",
+        "undecided": "the loss shows no clear trend",
+    }.get(row.verdict, "how the loss changes cannot be decided")
+
+
+def _without(row) -> str:
+    """The range of the slope with each arm left out, and the arm that moves it most."""
+    if not np.isfinite(row.slope_without_low):
+        return ""
+    ends = f"{row.slope_without_low:+.3g} and {row.slope_without_high:+.3g}".replace("-", "−")
+    return (
+        f"; with one arm left out the slope is between {ends} (moved most by {row.slope_moved_by})"
+    )
 
 
 def basin_sentences(basins: pd.DataFrame, ranking: pd.DataFrame) -> Iterator[tuple[str, str]]:
@@ -187,20 +197,18 @@ def _compared(row, first: str, second: str) -> str:
     reason = f" ({row.reason.rstrip('.')})" if isinstance(row.reason, str) and row.reason else ""
     if row.verdict in ("wider", "narrower"):
         wider, other = (first, second) if row.verdict == "wider" else (second, first)
-        return f"The range of {wider} is significantly wider than that of {other}{reason}."
-    if row.verdict == "undecided" and not reason:
-        return f"The ranges of {first} and {second} do not differ significantly in width."
-    if row.verdict == "undecided":
-        return f"Whether the range of {first} or that of {second} is wider is undecided{reason}."
+        return f"The range of {wider} is wider than that of {other}{reason}."
+    if row.verdict in (UNDECIDED, NO_VERDICT):
+        return f"Whether the range of {first} or that of {second} is wider: {said(row)}{reason}."
     return f"The ranges of {first} and {second} cannot be compared{reason}."
 
 
 def claims(effects: pd.DataFrame, sources: Sequence[dict]) -> Iterator[tuple[str, str, str]]:
     """(claim, what was found, verdict) for each claim of the sources that the arms can test."""
     for words, raw, matched, verdict in examined(effects, sources):
-        found = f"as run {_difference(raw)}, {_said(raw.verdict)}"
+        found = f"as run {_difference(raw)}, {said(raw)}"
         if matched is not None:
-            found += f"; with steps of one size {_difference(matched)}, {_said(matched.verdict)}"
+            found += f"; with steps of one size {_difference(matched)}, {said(matched)}"
         yield words, found, verdict
 
 
@@ -208,11 +216,12 @@ def _basis(ranking: pd.DataFrame, study: dict) -> str:
     first = ranking.iloc[0]
     sentence = (
         f"Data: {first.data}. Protocol: {first.protocol}. Seeds of each arm: {first.seeds}. Losses "
-        f"are those of the {first.evaluated_on} split at the end of training. A difference is the "
-        f"loss of an arm minus that of {_label(ranking, first.against)}, or of the arm named, seed "
-        f"by seed, with its {study['interval']} interval. It is called significant if it is so "
-        "after Holm's correction over all arms that are compared together. The intervals are not "
-        "corrected, so a difference whose interval excludes 0 need not be significant."
+        f"are those of the {first.evaluated_on} split at the end of training. A difference, seed "
+        "by seed, is named by its two arms; where one of them is AdamW, AdamW is subtracted. "
+        f"Behind it stand the simultaneous {study['interval']} interval of its family and the "
+        "verdict on the first of the two arms, which is read off that interval. Both are those of "
+        "the table of contrasts. Intervals of a slope or of ρ hold for all such relations at once, "
+        "and the loss is said to rise or fall only if no single arm turns the sign of the relation."
     )
     edges = ranking[ranking.edge.notna() & (ranking.edge != "")]
     if len(edges):
@@ -223,16 +232,20 @@ def _basis(ranking: pd.DataFrame, study: dict) -> str:
 
 
 def _told(group: pd.DataFrame) -> str:
-    """Which values differ significantly from the reference, and which do not."""
+    """The values of one field by the verdict on them, against the reference."""
     reference = group.reference_value.iloc[0]
-    if (group.verdict == "undecided").all():
-        return f"No value differs significantly from {reference}."
-    said = []
-    for verdict, word in TOLD.items():
-        values = group.value[group.verdict == verdict]
-        if len(values):
-            said.append(f"{word}: {_listed(values)}")
-    return f"Compared with {reference}, {'; '.join(said)}."
+    verdicts = [verdict_on(row.arm, row) for row in group.itertuples()]
+    if set(verdicts) == {UNDECIDED}:
+        return f"Every value is undecided against {reference}."
+    by_word: dict[str, list] = {}
+    for value, word in zip(group.value, verdicts, strict=True):
+        by_word.setdefault(word, []).append(value)
+    parts = [f"{word}: {_listed(values)}" for word, values in by_word.items()]
+    return f"Compared with {reference}, {'; '.join(parts)}."
+
+
+def _compared_arms(row, ranking: pd.DataFrame) -> str:
+    return f"{_label(ranking, row.arm_a)} − {_label(ranking, row.arm_b)}"
 
 
 def _difference(row) -> str:
@@ -249,10 +262,6 @@ def _numbers(value: float, low: float, high: float) -> str:
 def _level(row) -> str:
     limits = f" [{row.loss_low:.4f}, {row.loss_high:.4f}]" if np.isfinite(row.loss_low) else ""
     return f"{row.loss:.4f}{limits}"
-
-
-def _said(verdict: object) -> str:
-    return SAID.get(verdict, SAID["not estimable"])
 
 
 def _sound(ranking: pd.DataFrame) -> pd.DataFrame:

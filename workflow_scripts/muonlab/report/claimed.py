@@ -1,0 +1,56 @@
+"""Sentences on the claims that a study declares, and on what its number of seeds can see."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from muonlab.report.sentences import interval
+from muonlab.report.words import said
+from muonlab.statistics.verdicts import NOT_ESTIMABLE, rounded_n
+
+
+def claim_sentences(
+    contrasts: pd.DataFrame, labels: Mapping[str, str], families: Sequence[Mapping]
+) -> Iterator[str]:
+    """One item for each family that the config declares: its claim, and the difference, interval
+    and verdict of each of its comparisons. Factorials, which declare none, have their own text."""
+    for family in families:
+        if family["declared"]:
+            rows = contrasts[contrasts.family == family["name"]]
+            claim = family["claim"] or family["name"].replace("_", " ")
+            count = f"{family['size']} comparison{'s' if family['size'] > 1 else ''}"
+            found = "; ".join(_comparison(row, labels) for row in rows.itertuples())
+            yield f"- *{claim.rstrip('.')}* ({count}): {found}."
+
+
+def power_sentences(contrasts: pd.DataFrame) -> Iterator[str]:
+    """One item for each outcome whose declared smallest difference is below what the seeds can see
+    in some comparisons, and how many seeds it needs there."""
+    known = contrasts[contrasts.mdd_80.notna() & contrasts.sesoi.notna()]
+    for _, own in known.groupby("outcome", sort=False):
+        weak = own[own.mdd_80 > own.sesoi]
+        if len(weak):
+            first = own.iloc[0]
+            seen, needed = _range(weak.mdd_80, "{:.2g}"), _range(weak.sesoi_n, "{}", rounded_n)
+            yield (
+                f"- {first.label}: the declared smallest difference, {first.sesoi:g}, is smaller "
+                f"than what n = {_range(weak[['n_a', 'n_b']].min(axis=1), '{:g}')} seeds see with "
+                f"a power of 80 % in {len(weak)} of {len(own)} comparisons ({seen}); they need "
+                f"n ≈ {needed}."
+            )
+
+
+def _comparison(row, labels: Mapping[str, str]) -> str:
+    place = f" ({row.point})" if isinstance(row.point, str) and row.point else ""
+    words = f"{row.label}{place}, {labels[row.arm_a]} − {labels[row.arm_b]}"
+    if row.verdict == NOT_ESTIMABLE:
+        return f"{words}: {NOT_ESTIMABLE} ({str(row.reason).rstrip('.')})"
+    return f"{words}: {interval(row.difference, row.low, row.high, '+')}, **{said(row)}**"
+
+
+def _range(values: pd.Series, form: str, shown=float) -> str:
+    """The lowest and the highest of some numbers: "4 to 12", or "4" where both read alike."""
+    ends = [values.min(), values.max()]
+    texts = ["more than 1,000,000" if np.isinf(end) else form.format(shown(end)) for end in ends]
+    return " to ".join(dict.fromkeys(texts))
