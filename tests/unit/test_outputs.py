@@ -37,7 +37,7 @@ def names(files):
 def test_a_study_has_an_output_where_it_has_what_the_output_needs():
     figures = {study: names(OUTPUTS.figures(study)) for study in PLAN.studies}
     everywhere = set.intersection(*figures.values())
-    assert everywhere == {"learning_curves", "lr_sweep", "effects", "best_of_k"}
+    assert everywhere == {"learning_curves", "lr_sweep", "effects", "best_of_k", "convergence"}
     assert figures["fashion"] - everywhere == {
         *("spectra", "sharpness", "quantization", "quantization_error", "geometry")
     }

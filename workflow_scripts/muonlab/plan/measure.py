@@ -160,7 +160,7 @@ class Measure(Section):
     """Profile of the time that the optimizer takes in a step; null makes no profile."""
     baseline: Name | None = None
     """The arm with which the stability and the convergence of all others are compared; null takes
-    the study's first arm."""
+    the study's first arm of AdamW, or its first arm if there is none."""
     anchors: Anchors = Anchors()
     speed_up: SpeedUp | None = None
     """How much sooner arms reach their final loss than a baseline that is also run longer; null

@@ -151,7 +151,9 @@ def anchor_arms(known: Known) -> dict[str, Any]:
 
 def compared_with(known: Known) -> str:
     """The arm with which the stability and the convergence of the others are compared."""
-    return known.study.measure["baseline"] or next(iter(known.study.arms))
+    arms = known.study.arms
+    adamw = [name for name, arm in arms.items() if arm.settings["optimizer"]["name"] == "adamw"]
+    return known.study.measure["baseline"] or next(iter([*adamw, *arms]))
 
 
 @cache

@@ -10,6 +10,7 @@ from muonlab.declare import text
 from muonlab.report.anchors import anchor_line, anchor_rows
 from muonlab.report.claimed import claim_sentences, power_sentences
 from muonlab.report.comparisons import on_all_outcomes
+from muonlab.report.early_phase import early_sentences
 from muonlab.report.lengths import speed_up_sentences
 from muonlab.report.sentences import factorial_sentences, sweep_sentences
 from muonlab.report.versions import version_sentences
@@ -78,6 +79,7 @@ def findings(
     anchor_checks: pd.DataFrame | None = None,
     speed_up_table: pd.DataFrame | None = None,
     waterfall_table: pd.DataFrame | None = None,
+    early_phase: pd.DataFrame | None = None,
 ) -> str:
     """Markdown: the study's data and settings, then a table of comparisons for each topic, then
     sentences on what its experiments found.
@@ -107,6 +109,8 @@ def findings(
             if (rows.verdict == NOT_ESTIMABLE).all():
                 shown = _nothing
             lines += ["", f"**{topic}**", "", *shown(rows, outcomes, told)]
+    if early_phase is not None:
+        lines += ["", "**Early phase**", "", *early_sentences(early_phase, study)]
     if speed_up_table is not None:
         lines += ["", "**Speed-up**", "", *speed_up_sentences(speed_up_table, study)]
     if waterfall_table is not None:
