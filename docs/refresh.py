@@ -12,9 +12,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 TABLES = {
-    "fashion": ["contrasts", "summary", "runs"],
-    "moe": ["contrasts", "summary", "runs", "factorials", "one_at_a_time"],
-    "ablation": ["contrasts", "summary", "runs", "one_at_a_time"]
+    "fashion": ["contrasts", "summary", "runs", "anchor_checks", "early_phase"],
+    "moe": ["contrasts", "summary", "runs", "anchor_checks", "early_phase"]
+    + ["factorials", "one_at_a_time", "speed_up"],
+    "ablation": ["contrasts", "summary", "runs", "anchor_checks", "early_phase", "one_at_a_time"]
     + ["ranking", "field_effects", "dose_response", "basins"],
 }
 TEXTS = {"fashion": ["findings"], "moe": ["findings"], "ablation": ["findings", "insights"]}
@@ -31,20 +32,25 @@ SHOWN = {
 }
 
 
-def excerpt(study: str, text: str) -> str:
-    """The part of a study's findings that the README shows."""
-    start = text.index(SHOWN[study][1])
+ANCHORS = "**Anchor checks**"  # where this part of the findings begins
+
+
+def excerpt(text: str, start_of: str) -> str:
+    """The part of a text that begins with `start_of`; empty if it has none."""
+    start = text.find(start_of)
     end = text.find("\n\n**", start + 3)
-    return text[start : end if end > 0 else len(text)].strip()
+    return text[start : end if end > 0 else len(text)].strip() if start >= 0 else ""
 
 
 def section() -> str:
     """The README's findings, from the texts in docs/."""
     parts = []
-    for study, (name, _) in SHOWN.items():
+    for study, (name, start) in SHOWN.items():
         path = f"docs/{study}/{name}.md"
-        shown = excerpt(study, (ROOT / path).read_text())
-        parts.append(f"### `{study}`\n\n{shown}\n\nAll of it: [{path}]({path}).")
+        shown = [excerpt((ROOT / path).read_text(), start)]
+        shown.append(excerpt((ROOT / "docs" / study / "findings.md").read_text(), ANCHORS))
+        told = "\n\n".join(filter(None, shown))
+        parts.append(f"### `{study}`\n\n{told}\n\nAll of it: [{path}]({path}).")
     return "\n\n".join(parts)
 
 

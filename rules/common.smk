@@ -6,8 +6,14 @@ tuning has finished), and the wildcard constraints. The logic is in `muonlab.pla
 tests. Nothing here imports torch, because every cluster job reads these files again.
 """
 
+import gc
 import sys
 from pathlib import Path
+
+# The graph of jobs is many small objects, nearly all of which live until the end. With Python's own
+# thresholds its garbage collector goes through them so often that it takes a fifth of the time.
+gc.freeze()
+gc.set_threshold(100_000, 50, 100)
 
 SCRIPTS = Path(workflow.basedir) / "workflow_scripts"
 sys.path.append(str(SCRIPTS))
@@ -15,12 +21,15 @@ sys.path.append(str(SCRIPTS))
 from muonlab.io.errors import UserError
 from muonlab.io.logs import remove_empty_logs
 from muonlab.digest import observer_digest
+from muonlab.parsed import keep_in
 from muonlab.plan.code import adapter_digest, run_digest
 from muonlab.plan.datasets import IMAGES, KINDS, TEXT, source_files
 from muonlab.plan.naming import REPORTING_PATTERN, RUN_PATTERN, TUNING_PATTERN
 from muonlab.plan.outputs import SPLITS, Outputs
 from muonlab.plan.runs import load_plan
 from muonlab.plan.written import Written
+
+keep_in(Path(".snakemake") / "muonlab-code.json")
 
 try:
     # Snakemake lists the files of --configfile first and that of the `configfile:` directive last.

@@ -1,12 +1,11 @@
 """Digests of code: what a job runs, what moves weights, and what watches, each and nothing else."""
 
-import functools
 import shutil
 from pathlib import Path
 
 import pytest
 
-from muonlab import digest
+from muonlab import digest, parsed
 from muonlab.plan.models import MODELS
 from muonlab.plan.optimizers import OPTIMIZERS
 
@@ -30,7 +29,7 @@ def project(tmp_path):
 def forget():
     """Has the digests read their files anew."""
     for cached in (
-        *(digest._tree, digest._code, digest._imported),
+        *(parsed.parsed_modules, digest._local),
         *(digest.code_digest, digest.observer_digest),
     ):
         cached.cache_clear()
@@ -161,19 +160,18 @@ def library(tmp_path_factory):
 def edited(library, monkeypatch):
     """Adds a statement to a module of the copy, for this test; only it is read anew."""
     before = {}
+    found = dict(parsed.parsed_modules(library))
+    monkeypatch.setattr(digest, "parsed_modules", lambda root: found)
 
     def edit(name):
         path = library / name
         before[path] = path.read_text()
         path.write_text(before[path] + "\nEDITED = True\n")
-        for cached in (digest._tree, digest._code, digest._imported):
-            again = functools.partial(read, path, cached)
-            monkeypatch.setattr(digest, cached.__name__, again)
-
-    def read(edited, cached, path):
-        return cached.__wrapped__(path) if path == edited else cached(path)
+        found[path] = parsed.parse(path.read_bytes(), path)
+        digest._local.cache_clear()
 
     yield edit
+    digest._local.cache_clear()
     for path, text in before.items():
         path.write_text(text)
 

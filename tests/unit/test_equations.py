@@ -149,7 +149,7 @@ def test_dion(shape, scale):
 def test_soap(shape, longest):
     """Adam in the eigenbasis; the basis takes one orthogonal iteration at every second update."""
     b1, b2, eps = 0.7, 0.9, 0.01
-    fields = dict(betas=(b1, b2), eps=eps, frequency=2, max_side=longest, weight_decay=0.3)
+    fields = dict(beta1=b1, beta2=b2, eps=eps, frequency=2, max_side=longest, weight_decay=0.3)
     seen, grads = follow(SOAP, shape, lr=0.05, **fields)
     first, second = (torch.zeros(shape, dtype=torch.float64) for _ in range(2))
     grams = [lambda G: G @ G.T, lambda G: G.T @ G]

@@ -15,7 +15,7 @@ ALLOWED = {
     "plan": {"data", "digest", "io", "optim", "section", "streams", "tuning"},
     "data": {"io", "section", "streams"},
     "models": {"streams"},
-    "optim": set(),
+    "optim": {"streams"},
     "measure": set(),
     "statistics": {"io", "streams"},
     "tuning": {"io", "section", "statistics", "streams"},

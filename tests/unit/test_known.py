@@ -32,7 +32,15 @@ def plan(tmp_path):
         "toy": SMALL["studies"]["toy"]
         | TWO_ROUNDS
         | {"arms": SMALL["studies"]["toy"]["arms"] | arms}
-        | {"robustness": {"arms": ["muon"], "lr_factors": [2.0], "fields": [], "seeds": 1}}
+        | {
+            "robustness": {
+                "arms": ["muon"],
+                "lr_factors": [2.0],
+                "embedding_factors": [],
+                "fields": [],
+                "seeds": 1,
+            }
+        }
     }
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(content))
     return load_plan([tmp_path / "config.yaml"])

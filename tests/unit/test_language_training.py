@@ -184,6 +184,16 @@ def test_text_stays_in_its_file_until_it_is_used(corpus):
     assert isinstance(tokens, np.memmap)
 
 
+def test_the_whole_split_is_read_after_the_last_update(corpus):
+    """Evaluations along the run read a part, and the final loss is that of the whole split."""
+    run = trainer_of(corpus, evaluation_examples=3)
+    run.train(lambda: None, 1e9)
+    split = run.splits["validation"]
+    whole, part = split.evaluate(run.model), split.evaluate(run.model, 3)
+    assert run.summary()["final_loss"] == whole["loss"] != part["loss"]
+    assert run.metrics.series("validation", "loss")[-1][1] == part["loss"]
+
+
 def test_clipping_bounds_the_gradient_and_tells_its_norm_before(corpus):
     trainer = trainer_of(corpus, training={"clip": 1e-3})
     trainer.update.gradients(0)

@@ -101,7 +101,7 @@ def test_adamw_has_its_own_betas_eps_and_decay_of_matrices_alone():
             w -= 0.1 * decay * w + 0.1 * m / (1 - 0.7**step) / root
         return w
 
-    found = stepped(AdamW, betas=[0.7, 0.8], eps=0.3, weight_decay=0.5)
+    found = stepped(AdamW, beta1=0.7, beta2=0.8, eps=0.3, weight_decay=0.5)
     assert found == pytest.approx([by_hand(0.5), by_hand(0.0)])
 
 

@@ -37,13 +37,13 @@ def names(files):
 def test_a_study_has_an_output_where_it_has_what_the_output_needs():
     figures = {study: names(OUTPUTS.figures(study)) for study in PLAN.studies}
     everywhere = set.intersection(*figures.values())
-    assert everywhere == {"learning_curves", "lr_sweep", "effects", "best_of_k"}
+    assert everywhere == {"learning_curves", "lr_sweep", "effects", "best_of_k", "convergence"}
     assert figures["fashion"] - everywhere == {
         *("spectra", "sharpness", "quantization", "quantization_error", "geometry")
     }
     assert figures["moe"] - everywhere == {
         *("spectra", "contributions", "one_at_a_time", "tuning_heatmap"),
-        *("components", "experts", "overhead"),
+        *("components", "experts", "overhead", "speed_up"),
     }
     assert figures["ablation"] - everywhere == {
         *("one_at_a_time", "performance", "ranking_curves", "ranking_heatmap"),

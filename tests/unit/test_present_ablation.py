@@ -321,6 +321,93 @@ def test_the_loss_over_its_dose(sign):
     plt.close(dose_response(points, found, study(IN_A_ROW)))
 
 
+SPECTRA = {
+    name: MUON | RMS | {"optimizer.update_spectrum": value}
+    for name, value in zip(
+        ["alpha", "bravo", "charlie", "delta", "echo", "foxtrot"],
+        [None, 0.0, -0.5, 0.5, 1.0, "random"],
+        strict=True,
+    )
+}
+
+
+def spectrum_tables(losses, settings=SPECTRA, smallest=None):
+    runs = made_up_runs(dict(zip(settings, losses, strict=True)), noise=0.001)
+    records = made_up_direction(dict(zip(settings, [0.1, 0, 0.5, 0.3, 0.6, 0.4], strict=True)))
+    return dose.response_tables(losses_of(runs), records, study(settings), settings, smallest)
+
+
+def test_the_loss_over_the_power_of_the_spectrum(tmp_path):
+    points, found = spectrum_tables([3.0, 3.1, 2.85, 3.35, 3.6, 3.2])
+    assert set(found.metric) == {"direction_error", "spectrum_power"}
+    row = found[found.metric == "spectrum_power"].iloc[0]
+    assert (row.doses, row.verdict) == (4, "holds") and row.slope == pytest.approx(0.5, rel=0.02)
+    own = points[points.metric == "spectrum_power"].set_index("arm")
+    assert own.dose.to_dict() == {"charlie": -0.5, "bravo": 0, "delta": 0.5, "echo": 1}
+    whole = found[found.metric == "direction_error"].iloc[0]
+    assert whole.doses == 6, "random spectra and the iteration's have a direction, but no power"
+    write_csv(found, tmp_path / "found.csv")
+    said = dict(insights.dose_sentences(pd.read_csv(tmp_path / "found.csv")))
+    (topic,) = [topic for topic in said if "power of the update" in topic]
+    assert "the loss rises" in said[topic] and "left out" in said[topic]
+    plt.close(dose_response(points, found, study(SPECTRA)))
+
+
+def test_a_spectrum_whose_shape_does_not_matter_is_flat():
+    _, found = spectrum_tables([3.0] * 6, smallest=0.1)
+    row = found[found.metric == "spectrum_power"].iloc[0]
+    assert row.verdict == "flat"
+    (sentence,) = [s for t, s in insights.dose_sentences(found) if "power" in t]
+    assert "hardly changes" in sentence
+
+
+def test_spectra_are_compared_at_one_size_alone():
+    free = {name: fields | {"optimizer.scale": "original"} for name, fields in SPECTRA.items()}
+    assert "spectrum_power" not in set(spectrum_tables([3.0] * 6, free)[1].metric)
+
+
+def test_one_correction_covers_all_relations_of_the_table():
+    settings = dict(zip("abcdefghij", [*IN_A_ROW.values(), *SPECTRA.values()], strict=True))
+    runs = made_up_runs(dict.fromkeys(settings, 3.0), noise=0.05)
+    doses = {arm: 0.1 + 0.05 * i for i, arm in enumerate(settings)}
+    records = made_up_direction(doses)
+    _, found = dose.response_tables(losses_of(runs), records, study(settings), settings)
+    m = len(found)
+    assert m == 5 and (found.relations == m).all()
+    assert found.level.to_numpy() == pytest.approx(1 - 0.05 / m)
+    wide = runs.pivot(index="seed", columns="arm", values="final_loss")
+    for row in found[found.varied == "spectrum of the update"].itertuples():
+        if row.metric == "spectrum_power":
+            arms, powers = ["f", "g", "h", "i"], [0.0, -0.5, 0.5, 1.0]
+            slopes = [stats.linregress(powers, values).slope for values in wide[arms].to_numpy()]
+            test = stats.ttest_1samp(slopes, 0)
+            interval = test.confidence_interval(1 - 0.05 / m)
+            assert (row.slope_low, row.slope_high) == pytest.approx((interval.low, interval.high))
+            assert row.p_slope == pytest.approx(min(1, m * test.pvalue))
+
+
+def test_a_relation_that_one_arm_makes_is_said_to_rest_on_it():
+    doses = dict(zip(IN_A_ROW, [0.1, 0.11, 0.12, 3.0], strict=True))
+    runs = made_up_runs(dict(zip(IN_A_ROW, [3.0, 3.02, 2.98, 4.0], strict=True)), noise=0.001)
+    records = made_up_direction(doses)
+    _, found = dose.response_tables(losses_of(runs), records, study(IN_A_ROW), IN_A_ROW)
+    row = found[found.metric == "direction_error"].iloc[0]
+    assert row.verdict == "rests on one arm" and "delta" in row.rests_on.split(", ")
+    assert row.slope_moved_by == "delta"
+    (first, *_) = insights.dose_sentences(found)
+    assert "but that rests on one arm" in first[1] and "`delta`" in first[1]
+
+
+def test_a_field_that_is_not_set_has_a_name_in_sentences(tmp_path):
+    runs = made_up_runs(dict(zip(SPECTRA, [3.0, 3.1, 3.3, 3.2, 3.4, 3.5], strict=True)))
+    effects = ranking.field_effects(runs, study(SPECTRA), SPECTRA, "bravo", PLAN)
+    write_csv(effects, tmp_path / "effects.csv")
+    table = rank(runs, SPECTRA, "bravo")
+    ((topic, sentence),) = insights.field_sentences(pd.read_csv(tmp_path / "effects.csv"), table)
+    assert topic == "Spectrum of the update, steps of one size"
+    assert "none" in sentence and "nan" not in sentence
+
+
 def test_two_arms_make_no_dose_response(tmp_path):
     few = dict(list(IN_A_ROW.items())[:2])
     runs = made_up_runs({arm: 3.0 for arm in few})

@@ -36,6 +36,15 @@ def test_every_file_that_is_named_or_shown_exists():
         assert (ROOT / name).exists(), name
 
 
+# Tables of the findings that a study may lack, and the parameters that they are passed as.
+OPTIONAL = {
+    "anchor_checks": "anchor_checks",
+    "speed_up": "speed_up_table",
+    "waterfall": "waterfall_table",
+    "early_phase": "early_phase",
+}
+
+
 def kept(study, name):
     return pd.read_csv(ROOT / "docs" / study / f"{name}.csv")
 
@@ -60,6 +69,9 @@ def test_the_findings_are_computed_from_the_kept_tables(study):
         tables["factorials_table"] = kept(study, "factorials")
     if study != "fashion":
         tables["one_at_a_time"] = kept(study, "one_at_a_time")
+    for name, parameter in OPTIONAL.items():
+        if (ROOT / "docs" / study / f"{name}.csv").exists():
+            tables[parameter] = kept(study, name)
     plan = load_plan([ROOT / "config.yaml"]).studies[study]
     tables["comparison"] = {"families": study_families(plan)}
     shown = (ROOT / "docs" / study / "findings.md").read_text()

@@ -15,12 +15,16 @@ from hypothesis.extra.numpy import arrays
 
 from muonlab.measure.stability import (
     convergence_rate,
+    end_variance,
+    end_variation,
+    first_at_or_after,
     first_crossings,
     gradient_alarms,
     loss_spikes,
     mean_over_steps,
     rolling_variance,
     stability,
+    window_of,
 )
 
 finite = st.floats(-100, 100, allow_subnormal=False)
@@ -171,13 +175,47 @@ def test_a_run_in_one_record():
     steps, losses = a_curve(3)
     norms = np.abs(np.random.default_rng(4).standard_normal(200)) + 0.5
     norms[7] = 2000
-    found = stability(steps, losses, norms)
+    found = stability(steps, losses, norms, window=50)
     variance = pd.Series(losses).rolling(50).var()
     assert found["loss_variance"] == pytest.approx(variance.median())
     assert found["loss_variance_end"] == pytest.approx(variance.iloc[-1])
     assert found["gradient_norm_variance_end"] == pytest.approx(norms[-50:].var(ddof=1))
     assert found["gradients_exploding"] == 1 and found["nonfinite_losses"] == 0
     assert found["convergence_rate"] < -5 * found["convergence_rate_error"] < 0
+
+
+@pytest.mark.parametrize("n", [20, 60, 200, 1000])
+def test_windows_scale_with_the_run(n):
+    rng = np.random.default_rng(n)
+    values = rng.standard_normal(n)
+    window = max(5, round(0.05 * n))
+    assert window_of(n) == window
+    variance = pd.Series(values).rolling(window).var()
+    assert end_variance(values) == pytest.approx(variance[-round(0.2 * n) :].median())
+    last = (values + 3)[-max(5, round(0.2 * n)) :]
+    assert end_variation(values + 3) == pytest.approx(np.std(last, ddof=1) / np.mean(last))
+    found = stability(np.arange(n), values, np.abs(values))
+    assert found["loss_variance"] == pytest.approx(variance.median())
+
+
+def test_the_end_of_a_short_or_broken_series_is_not_estimable():
+    for values in ([], [1.0, 2.0, 3.0, 4.0], [1.0] * 9 + [math.nan]):
+        assert math.isnan(end_variance(values)) and math.isnan(end_variation(values))
+    assert math.isnan(end_variation([9.0, -1.0, 1.0, -1.0, 1.0, 0.0]))
+    # What is broken before the end does not matter there.
+    assert end_variation([math.inf] + [1.0, 3.0] * 5) == pytest.approx(
+        np.std([1, 3, 1, 3, 3], ddof=1) / 2.2
+    )
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=12), st.floats(0.01, 1))
+def test_a_loss_is_read_at_a_record_and_never_between_two(gaps, share):
+    steps = np.cumsum(gaps).astype(float)
+    step, value = first_at_or_after(steps, -steps, share)
+    assert value == -step and step in steps
+    assert step >= share * steps[-1] * (1 - 1e-9)
+    assert not any(share * steps[-1] <= s < step for s in steps)
 
 
 def test_a_short_and_an_empty_run_have_counts_but_no_variances():

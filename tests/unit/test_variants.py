@@ -244,9 +244,9 @@ def test_dion_of_full_rank_converges_to_the_polar_factor():
 def test_soap_without_rotation_is_adamw():
     shapes = [(6, 9), (2, 4, 5)]
     ours, theirs = parameters(shapes), parameters(shapes)
-    same = dict(lr=0.01, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1)
-    found = steps(SOAP(ours, max_side=1, **same), ours, range(8))
-    expected = steps(torch.optim.AdamW(theirs, **same), theirs, range(8))
+    same = dict(lr=0.01, eps=1e-8, weight_decay=0.1)
+    found = steps(SOAP(ours, max_side=1, beta1=0.9, beta2=0.95, **same), ours, range(8))
+    expected = steps(torch.optim.AdamW(theirs, betas=(0.9, 0.95), **same), theirs, range(8))
     for a, b in zip(found, expected, strict=True):
         torch.testing.assert_close(a, b)
 
@@ -272,7 +272,7 @@ def test_soap_turns_with_the_coordinates():
         (Dion, {"scale": "x"}, "scale"),
         (Dion, {"lr": -1.0}, "lr"),
         (SOAP, {"weight_decay": -0.1}, "weight_decay"),
-        (SOAP, {"betas": (0.9, 1.0)}, "betas"),
+        (SOAP, {"beta2": 1.0}, "beta2"),
         (SOAP, {"frequency": 0}, "frequency"),
     ],
 )

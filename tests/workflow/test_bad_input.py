@@ -73,14 +73,14 @@ CONFIGS = {
         "not 'mion'",
     ),
     "beta of one": (
-        fashion("optimizers: {adamw: {betas: [0.9, 1.0]}}"),
-        "studies.fashion.optimizers.adamw.betas.1",
+        fashion("optimizers: {adamw: {beta2: 1.0}}"),
+        "studies.fashion.optimizers.adamw.beta2",
         "less than 1",
     ),
-    "one beta": (
-        fashion("optimizers: {adamw: {betas: [0.9]}}"),
+    "an old name": (
+        fashion("optimizers: {adamw: {betas: [0.9, 0.99]}}"),
         "studies.fashion.optimizers.adamw.betas",
-        "at least 2",
+        "did you mean beta",
     ),
     "unknown coefficients": (
         fashion("optimizers: {muon: {ns_coefficients: jordon}}"),

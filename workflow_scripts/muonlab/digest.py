@@ -10,13 +10,13 @@ the rest of the job's code, which only observes and saves the run. That digest i
 records, and editing this code retrains nothing.
 """
 
-import ast
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-PACKAGE = "muonlab"
+from muonlab.parsed import Parsed, parsed_modules
+
 SCRIPTS = Path(__file__).resolve().parents[1]
 TRAINING_JOB = "train.py"
 TRAINING_LOOP = "muonlab/training/loop.py"
@@ -88,76 +88,28 @@ def closure(
 def _digest(files: Iterable[Path], root: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(files):
-        digest.update(f"{path.relative_to(root).as_posix()}\0{_code(path)}\0".encode())
+        code = _parsed(path, root).code
+        digest.update(f"{path.relative_to(root).as_posix()}\0{code}\0".encode())
     return digest.hexdigest()[:16]
+
+
+def _parsed(path: Path, root: Path) -> Parsed:
+    """Raises SyntaxError for a file that is not valid Python, and KeyError if there is none."""
+    found = parsed_modules(root)[path]
+    if isinstance(found, SyntaxError):
+        raise found
+    return found
 
 
 def _file(module: str, root: Path) -> Path:
     return root.joinpath(*module.split(".")).with_suffix(".py")
 
 
+@cache
 def _local(path: Path, root: Path) -> list[Path]:
     """The files under `root` that the imports of `path` may refer to."""
     files = []
-    for name in _imported(path):
+    for name in _parsed(path, root).imports:
         base = root.joinpath(*name.split("."))
-        files += [f for f in (base.with_suffix(".py"), base / "__init__.py") if f.is_file()]
-    return files
-
-
-@cache
-def _tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-
-
-@cache
-def _code(path: Path) -> str:
-    """A digest of the module's syntax tree without docstrings."""
-    text = ast.dump(_without_docstrings(_tree(path)))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-@cache
-def _imported(path: Path) -> tuple[str, ...]:
-    """The names of this package that the module imports, at the top or anywhere else."""
-    names = []
-    for node in _statements(_tree(path).body):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            # `from package import name` may import a module or something in a module: list both.
-            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return tuple(sorted({name for name in names if name.split(".")[0] == PACKAGE}))
-
-
-def _statements(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
-    """The statements of `body` and the statements nested in them.
-
-    Expressions, which make up most of a syntax tree, are skipped.
-    """
-    for statement in body:
-        yield statement
-        for part in ("body", "orelse", "finalbody"):
-            yield from _statements(getattr(statement, part, ()))
-        for inner in (*getattr(statement, "handlers", ()), *getattr(statement, "cases", ())):
-            yield from _statements(inner.body)
-
-
-def _without_docstrings(node: ast.AST) -> ast.AST:
-    """Removes strings that are statements: docstrings of modules, classes, functions and fields.
-
-    Only statements are looked at, since an expression cannot hold one.
-    """
-    for part in ("body", "orelse", "finalbody"):
-        statements = getattr(node, part, None)
-        if isinstance(statements, list):
-            kept = [statement for statement in statements if not _is_text(statement)]
-            setattr(node, part, [_without_docstrings(statement) for statement in kept])
-    for inner in (*getattr(node, "handlers", ()), *getattr(node, "cases", ())):
-        _without_docstrings(inner)
-    return node
-
-
-def _is_text(statement: ast.stmt) -> bool:
-    alone = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
-    return alone and isinstance(statement.value.value, str)
+        files += [base.with_suffix(".py"), base / "__init__.py"]
+    return [file for file in files if file in parsed_modules(root)]

@@ -10,10 +10,55 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 WINDOW = 50  # records
+# Windows that scale with a run: rolling ones, and the end of the run, as shares of its records. A
+# window never has fewer than LEAST records.
+ROLLING, END, LEAST = 0.05, 0.2, 5
 SPIKE_SIGMAS = 3.0
 VANISHING, EXPLODING = 1e-7, 1e3  # gradient norms below and above these are counted as alarms
 
 Floats = NDArray[np.float64]
+
+
+def window_of(records: int, share: float = ROLLING) -> int:
+    """The number of records in a window that is `share` of a run of so many records; ≥ LEAST."""
+    return max(LEAST, round(share * records))
+
+
+def end_variance(values: ArrayLike) -> float:
+    """Median of the rolling variances whose windows end in the last END of the series.
+
+    The rolling window is ROLLING of the series, so that a slow trend hardly enters. NaN where no
+    window is full, or where one holds a value that is not finite.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    variance = rolling_variance(values, window_of(len(values)))
+    last = variance[-max(1, round(END * len(values))) :]
+    return float(np.median(last)) if len(last) else np.nan
+
+
+def end_variation(values: ArrayLike) -> float:
+    """Standard deviation over mean of the last END of the series, at least LEAST values.
+
+    NaN for a shorter series, for a value there that is not finite, and for a mean of 0.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    last = values[-window_of(len(values), END) :]
+    if len(last) < LEAST or not np.isfinite(last).all() or last.mean() == 0:
+        return np.nan
+    return float(last.std(ddof=1) / last.mean())
+
+
+def first_at_or_after(steps: ArrayLike, values: ArrayLike, share: float) -> tuple[float, float]:
+    """(step, value) of the first record at or after that share of the series' last step.
+
+    NaN for an empty series. Nothing is interpolated between two records. Raises ValueError for
+    arrays of unequal length.
+    """
+    steps, values = _paired(steps, values)
+    if not len(steps):
+        return np.nan, np.nan
+    place = int(np.argmax(steps >= share * steps[-1] * (1 - 1e-12)))
+    return float(steps[place]), float(values[place])
 
 
 def rolling_variance(values: ArrayLike, window: int = WINDOW) -> Floats:
@@ -116,9 +161,14 @@ def gradient_alarms(norms: ArrayLike) -> dict[str, int]:
 
 
 def stability(
-    steps: ArrayLike, losses: ArrayLike, gradient_norms: ArrayLike, window: int = WINDOW
+    steps: ArrayLike,
+    losses: ArrayLike,
+    gradient_norms: ArrayLike,
+    window: int | None = None,
 ) -> dict[str, float]:
     """A run's steadiness in one record, from losses and gradient norms recorded at the same steps.
+
+    `window` is that of the rolling variances and of the spikes; None takes ROLLING of the run.
 
     `*_variance` is the median over the run of the rolling variance, which a steep start hardly
     affects, and `*_variance_end` its last value; both are NaN if no window is full and finite.
@@ -128,6 +178,7 @@ def stability(
     """
     steps, losses = _paired(steps, losses)
     _, gradient_norms = _paired(steps, gradient_norms)
+    window = window_of(len(losses)) if window is None else window
     rate, error = convergence_rate(steps, losses)
     found = {
         "loss_spikes": int(loss_spikes(losses, window).sum()),

@@ -20,7 +20,8 @@ class Attention(nn.Module):
     (width, h · d). Several query heads share a key head: Ainslie et al., GQA (arXiv 2305.13245).
 
     With `qk_norm`, queries and keys get an RMS norm with a gain over the features of each head,
-    before the rotation. With `rope_base` None there are no positions.
+    before the rotation. With `rope_base` None there are no positions. With `fused`, the first three
+    matrices are the rows of one parameter, which an optimizer for matrices then treats as one.
     """
 
     def __init__(
@@ -32,14 +33,18 @@ class Attention(nn.Module):
         qk_norm: bool,
         rope_base: float | None,
         norm_eps: float,
+        fused: bool = False,
     ):
         super().__init__()
         self.layer, self.heads, self.kv_heads = layer, heads, kv_heads
         self.size = width // heads
         self.rope_base, self.norm_eps = rope_base, norm_eps
-        self.query = nn.Parameter(torch.empty(heads * self.size, width))
-        self.key = nn.Parameter(torch.empty(kv_heads * self.size, width))
-        self.value = nn.Parameter(torch.empty(kv_heads * self.size, width))
+        self.fused = fused
+        rows = {"query": heads, "key": kv_heads, "value": kv_heads}
+        if fused:
+            rows = {"query_key_value": heads + 2 * kv_heads}
+        for name, count in rows.items():
+            self.register_parameter(name, nn.Parameter(torch.empty(count * self.size, width)))
         self.output = nn.Parameter(torch.empty(width, heads * self.size))
         self.query_norm = nn.Parameter(torch.empty(self.size)) if qk_norm else None
         self.key_norm = nn.Parameter(torch.empty(self.size)) if qk_norm else None
@@ -63,12 +68,22 @@ class Attention(nn.Module):
         )
         return F.linear(y.transpose(1, 2).flatten(2), self.output)
 
+    def query_and_key(self) -> tuple[Tensor, Tensor]:
+        """The query matrix (h · d, width) and the key matrix (g · d, width), which share the
+        parameters' memory."""
+        if not self.fused:
+            return self.query, self.key
+        ends = self.heads * self.size, (self.heads + self.kv_heads) * self.size
+        return self.query_key_value[: ends[0]], self.query_key_value[ends[0] : ends[1]]
+
     def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries (b, h, t, d), keys and values (b, g, t, d).
 
         They come from one product with all three matrices; queries and keys are rotated together.
         """
-        matrices = torch.cat((self.query, self.key, self.value))
+        matrices = (
+            self.query_key_value if self.fused else torch.cat((self.query, self.key, self.value))
+        )
         projected = F.linear(x, matrices).unflatten(-1, (-1, self.size))
         groups = self.kv_heads
         both, value = projected.split([self.heads + groups, groups], 2)

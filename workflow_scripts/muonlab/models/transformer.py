@@ -17,7 +17,6 @@ from muonlab.models.forward_pass import ForwardPass, Seen
 from muonlab.models.moe import MixtureOfExperts
 from muonlab.streams import torch_generator
 
-INITIAL_STD = 0.02
 POSITIONS = ("rope", "none")
 # The component of a tensor, by the end of its name.
 COMPONENTS = {
@@ -26,6 +25,7 @@ COMPONENTS = {
     "attention.query": "query",
     "attention.key": "key",
     "attention.value": "value",
+    "attention.query_key_value": "query_key_value",
     "attention.output": "attention_output",
     "feedforward.up": "up",
     "feedforward.gate": "gate",
@@ -79,6 +79,9 @@ class Transformer(nn.Module):
     tied            whether the head uses the matrix of the embedding
     dropout         applied to the outputs of the embedding, attention and feed-forward parts
     positions       "rope", or "none": then only the causal mask distinguishes positions
+    initial_std     standard deviation of the initial weights, or None for 1/√(3 · fan_in)
+    scaled_embedding  whether the embedding's output is multiplied by √width
+    fused_attention whether query, key and value matrices are one parameter
 
     Raises ValueError for sizes that do not fit together.
     """
@@ -104,6 +107,9 @@ class Transformer(nn.Module):
         dropout: float = 0.0,
         positions: str = "rope",
         rope_base: float = 10000.0,
+        initial_std: float | None = None,
+        scaled_embedding: bool = False,
+        fused_attention: bool = False,
         norm_eps: float = 1e-6,
     ):
         super().__init__()
@@ -111,11 +117,15 @@ class Transformer(nn.Module):
         _check(width, heads, kv_heads, activation, experts, top_k, dropout, positions)
         self.vocab, self.context, self.width = vocab, context, width
         self.qk_norm, self.dropout, self.eps = qk_norm, dropout, norm_eps
+        self.initial_std = initial_std
+        self.embedding_scale = math.sqrt(width) if scaled_embedding else 1.0
         self.embedding = nn.Parameter(torch.empty(vocab, width))
         self.layers = nn.ModuleList()
         base = rope_base if positions == "rope" else None
         for i in range(layers):
-            attention = Attention(i, width, heads, kv_heads, qk_norm, base, norm_eps)
+            attention = Attention(
+                i, width, heads, kv_heads, qk_norm, base, norm_eps, fused_attention
+            )
             if experts:
                 mixer = MixtureOfExperts(
                     i,
@@ -156,7 +166,10 @@ class Transformer(nn.Module):
             seen=self._seen,
             clip=self.track_logits and self.training,
         )
-        x = run.dropout(F.embedding(tokens, self.embedding), self.dropout, self.training)
+        x = F.embedding(tokens, self.embedding)
+        if self.embedding_scale != 1.0:
+            x = x * self.embedding_scale
+        x = run.dropout(x, self.dropout, self.training)
         for block in self.layers:
             x = block(x, run, self.dropout)
         self._losses = run.losses
@@ -189,19 +202,23 @@ class Transformer(nn.Module):
 
     @torch.no_grad()
     def initialise(self, *stream: str | int) -> None:
-        """Draws every matrix from N(0, 0.02²) and sets the gains of norms to 1.
+        """Draws every matrix from a normal distribution and sets the gains of norms to 1.
 
-        Matrices whose products are added to the residual stream have 1/√(2 L) of that standard
-        deviation. Each tensor has its own random stream, (*stream, name of the tensor), so a tensor
-        that two architectures share has the same initial values in both.
+        The standard deviation is `initial_std` or, without it, 1/√(3 · fan_in), which follows the
+        width as that of torch.nn.Linear does; the fan_in of the embedding is the width. A fixed
+        0.02, as in GPT-2, is small for narrow models: 0.02 at width 768 is 0.55/√width. Matrices
+        whose products are added to the residual stream have 1/√(2 L) of it (GPT-2, Radford et
+        al. 2019, section 2.3). Each tensor has its own random stream, (*stream, name of the
+        tensor), so a tensor that two architectures share has the same initial values in both.
         """
         components = self.components()
         for name, p in self.named_parameters():
             if components[name] == "norm":
                 p.fill_(1.0)
                 continue
-            residual = components[name] in RESIDUAL_OUTPUTS
-            std = INITIAL_STD / math.sqrt(2 * len(self.layers)) if residual else INITIAL_STD
+            std = self.initial_std or 1 / math.sqrt(3 * p.size(-1))
+            if components[name] in RESIDUAL_OUTPUTS:
+                std /= math.sqrt(2 * len(self.layers))
             generator = torch_generator(*stream, name)
             p.copy_(torch.empty(p.shape).normal_(0, std, generator=generator))
 
@@ -259,7 +276,7 @@ class Transformer(nn.Module):
             raise ValueError("qk_clip: no training pass was made with track_logits = True")
         largest, self._largest = self._largest, []
         attentions = [block.attention for block in self.layers]
-        return [(a.query, a.key, s) for a, s in zip(attentions, largest, strict=True)]
+        return [(*a.query_and_key(), s) for a, s in zip(attentions, largest, strict=True)]
 
     def _keep_largest(self, logits: list[Tensor]) -> None:
         before = self._largest or logits

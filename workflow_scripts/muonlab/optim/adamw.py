@@ -5,7 +5,7 @@ Loshchilov and Hutter, Decoupled weight decay regularization (arXiv 1711.05101).
 
 import torch
 
-from muonlab.optim.hyperparameters import Betas, NotNegative, Positive, complete, optimizer
+from muonlab.optim.hyperparameters import Beta, NotNegative, Positive, complete, optimizer
 
 
 @optimizer
@@ -14,10 +14,14 @@ class AdamW(torch.optim.AdamW):
 
     weight_decay: NotNegative = 0.01
     """Decoupled weight decay."""
-    betas: Betas = [0.9, 0.999]
-    """Decay rates of the first and second moments."""
+    beta1: Beta = 0.9
+    """Decay rate of the first moment."""
+    beta2: Beta = 0.999
+    """Decay rate of the second moment."""
     eps: Positive = 1e-8
     """Added to the root of the second moment."""
 
     def __init__(self, params, lr: float = 1e-3, **settings):
-        super().__init__(params, lr, fused=True, **complete(AdamW, settings))
+        settings = complete(AdamW, settings)
+        betas = settings.pop("beta1"), settings.pop("beta2")
+        super().__init__(params, lr, betas, fused=True, **settings)

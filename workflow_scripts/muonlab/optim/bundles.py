@@ -21,6 +21,7 @@ from muonlab.optim.newton_schulz import exact_polar_factor, shape_plan
 from muonlab.optim.padded import PaddedBatch
 from muonlab.optim.scale import fix_rms, update_scale
 from muonlab.optim.split import blocks
+from muonlab.optim.update_spectrum import RANDOM, draw, with_spectrum
 
 PADDED_SIDE = 32
 STACKED_SIDE = 256
@@ -42,6 +43,8 @@ class Settings(NamedTuple):
     split: object
     orthogonalize: bool
     scale: str
+    # Singular values that take the place of the iteration's; see `update_spectrum`.
+    spectrum: float | str | None = None
 
     @property
     def fixed_rms(self) -> bool:
@@ -49,7 +52,8 @@ class Settings(NamedTuple):
 
     def plan(self, matrices: Tensor) -> Plan | None:
         """The iteration for matrices (…, m, n); None where there is nothing to iterate."""
-        if not self.orthogonalize or self.coefficients == "exact":
+        decomposes = self.coefficients == "exact" or self.spectrum is not None
+        if not self.orthogonalize or decomposes:
             return None
         return shape_plan(self.coefficients, self.steps, matrices, self.dtype)
 
@@ -121,7 +125,12 @@ class Padded(Bundle):
 
 
 class Stack(Bundle):
-    """Parameters of one shape, each cut into blocks where the group's split says so."""
+    """Parameters of one shape, each cut into blocks where the group's split says so.
+
+    With random spectra, `stream` has to be set to the group's before each `run()`.
+    """
+
+    stream: dict
 
     def __init__(self, members: list[Member], like: Tensor, settings: Settings, scratch: Scratch):
         self.members, self.settings, self.scratch = members, settings, scratch
@@ -142,15 +151,24 @@ class Stack(Bundle):
 
     def run(self) -> None:
         """Writes the sources' polar factors to the results, scaled if the blocks' scales differ."""
-        for (source, result, plan), scale in zip(self.blocks, self.scales, strict=True):
+        for part, (source, result, plan) in enumerate(self.blocks):
+            scale = self.scales[part]
             if plan is not None:
                 polar(source, result, plan, self.scratch)
+            elif self.settings.spectrum is not None:
+                result.copy_(self._reshaped(part, source))
             elif self.settings.orthogonalize:
                 result.copy_(exact_polar_factor(source))
             if self.fixed_rms:
                 fix_rms(result)
             elif scale != self.factor:
                 result.mul_(scale)
+
+    def _reshaped(self, part: int, source: Tensor) -> Tensor:
+        spectrum, drawn = self.settings.spectrum, None
+        if spectrum == RANDOM:
+            drawn = draw(self.stream, self.members, part, source)
+        return with_spectrum(source, spectrum, drawn)
 
     def buffers(self) -> list[Tensor]:
         return list(self.scratch.kept.values())

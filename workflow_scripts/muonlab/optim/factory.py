@@ -12,7 +12,7 @@ from torch import nn
 
 from muonlab.optim.adamw import AdamW
 from muonlab.optim.matrix_optimizer import MatrixOptimizer
-from muonlab.optim.routing import Route, manifest, wants_muon
+from muonlab.optim.routing import Route, group_name, manifest, wants_muon
 
 
 class OptimizerSet:
@@ -61,16 +61,19 @@ def build_optimizers(model: nn.Module, config: dict) -> OptimizerSet:
 
     `name` and `lr` are required; other settings default to the optimizer's own. An optimizer for
     matrices gets the matrices of `components` (and, with `split: {component: parts}`, cuts them as
-    `split.blocks` describes). AdamW, with the settings in the section `adamw`, gets the rest.
+    `split.blocks` describes). AdamW, with the settings in the section `adamw`, gets the rest. The
+    peak rate of a tensor is `lr` or, for embedding, head and vectors, `lr` times `embedding_ratio`,
+    `head_ratio` or `vector_ratio`, whichever optimizer trains it.
 
     Raises ValueError for an unknown name, and if no matrix matches or a tensor has no optimizer.
     """
     name = config["name"]
     cls = optimizer_class(name)
     named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
-    if not issubclass(cls, MatrixOptimizer):
-        return OptimizerSet(model, {name: for_every_tensor(cls, named, config, config["lr"])})
     components = model.components()
+    rates = Rates(config)
+    if not issubclass(cls, MatrixOptimizer):
+        return OptimizerSet(model, {name: for_every_tensor(cls, named, config, components, rates)})
     matrices, rest = [], []
     for tensor, p in named:
         mine = wants_muon(p, components[tensor], config["components"])
@@ -81,13 +84,11 @@ def build_optimizers(model: nn.Module, config: dict) -> OptimizerSet:
             f"optimizer.components: no matrix of the model is one of {asked}; it has {known}"
         )
     settings = own_settings(cls, config)
-    groups = matrix_groups(matrices, components, settings.pop("split", None) or {})
+    groups = matrix_groups(matrices, components, settings.pop("split", None) or {}, rates)
     optimizers = {name: cls(groups, lr=config["lr"], **settings)}
     optimizers[name].attach(model)
     if rest:
-        lr = config["adamw"].get("lr")
-        lr = config["lr"] if lr is None else lr
-        optimizers["adamw"] = for_every_tensor(AdamW, rest, config["adamw"], lr)
+        optimizers["adamw"] = for_every_tensor(AdamW, rest, config["adamw"], components, rates)
     return OptimizerSet(model, optimizers)
 
 
@@ -107,21 +108,44 @@ def own_settings(cls: type, section: dict) -> dict:
     return {name: section[name] for name in cls.settings if name in section}
 
 
+class Rates:
+    """The peak learning rate of each group of tensors, from an `optimizer` section."""
+
+    def __init__(self, config: dict):
+        self.lr = config["lr"]
+        self.ratios = {
+            group: config.get(f"{name}_ratio", 1.0)
+            for group, name in (("embedding", "embedding"), ("head", "head"), ("vectors", "vector"))
+        }
+
+    def of(self, group: str) -> float:
+        return self.lr * self.ratios.get(group, 1.0)
+
+    def group(self, p: nn.Parameter, component: str) -> str:
+        """The tensor's group. Matrices whose rate is that of all others are in their group, since
+        an optimizer updates the tensors of a group together."""
+        name = group_name(p, component)
+        return name if name == "vectors" or self.ratios.get(name, 1.0) != 1.0 else "matrices"
+
+
 def for_every_tensor(
-    cls: type, named: list[tuple[str, nn.Parameter]], section: dict, lr: float
+    cls: type, named: list[tuple[str, nn.Parameter]], section: dict, components: dict, rates: Rates
 ) -> torch.optim.Optimizer:
     """An optimizer for tensors of any shape; those of one dimension are not decayed."""
     settings = own_settings(cls, section)
     decay = settings.get("weight_decay", cls.settings["weight_decay"][1])
-    groups = [
-        {"params": [p for _, p in named if p.ndim >= 2], "name": "matrices", "weight_decay": decay},
-        {"params": [p for _, p in named if p.ndim < 2], "name": "vectors", "weight_decay": 0.0},
-    ]
-    return cls([group for group in groups if group["params"]], lr=lr, **settings)
+    groups: dict[str, dict] = {}
+    for tensor, p in named:
+        name = rates.group(p, components[tensor])
+        own = {"weight_decay": 0.0 if name == "vectors" else decay, "lr": rates.of(name)}
+        groups.setdefault(name, {"params": [], "name": name, **own})["params"].append(p)
+    return cls(list(groups.values()), lr=rates.lr, **settings)
 
 
-def matrix_groups(named: list[tuple[str, nn.Parameter]], components: dict, split: dict):
-    """One group of all matrices, and one more for each component that is split.
+def matrix_groups(
+    named: list[tuple[str, nn.Parameter]], components: dict, split: dict, rates: Rates
+) -> list[dict]:
+    """One group of all matrices of one rate, and one more for each component that is split.
 
     Raises ValueError for a split of a component that the model does not have.
     """
@@ -131,8 +155,9 @@ def matrix_groups(named: list[tuple[str, nn.Parameter]], components: dict, split
             raise ValueError(f"optimizer.split: the model has no component {part!r}, only {known}")
     groups: dict[str, dict] = {}
     for tensor, p in named:
-        part = components[tensor] if components[tensor] in split else "matrices"
-        group = groups.setdefault(part, {"params": [], "name": part})
+        rate = rates.group(p, components[tensor])
+        part = components[tensor] if components[tensor] in split else rate
+        group = groups.setdefault(part, {"params": [], "name": part, "lr": rates.of(rate)})
         group["params"].append(p)
         if part in split:
             group["split"] = split[part]

@@ -46,13 +46,23 @@ class Where:
         return {"type": "function-after", "function": after, "schema": handler(source)}
 
 
+def known_spectrum(value: float | str | None) -> float | str | None:
+    """The value as it is. Raises ValueError for anything but null, "random" or a power."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value not in (None, "random") and not (number and -2 <= value <= 2):
+        raise ValueError(
+            f"update_spectrum: must be null, random or a power from -2 to 2, not {value!r}"
+        )
+    return value
+
+
 Positive = Annotated[float, Range(gt=0)]
 NotNegative = Annotated[float, Range(ge=0)]
 Count = Annotated[int, Range(ge=1)]
 Beta = Annotated[float, Range(ge=0, lt=1)]
-Betas = Annotated[list[Beta], Range(min_length=2, max_length=2)]
 Scale = Literal["match_rms_adamw", "original", "none", "fixed_rms"]
 Precision = Literal["auto", "float16", "bfloat16", "float32", "float64"]
+Spectrum = Annotated[float | Literal["random"] | None, Where(known_spectrum)]
 Component = str  # the plan checks these against the components of the models
 Parts = int | list[int] | dict[Literal["columns"], int | list[int]]
 

@@ -7,7 +7,7 @@ Muon is for hidden weight matrices. Embeddings, output heads, norms and biases b
 from typing import Annotated
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from muonlab.optim.bundles import Bundle, Scratch, Settings, make_bundles
 from muonlab.optim.coefficients import Coefficients
@@ -20,11 +20,13 @@ from muonlab.optim.hyperparameters import (
     Precision,
     Range,
     Scale,
+    Spectrum,
     optimizer,
 )
 from muonlab.optim.matrix_optimizer import MatrixOptimizer
 from muonlab.optim.precision import resolve_dtype
 from muonlab.optim.split import blocks
+from muonlab.optim.update_spectrum import RANDOM, advanced, new_stream
 
 
 @optimizer
@@ -39,6 +41,7 @@ class Muon(MatrixOptimizer):
     0.2·√(out·in)/‖O‖_F for "fixed_rms" (then it has exactly that root mean square, 0.2).
 
     `orthogonalize=False` leaves U as it is (plain momentum), `momentum=0` is spectral descent.
+    `update_spectrum` gives O other singular values than those of the iteration (`update_spectrum`).
     `dtype` is that of the matrix products: a torch dtype or its name, "auto" for what
     `precision.fastest_dtype` measures, or None (float32 on a CPU, bfloat16 on a GPU). `split` cuts
     each parameter of the group into matrices of their own (`split.blocks`). With
@@ -49,7 +52,8 @@ class Muon(MatrixOptimizer):
     written to, state has the parameter's dtype.
 
     Raises ValueError for a parameter that is not a floating-point matrix or stack of matrices, for
-    a sparse gradient and for a hyperparameter out of range. Source: K. Jordan, Muon (2024). What
+    a sparse gradient, for a hyperparameter out of range and for a spectrum of updates that are not
+    to be orthogonalized. Source: K. Jordan, Muon (2024). What
     is computed together, and how, is said in `bundles` and `iteration`.
     """
 
@@ -65,6 +69,10 @@ class Muon(MatrixOptimizer):
     are comparable only under one scale."""
     orthogonalize: bool = True
     """Whether Newton–Schulz is applied at all."""
+    update_spectrum: Spectrum = None
+    """Singular values of the update in place of those that Newton–Schulz gives: a power p for
+    those of the momentum to the power p (0 for the exact polar factor), random for random ones;
+    all are scaled to the size of the polar factor. null leaves Newton–Schulz as it is."""
     dtype: Precision | None = None
     """Precision of the matrix products; null is float32 on a CPU and bfloat16 on a GPU, auto what
     is fastest on the machine."""
@@ -107,11 +115,21 @@ class Muon(MatrixOptimizer):
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         group.setdefault("peak_lr", group["lr"])
+        if group["update_spectrum"] is not None and not group["orthogonalize"]:
+            raise ValueError("update_spectrum: needs orthogonalize: true, whose place it takes")
         for p in group["params"]:
             blocks(p.detach()[None], group["split"])
         group["dtype"] = resolve_dtype(group["dtype"], group["params"][0].device)
 
+    def attach(self, model: nn.Module) -> None:
+        """Takes the names and initial weights from which random spectra are drawn."""
+        for group in self.param_groups:
+            if group["update_spectrum"] == RANDOM:
+                group["spectrum_stream"] = new_stream(model.named_parameters(), group["params"])
+
     def update_group(self, place: int, group: dict) -> None:
+        if group["update_spectrum"] == RANDOM:
+            group["spectrum_stream"] = advanced(group)
         for bundle in self._group_bundles(place, group):
             self._update_bundle(bundle, group)
 
@@ -127,6 +145,7 @@ class Muon(MatrixOptimizer):
             group["split"],
             group["orthogonalize"],
             self.bundle_scale(group),
+            group["update_spectrum"],
         )
         key = (place, *indices, group["params"][indices[0]].device)
         known = self._bundles.get(key)
@@ -145,6 +164,8 @@ class Muon(MatrixOptimizer):
             return self._update_compiled(params, grads, buffers, bundle, group)
         move_momentum(grads, buffers, group["momentum"], group["nesterov"], bundle.sources)
         self.prepare(bundle, group)
+        if group["update_spectrum"] == RANDOM:
+            bundle.stream = group["spectrum_stream"]
         bundle.run()
         self.transform(whole, bundle, group)
         self._apply(params, bundle, group)

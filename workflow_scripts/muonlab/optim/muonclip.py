@@ -35,6 +35,7 @@ class MuonClip(Muon):
                 "optimizer.name: muonclip needs a model with attention (its `qk_clip_targets` "
                 "gives query and key weights with their largest logits)"
             )
+        super().attach(model)
         if hasattr(model, "track_logits"):
             model.track_logits = True  # the model finds the largest logits only if this is set
         self.targets = model.qk_clip_targets

@@ -25,6 +25,18 @@ class Route:
     weight_decay: float
 
 
+def group_name(tensor: Tensor, component: str) -> str:
+    """The group whose learning rate the tensor has: vectors, embedding, head or matrices.
+
+    The first matrix of a perceptron counts as its embedding and the last one as its head.
+    """
+    if tensor.ndim < 2:
+        return "vectors"
+    if component in ("embedding", "input"):
+        return "embedding"
+    return "head" if component in ("head", "output") else "matrices"
+
+
 def wants_muon(tensor: Tensor, component: str, components: Iterable[str]) -> bool:
     """Whether Muon takes this tensor: a matrix (or stack) of one of the named components."""
     return tensor.ndim in (2, 3) and component in components
@@ -62,6 +74,22 @@ def manifest(model: nn.Module, optimizers: dict[str, torch.optim.Optimizer]) -> 
             )
         )
     return rows
+
+
+def freeze(model: nn.Module, components: Iterable[str]) -> None:
+    """Stops the training of all matrices of the named components, which keep their values.
+
+    Raises ValueError if the model has none of them.
+    """
+    if not components:
+        return
+    of = model.components()
+    still = [p for name, p in model.named_parameters() if of[name] in components]
+    if not still:
+        asked, known = ", ".join(components), ", ".join(sorted(set(of.values())))
+        raise ValueError(f"training.frozen: the model has none of {asked}; it has {known}")
+    for p in still:
+        p.requires_grad_(False)
 
 
 def as_records(rows: list[Route]) -> list[dict]:

@@ -10,7 +10,7 @@ take one step of orthogonal iteration.
 import torch
 from torch import Tensor
 
-from muonlab.optim.hyperparameters import Betas, Count, NotNegative, Positive, optimizer
+from muonlab.optim.hyperparameters import Beta, Count, NotNegative, Positive, optimizer
 from muonlab.optim.matrix_optimizer import MatrixOptimizer
 
 
@@ -26,8 +26,10 @@ class SOAP(MatrixOptimizer):
 
     weight_decay: NotNegative = 0.01
     """Decoupled weight decay."""
-    betas: Betas = [0.95, 0.95]
-    """Decay rates of the first and second moments; the second is the preconditioner's too."""
+    beta1: Beta = 0.95
+    """Decay rate of the first moment."""
+    beta2: Beta = 0.95
+    """Decay rate of the second moment and of the preconditioner."""
     eps: Positive = 1e-8
     """Added to the root of the second moment."""
     frequency: Count = 10
@@ -36,7 +38,8 @@ class SOAP(MatrixOptimizer):
     """Longer sides are not rotated."""
 
     def update(self, p: Tensor, group: dict) -> None:
-        state, lr, (beta1, beta2) = self.state[p], float(group["lr"]), group["betas"]
+        state, lr = self.state[p], float(group["lr"])
+        beta1, beta2 = group["beta1"], group["beta2"]
         if not state:
             self._begin(p, group)
         state["step"] += 1
@@ -58,7 +61,7 @@ class SOAP(MatrixOptimizer):
         state["second"] = torch.zeros_like(p, memory_format=torch.contiguous_format)
         for side, name in ((-2, "left"), (-1, "right")):
             if p.size(side) <= group["max_side"]:
-                state[name] = (1 - group["betas"][1]) * _gram(p.grad, side)
+                state[name] = (1 - group["beta2"]) * _gram(p.grad, side)
                 state[f"{name}_basis"] = torch.linalg.eigh(state[name]).eigenvectors.flip(-1)
 
     @staticmethod

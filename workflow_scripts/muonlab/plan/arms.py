@@ -1,7 +1,7 @@
 """Resolves arms: from a base and the fields that an arm changes to the complete settings of its
 runs. Also checks that an arm changes one variable only, unless it is declared compound."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from muonlab.plan.models import MODELS
@@ -12,11 +12,16 @@ from muonlab.plan.training import Training
 from muonlab.plan.validate import Sources, check, did_you_mean, refuse
 from muonlab.tuning.space import grid_points, sobol_points
 from muonlab.tuning.tpe import STARTUP
+from muonlab.tuning.zoom import trials_of_round
 
 SHARED_BY_OPTIMIZERS = ("optimizer.weight_decay",)
 # Decay rates. A factor multiplies their distance from 1, because that distance decides how many
 # updates they average over.
-DECAY_RATES = ("momentum", "beta2")
+DECAY_RATES = ("momentum", "beta1", "beta2")
+# The rates of the groups other than the hidden matrices, as multiples of lr.
+RATIOS = ("embedding_ratio", "head_ratio", "vector_ratio")
+# Fields of the training section that tuning may choose.
+TUNABLE = ("training.warmup_steps", "training.final_lr_fraction", "training.clip")
 
 Value = float | int | bool | str
 
@@ -58,14 +63,76 @@ class ResolvedArm:
     def optimizer(self, chosen: dict[str, Value]) -> dict:
         """The optimizer's section with the values that tuning chose, except where this arm sets
         its own, and with this arm's factors applied."""
-        section = self.settings["optimizer"]
-        # If the arm swaps the optimizer, the new one may lack a field that its base was tuned over.
-        section = section | {
-            f: v for f, v in chosen.items() if f in section and f not in self.fixed
-        }
+        section = self._with("optimizer", chosen)
         for field, factor in self.factors.items():
-            section = section | {field: scaled(field, section[field], factor)}
+            section = multiplied(section, field, factor)
         return section
+
+    def training(self, chosen: dict[str, Value]) -> dict:
+        """The training section with the values that tuning chose, except where this arm sets its
+        own."""
+        return self._with("training", chosen)
+
+    def _with(self, name: str, chosen: dict[str, Value]) -> dict:
+        """One section with the chosen values of its own fields."""
+        section = self.settings[name]
+        known = flatten(section)
+        for field, value in chosen.items():
+            own, _, path = path_of(field).partition(".")
+            # If the arm swaps the optimizer, the new one may lack a field that its base was tuned
+            # over.
+            if own == name and path in known and field not in self.fixed:
+                section = _with(section, path.split("."), value)
+        return section
+
+
+def path_of(field: str) -> str:
+    """The dotted path of a tuned field: training.… stands for itself, and all others belong to the
+    optimizer."""
+    return field if field.startswith("training.") else f"optimizer.{field}"
+
+
+def multiplied(optimizer: dict, field: str, factor: float) -> dict:
+    """An optimizer's section with one number multiplied.
+
+    For a decay rate, its distance from 1 is multiplied. `lr` is multiplied for matrices alone: the
+    ratios of the other groups are divided by the factor, so that their rates stay.
+    """
+    changed = optimizer | {field: scaled(field, optimizer[field], factor)}
+    if field == "lr":
+        changed |= {ratio: scaled(ratio, optimizer[ratio], 1 / factor) for ratio in RATIOS}
+    return changed
+
+
+def with_settings(optimizer: dict, point: Mapping[str, Value]) -> dict:
+    """An optimizer's section with other values of some fields. Another `lr` is one for matrices
+    alone, as in `multiplied`."""
+    changed = optimizer | dict(point)
+    if "lr" in point and "embedding_ratio" not in point:
+        factor = point["lr"] / optimizer["lr"]
+        changed |= {ratio: scaled(ratio, optimizer[ratio], 1 / factor) for ratio in RATIOS}
+    return changed
+
+
+def check_sensitivity(
+    study: Study, arms: Mapping[str, ResolvedArm], place: tuple, sources: Sources
+) -> None:
+    """Raises UserError if `sensitivity` varies something that is not a number of its arm's
+    optimizer, or gives it a value that is not allowed."""
+    if study.sensitivity is None:
+        return
+    optimizer = arms[study.sensitivity.arm].settings["optimizer"]
+    numbers = [
+        f for f, v in optimizer.items() if isinstance(v, int | float) and not isinstance(v, bool)
+    ]
+    for field, values in study.sensitivity.grid.items():
+        where = (*place, "sensitivity", "grid", field)
+        if field not in numbers:
+            sentence = f"is not a number of the optimizer of arm {study.sensitivity.arm}"
+            refuse(sources, where, sentence + did_you_mean(field, numbers), numbers)
+        for value in values:
+            section = optimizer | {field: value}
+            check(OPTIMIZERS[optimizer["name"]], section, sources, where, exactly=True)
 
 
 def scaled(field: str, value: float, factor: float) -> float:
@@ -86,17 +153,17 @@ def differences(a: ResolvedArm, b: ResolvedArm) -> list[str]:
     changed |= {f for f in a.factors | b.factors if a.factors.get(f) != b.factors.get(f)}
     either = tuned - (a.fixed & b.fixed)
     found = variables(a.settings, b.settings, tuned=either)
-    return [*found, *sorted({f"optimizer.{field}" for field in changed} - set(found))]
+    return [*found, *sorted(set(map(path_of, changed)) - set(found))]
 
 
 def variables(a: dict, b: dict, tuned: Iterable[str] = ()) -> list[str]:
     """The variables in which two arms' settings differ.
 
     Another optimizer counts as one variable; a field that optimizers share, such as weight_decay,
-    counts separately. `tuned` fields of the optimizer are ignored, since tuning chooses them.
+    counts separately. `tuned` fields are ignored, since tuning chooses them.
     """
     left, right = flatten(a), flatten(b)
-    ignored = {f"optimizer.{name}" for name in tuned}
+    ignored = set(map(path_of, tuned))
     differing = [
         key
         for key in sorted(left | right)
@@ -113,14 +180,20 @@ def resolve_arms(study: Study, place: tuple, sources: Sources) -> dict[str, Reso
     """All arms of a study, in the order of the config.
 
     Raises UserError for an unknown base, optimizer or field, for bases that form a cycle, for an
-    undeclared second variable, and for unequal numbers of trials among the tuned arms.
+    undeclared second variable, and for unequal numbers of trials or of tuned fields among the tuned
+    arms that do not declare `unequal_search`.
     """
     resolver = _Resolver(study, place, sources)
     arms = {name: resolver.arm(name) for name in study.arms}
-    sizes = {name: len(arm.trials) for name, arm in arms.items() if arm.trials}
-    if len(set(sizes.values())) > 1:
-        listed = ", ".join(f"{name} {n}" for name, n in sizes.items())
-        refuse(sources, (*place, "arms"), f"all arms must have equally many trials, not {listed}")
+    alike = [arm for arm in arms.values() if arm.trials and not study.arms[arm.name].unequal_search]
+    for what, sizes in (
+        ("trials", {arm.name: len(arm.trials) for arm in alike}),
+        ("tuned fields", {arm.name: len(arm.space) for arm in alike}),
+    ):
+        if len(set(sizes.values())) > 1:
+            listed = ", ".join(f"{name} {n}" for name, n in sizes.items())
+            sentence = f"all arms must have equally many {what}, not {listed}; an arm may declare "
+            refuse(sources, (*place, "arms"), f"{sentence}unequal_search: true")
     return arms
 
 
@@ -155,7 +228,7 @@ class _Resolver:
             trials=trials,
             tuned_by=name if arm.tune else base.tuned_by,
             tuned=frozenset(trials[0].settings) if arm.tune else base.tuned,
-            fixed=frozenset() if arm.tune else base.fixed | _set_fields(arm),
+            fixed=frozenset((base.fixed if base else set()) | _set_fields(arm)) - frozenset(space),
             factors=self._factors(arm, base, settings, where),
         )
         self._check_fit(settings, where)
@@ -255,15 +328,13 @@ class _Resolver:
         own = getattr(arm, kind)
         space = (self.study.tuning if own is None else arm).model_dump()[kind]
         where = (*self.place, "tuning", kind) if own is None else (*where, kind)
-        optimizer = settings["optimizer"]
+        optimizer = {f for f in flatten(settings["optimizer"]) if f != "name"}
         for field, axis in space.items():
-            if field not in optimizer or field == "name" or isinstance(optimizer[field], dict):
+            if field not in optimizer and field not in TUNABLE:
                 sentence = f"is not a field of the optimizer of arm {name}"
-                refuse(self.sources, (*where, field), sentence, optimizer)
+                refuse(self.sources, (*where, field), sentence, [*optimizer, *TUNABLE])
             for value in [axis["low"], axis["high"]] if isinstance(axis, dict) else axis:
-                section = optimizer | {field: value}
-                model = OPTIMIZERS[optimizer["name"]]
-                check(model, section, self.sources, (*where, field), exactly=True)
+                self._put(settings, path_of(field), value, (*where, field))
         return space
 
     def _trials(self, name: str, space: dict) -> list[Trial]:
@@ -272,14 +343,18 @@ class _Resolver:
         if tuning.method == "grid":
             points = grid_points(space)
         else:
-            first = tuning.trials if tuning.method == "sobol" else min(tuning.trials, STARTUP)
+            first = {
+                "sobol": tuning.trials,
+                "zoom": trials_of_round(tuning.trials, tuning.rounds, 1),
+                "tpe": min(tuning.trials, STARTUP),
+            }[tuning.method]
             points = sobol_points(space, first, tuning.search_seed, place=f"arm {name}: box")
         return [Trial(name, tuple(point.items())) for point in points]
 
 
 def _set_fields(arm: Arm) -> set[str]:
-    """The fields of the optimizer that the arm sets itself."""
-    return {dotted.split(".")[1] for dotted in arm.set if dotted.startswith("optimizer.")}
+    """The fields that the arm sets itself, named as tuned fields are."""
+    return {dotted.removeprefix("optimizer.") for dotted in arm.set}
 
 
 def _with(section: dict, path: list[str], value: object) -> dict:

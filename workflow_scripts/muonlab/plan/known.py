@@ -7,12 +7,14 @@ function of the contents of these files, so every cluster job that reads them fi
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
-from muonlab.plan.arms import ResolvedArm, Value
+from muonlab.plan.arms import ResolvedArm, Value, path_of
+from muonlab.plan.naming import flatten
 from muonlab.plan.optimizers import OPTIMIZERS
 from muonlab.plan.runs import Run, StudyPlan
+from muonlab.plan.training import Training
 from muonlab.section import field_limits
 
 
@@ -55,7 +57,7 @@ class Known:
         """For each tuned arm, the (lowest, highest) value of each field that its optimizer
         allows."""
         return {
-            name: field_limits(OPTIMIZERS[arm.settings["optimizer"]["name"]])
+            name: tuned_limits(arm.settings["optimizer"]["name"])
             for name, arm in self.study.tuned_arms.items()
         }
 
@@ -101,8 +103,8 @@ class Known:
     def reported_settings(self, arm: ResolvedArm) -> dict[str, Value]:
         """The values that an arm's reporting runs have in the tuned fields."""
         chosen = self.chosen(arm.name)
-        optimizer = arm.optimizer(chosen)
-        return {field: optimizer[field] for field in chosen if field in optimizer}
+        own = flatten({"optimizer": arm.optimizer(chosen), "training": arm.training(chosen)})
+        return {field: own[path_of(field)] for field in chosen if path_of(field) in own}
 
     @cached_property
     def reporting_runs(self) -> list[Run]:
@@ -129,6 +131,12 @@ class Known:
             found for arm in arms for found in self.study.robustness_runs(arm, self.chosen(arm))
         ]
 
+    @cached_property
+    def sensitivity_runs(self) -> list[Run]:
+        """The runs over the grid of `sensitivity`."""
+        asked = self.study.sensitivity
+        return [] if asked is None else self.study.sensitivity_runs(self.chosen(asked["arm"]))
+
     @property
     def possible_runs(self) -> Iterator[Run]:
         """Every run that may follow, whichever of the trials so far will be chosen."""
@@ -136,8 +144,23 @@ class Known:
             for settings in self.trials[arm.tuned_by]:
                 yield from self.study.reporting_runs(name, settings)
                 yield from (run for _, _, run in self.study.robustness_runs(name, settings))
+                if (self.study.sensitivity or {}).get("arm") == name:
+                    yield from self.study.sensitivity_runs(settings)
 
     @property
     def later_runs(self) -> list[Run]:
-        """The runs that are known only after tuning: reporting runs and robustness runs."""
-        return self.reporting_runs + [run for _, _, run in self.robustness_runs]
+        """The runs that are known only after tuning: reporting, robustness and sensitivity runs."""
+        robustness = [run for _, _, run in self.robustness_runs]
+        return self.reporting_runs + robustness + self.sensitivity_runs
+
+
+@cache
+def tuned_limits(optimizer: str) -> dict[str, tuple[float, float]]:
+    """The (lowest, highest) allowed value of each field that tuning may choose for an optimizer,
+    named as tuned fields are."""
+    section = OPTIMIZERS[optimizer]
+    limits = field_limits(section)
+    rest = section.model_fields.get("adamw")
+    if rest is not None:
+        limits |= {f"adamw.{f}": ends for f, ends in field_limits(rest.annotation).items()}
+    return limits | {f"training.{f}": ends for f, ends in field_limits(Training).items()}

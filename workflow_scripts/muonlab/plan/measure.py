@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from muonlab.plan.families import Family, check_families
+from muonlab.plan.reported import Anchors, SpeedUp, WaterfallStep
 from muonlab.section import Name, Section
 
 POINTS = ("end", "matched")
@@ -157,6 +158,16 @@ class Measure(Section):
     """Further measurements, named after their functions in `muonlab/probes/`."""
     overhead: Overhead | None = None
     """Profile of the time that the optimizer takes in a step; null makes no profile."""
+    baseline: Name | None = None
+    """The arm with which the stability and the convergence of all others are compared; null takes
+    the study's first arm of AdamW, or its first arm if there is none."""
+    anchors: Anchors = Anchors()
+    speed_up: SpeedUp | None = None
+    """How much sooner arms reach their final loss than a baseline that is also run longer; null
+    does not compare lengths."""
+    waterfall: list[WaterfallStep] = Field(default=[])
+    """Where a published gap between two optimizers goes, one correction after the other; at least
+    two steps. An empty list draws nothing."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Measure":
@@ -169,6 +180,8 @@ class Measure(Section):
                 )
         own = self.model_dump()
         check_families(own["contrasts"]["families"], own["factorials"], every_outcome(own))
+        if len(self.waterfall) == 1:
+            raise ValueError("waterfall needs at least two steps, or none")
         return self
 
 

@@ -66,6 +66,15 @@ class Transformer(Section):
     """Rotary position embedding, or no positions at all (a fault of a published source)."""
     rope_base: float = Field(default=10000.0, gt=1)
     """Base of the rotary frequencies."""
+    initial_std: float | None = Field(default=None, gt=0)
+    """Standard deviation of the initial weights; null takes 1/√(3 · fan_in), which follows the
+    width. The published sources use 0.02 at every width. Matrices that add to the residual stream
+    have 1/√(2 · layers) of it."""
+    scaled_embedding: bool = False
+    """Whether the output of the embedding is multiplied by √width, as in a published source."""
+    fused_attention: bool = False
+    """Whether the query, key and value matrices of a layer are one parameter, the component
+    query_key_value, as in the published sources; Muon then orthogonalizes them as one matrix."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Transformer":

@@ -55,6 +55,7 @@ RUN_FILES: dict[str, RunFiles] = {
         "main_runs", "records/components.parquet", watched("components_every")
     ),
     "expert_records": RunFiles("runs", "records/components.parquet", has_experts),
+    "grid_summaries": RunFiles("grid_runs", "run.json", lambda study: study.sensitivity),
     "changed_summaries": RunFiles("changed", "run.json", lambda study: study.robustness),
     "overhead_metrics": RunFiles(
         "overhead_runs", "metrics.parquet", lambda study: study.measure["overhead"]
@@ -184,6 +185,6 @@ class Needs:
 
 def is_measured(name: str, study: StudyPlan) -> bool:
     """Whether a measurement is made on the reporting runs of a study."""
-    if name == "direction":
-        return bool(study.measure["ranking"])
+    if name == "direction" and study.measure["ranking"]:
+        return True
     return bool(study.measure.get(name)) or name in study.measure["also"]

@@ -25,6 +25,7 @@ Component = Literal[
     "query",
     "key",
     "value",
+    "query_key_value",
     "attention_output",
     "up",
     "gate",
@@ -38,12 +39,18 @@ Component = Literal[
 COMPONENTS: tuple[Component, ...] = get_args(Component)
 GroupOfComponents = Literal["attention", "feedforward"]
 GROUPS: dict[GroupOfComponents, tuple[Component, ...]] = {
-    "attention": ("query", "key", "value", "attention_output"),
+    "attention": ("query", "key", "value", "query_key_value", "attention_output"),
     "feedforward": ("up", "gate", "down", "expert_up", "expert_gate", "expert_down"),
 }
-LR_OF_THE_REST = "Peak learning rate; null takes that of the matrix optimizer."
 FOLDER = Path(hyperparameters.__file__).parent
 TYPES = {**vars(coefficients), **vars(hyperparameters), "Component": Component}
+
+
+def spelled_out(names: list[str]) -> list[Component]:
+    """The components that the names stand for, sorted and each once, so that two spellings of the
+    same setting name the same run."""
+    named = {component for name in names for component in GROUPS.get(name, (name,))}
+    return [component for component in COMPONENTS if component in named]
 
 
 class Declaration(NamedTuple):
@@ -117,6 +124,14 @@ class _Tuned(Section):
 
     lr: float = Field(default=1e-3, gt=0)
     """Peak learning rate, if tuning does not choose it."""
+    embedding_ratio: float = Field(default=1.0, gt=0)
+    """Learning rate of the embedding (in a perceptron: of the input matrix) as a multiple of `lr`,
+    whichever optimizer trains it."""
+    head_ratio: float = Field(default=1.0, gt=0)
+    """Learning rate of the head (in a perceptron: of the output matrix) as a multiple of `lr`. A
+    head that shares the embedding's matrix has the embedding's rate."""
+    vector_ratio: float = Field(default=1.0, gt=0)
+    """Learning rate of vectors (gains of norms, biases) as a multiple of `lr`."""
 
 
 AdamWGroup = _section(
@@ -124,7 +139,6 @@ AdamWGroup = _section(
     Section,
     "AdamW for the tensors that a matrix optimizer does not train.",
     DECLARED["adamw"].settings,
-    lr=(float | None, Field(default=None, gt=0, description=LR_OF_THE_REST)),
 )
 
 
@@ -137,7 +151,7 @@ class _ForMatrices(_Tuned):
         default=[c for c in COMPONENTS if c not in ("embedding", "head")], min_length=1
     )
     """The components of the model whose matrices this optimizer trains; the model must have at
-    least one of them. attention means query, key, value and attention_output; feedforward means up,
+    least one of them. attention means all matrices of the attention; feedforward means up,
     gate and down, also those of experts. The default is everything except embedding and head."""
     adamw: AdamWGroup = AdamWGroup()
     """Settings of AdamW, which trains everything else."""
@@ -145,10 +159,7 @@ class _ForMatrices(_Tuned):
     @field_validator("components")
     @classmethod
     def _one_spelling(cls, value: list[str]) -> list[Component]:
-        """Expands groups and sorts the components, so that two spellings of the same setting name
-        the same run."""
-        named = {component for name in value for component in GROUPS.get(name, (name,))}
-        return [component for component in COMPONENTS if component in named]
+        return spelled_out(value)
 
 
 OPTIMIZERS: dict[str, type[Section]] = {

@@ -6,14 +6,24 @@ name is computed from the config (see `naming`), so equal runs of two studies ar
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
-from muonlab.plan.arms import ResolvedArm, Value, resolve_arms, scaled
+from muonlab.plan.arms import (
+    ResolvedArm,
+    Value,
+    check_sensitivity,
+    differences,
+    multiplied,
+    resolve_arms,
+    with_settings,
+)
 from muonlab.plan.datasets import KINDS
 from muonlab.plan.families import pairs_of
 from muonlab.plan.models import READS
 from muonlab.plan.naming import defaults_of, seed_name, settings_name
 from muonlab.plan.optimizers import OPTIMIZERS
+from muonlab.plan.reported import arms_named, misfits
 from muonlab.plan.schema import Config, Robustness, Study
 from muonlab.plan.training import WATCHED
 from muonlab.plan.validate import Sources, did_you_mean, load_config, published, refuse
@@ -54,11 +64,14 @@ class StudyPlan:
     tuning: dict
     measure: dict
     robustness: dict | None
+    sensitivity: dict | None
     arms: dict[str, ResolvedArm]
 
     @property
     def rounds(self) -> int:
         """The number of rounds of tuning: the first one, and those that follow from it."""
+        if self.tuning["method"] == "zoom":
+            return self.tuning["rounds"] + self.tuning["extensions"]
         if self.tuning["method"] != "tpe":
             return 1 + self.tuning["extensions"]
         later = max(0, self.tuning["trials"] - STARTUP)
@@ -92,10 +105,27 @@ class StudyPlan:
         optimizer = self.arms[arm].optimizer(dict(chosen))
         found = []
         for name, factor in self._perturbations(arm, optimizer):
-            changed = optimizer | {name: scaled(name, optimizer[name], factor)}
+            changed = multiplied(optimizer, name, factor)
             seeds = self.seeds[: self.robustness["seeds"]]
-            runs = self._runs(arm, {name: changed[name]}, seeds, TUNING, changed)
+            shown = {name: changed[name]}
+            runs = self._runs(arm, shown, seeds, TUNING, (dict(chosen), changed))
             found += [(name, factor, run) for run in runs]
+        return found
+
+    def sensitivity_runs(self, chosen: Mapping[str, Value]) -> list[Run]:
+        """The runs over the grid of `sensitivity`, given what tuning chose for its arm. Their
+        `settings` are those of the grid's fields."""
+        asked = self.sensitivity
+        optimizer = self.arms[asked["arm"]].optimizer(dict(chosen))
+        axes = {
+            field: sorted({optimizer[field], *values}) for field, values in asked["grid"].items()
+        }
+        found = []
+        for values in product(*axes.values()):
+            point = dict(zip(axes, values, strict=True))
+            changed = with_settings(optimizer, point)
+            seeds = self.seeds[: asked["seeds"]]
+            found += self._runs(asked["arm"], point, seeds, TUNING, (dict(chosen), changed))
         return found
 
     def _perturbations(self, arm: str, optimizer: dict) -> list[tuple[str, float]]:
@@ -105,8 +135,10 @@ class StudyPlan:
             return []
         relative = self.robustness["relative"]
         fields = [f for f in self.robustness["fields"] if optimizer.get(f)]
-        return [("lr", factor) for factor in self.robustness["lr_factors"]] + [
-            (field, factor) for field in fields for factor in (1 - relative, 1 + relative)
+        return [
+            *(("lr", factor) for factor in self.robustness["lr_factors"]),
+            *(("embedding_ratio", factor) for factor in self.robustness["embedding_factors"]),
+            *((field, factor) for field in fields for factor in (1 - relative, 1 + relative)),
         ]
 
     def _runs(
@@ -115,18 +147,20 @@ class StudyPlan:
         settings: dict[str, Value],
         seeds: Sequence[int],
         phase: str,
-        optimizer: dict | None = None,
+        changed: tuple[dict, dict] | None = None,
     ) -> list[Run]:
-        """One run for each seed. Without `optimizer`, it is the arm's, with these settings.
+        """One run for each seed. With `changed`, the settings that tuning chose and another section
+        for the optimizer, these are used; otherwise the arm's own with `settings`.
 
         Only reporting runs read the test set (once) and have observers while they train.
         """
         resolved = self.arms[arm]
+        chosen = settings if changed is None else changed[0]
         sections = {
             "data": resolved.settings["data"],
             "model": resolved.settings["model"],
-            "training": _watched(resolved.settings["training"], phase),
-            "optimizer": resolved.optimizer(settings) if optimizer is None else optimizer,
+            "training": _watched(resolved.training(chosen), phase),
+            "optimizer": resolved.optimizer(settings) if changed is None else changed[1],
         }
         folder = settings_name(sections, defaults_of(OPTIMIZERS[sections["optimizer"]["name"]]))
         keep = self._kept() if phase == REPORTING else KEEP_NOTHING
@@ -151,10 +185,10 @@ class StudyPlan:
         """
         measure = self.measure
         along = measure["spectra"] or measure["curvature"] or measure["quantization"]
-        updates = bool(measure["curvature"] or measure["ranking"])
+        directed = measure["ranking"] or "direction" in measure["also"]
         if along:
-            return {"snapshots": "all", "updates": updates}
-        return {"snapshots": "end", "updates": True} if measure["ranking"] else KEEP_NOTHING
+            return {"snapshots": "all", "updates": bool(measure["curvature"] or directed)}
+        return {"snapshots": "end", "updates": True} if directed else KEEP_NOTHING
 
 
 @dataclass(frozen=True)
@@ -214,6 +248,9 @@ def _study_plan(key: str, name: str, protocol: str, config: Config, sources: Sou
     _check_arms_named(study, place, sources)
     arms = resolve_arms(study, place, sources)
     _check_perturbed(study, arms, place, sources)
+    check_sensitivity(study, arms, place, sources)
+    for path, sentence in misfits(study.measure, arms, differences):
+        refuse(sources, (*place, *path), sentence)
     return StudyPlan(
         name=key,
         title=study.title or name,
@@ -224,6 +261,7 @@ def _study_plan(key: str, name: str, protocol: str, config: Config, sources: Sou
         tuning=study.tuning.model_dump(),
         measure=study.measure.model_dump(),
         robustness=study.robustness.model_dump() if study.robustness else None,
+        sensitivity=study.sensitivity.model_dump() if study.sensitivity else None,
         arms=arms,
     )
 
@@ -232,11 +270,14 @@ def _check_arms_named(study: Study, place: tuple, sources: Sources) -> None:
     """Raises UserError if `measure` or `robustness` names an arm that the study does not have."""
     measure = study.measure
     named = {("robustness", "arms"): study.robustness.arms if study.robustness else []}
+    named["sensitivity", "arm"] = [study.sensitivity.arm] if study.sensitivity else []
     named["measure", "overhead", "arms"] = measure.overhead.arms if measure.overhead else []
     named["measure", "ranking"] = [measure.ranking] if measure.ranking else []
     for i, one in enumerate(measure.factorials):
         for role in ("both", "without_first", "without_second", "neither"):
             named["measure", "factorials", str(i), role] = [getattr(one, role)]
+    named |= arms_named(measure)
+    named["measure", "baseline"] = [measure.baseline] if measure.baseline else []
     for path, arms in named.items():
         for arm in arms:
             if arm not in study.arms:

@@ -34,14 +34,19 @@ class Arm(Section):
     those that it sets itself."""
     multiply: dict[str, Annotated[float, Field(gt=0)]] = Field(default={})
     """Factors by which numbers of the optimizer are multiplied after tuning, by dotted path. For a
-    decay rate such as momentum, the distance from 1 is multiplied."""
+    decay rate such as momentum, the distance from 1 is multiplied. optimizer.lr is multiplied for
+    the hidden matrices alone; the rates of embedding, head and vectors stay."""
     compound: bool = False
     """Declares that this arm changes more than one variable. Its comparisons are then marked as
     compound."""
     grid: Grid | None = None
-    """This arm's own tuning grid. All tuned arms of a study must have equally many trials."""
+    """This arm's own tuning grid. All tuned arms of a study must have equally many trials and
+    equally many tuned fields, unless an arm declares `unequal_search`."""
     box: Box | None = None
-    """This arm's own ranges, if the study is tuned over a box (methods sobol and tpe)."""
+    """This arm's own ranges, if the study is tuned over a box (methods sobol, zoom and tpe)."""
+    unequal_search: bool = False
+    """Declares that this arm is tuned over more or fewer fields, or with more or fewer trials, than
+    the others."""
     label: str | None = None
     """Name of the arm in figures and tables; null takes the arm's key."""
 
@@ -58,7 +63,10 @@ class Robustness(Section):
     arms: list[Name] = Field(min_length=1)
     """The arms whose settings are changed."""
     lr_factors: list[Annotated[float, Field(gt=0)]] = Field(default=[0.25, 0.5, 2.0, 4.0])
-    """Factors by which the chosen learning rate is multiplied."""
+    """Factors by which the chosen learning rate of the hidden matrices is multiplied; the rates of
+    embedding, head and vectors stay."""
+    embedding_factors: list[Annotated[float, Field(gt=0)]] = Field(default=[0.25, 0.5, 2.0, 4.0])
+    """Factors by which the chosen learning rate of the embedding alone is multiplied."""
     fields: list[str] = Field(default=["momentum", "weight_decay"])
     """Other fields of the optimizer that are changed by ± `relative`. An arm whose optimizer lacks
     a field skips it."""
@@ -66,6 +74,24 @@ class Robustness(Section):
     """Relative size of the change of those fields."""
     seeds: int = Field(default=3, ge=1)
     """How many of the study's seeds are trained with each change, counted from the first."""
+
+
+class Sensitivity(Section):
+    """Trains every combination of some values of two or more settings of an arm, everything else as
+    tuning chose, for maps of the loss and for curves over one setting at a time."""
+
+    arm: Name
+    """The arm whose settings are varied."""
+    grid: Grid = Field(min_length=1)
+    """Values of fields of the optimizer. The values that tuning chose are added. A value of lr is
+    the rate of the hidden matrices; the rates of embedding, head and vectors stay."""
+    seeds: int = Field(default=2, ge=1)
+    """How many of the study's seeds are trained with each combination, counted from the first."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Sensitivity":
+        check_values(self.grid, "grid")
+        return self
 
 
 class Study(Section):
@@ -89,6 +115,8 @@ class Study(Section):
     measure: Measure = Measure()
     robustness: Robustness | None = None
     """Additional runs with one chosen setting changed; null makes no such runs."""
+    sensitivity: Sensitivity | None = None
+    """Additional runs over a grid of settings around the chosen ones; null makes no such runs."""
     published: dict[str, Any] = Field(default={})
     """What the published source did differently: fields of this study that override the others
     under the protocol `published`."""

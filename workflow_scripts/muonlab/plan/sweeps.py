@@ -50,7 +50,9 @@ def arm_sweeps(plan: "StudyPlan") -> list[dict]:
 def varies_settings(plan: "StudyPlan") -> bool:
     """Whether anything except the learning rate is varied. (That has its own figure.)"""
     grids: Mapping[str, list[str]] = varied_numbers(plan)
-    return bool(arm_sweeps(plan)) or any(fields not in ([], ["lr"]) for fields in grids.values())
+    return bool(plan.sensitivity or arm_sweeps(plan)) or any(
+        fields not in ([], ["lr"]) for fields in grids.values()
+    )
 
 
 def _is_number(value: object) -> bool:

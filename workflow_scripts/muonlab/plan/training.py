@@ -2,8 +2,9 @@
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from muonlab.plan.optimizers import Component, GroupOfComponents, spelled_out
 from muonlab.section import Section
 
 # Settings of observers, which only reporting runs have.
@@ -48,14 +49,18 @@ class Training(Section):
     """The split on which loss and accuracy are evaluated during training, and by which tuning
     chooses settings."""
     evaluation_examples: int | None = Field(default=None, ge=1)
-    """Number of examples of that split that each evaluation reads, always the same ones; null reads
-    all. The last evaluation of a run always reads all."""
+    """Number of examples of that split that the evaluations along a run read, always the same ones;
+    null reads all. After the last update the whole split is evaluated as well; final losses, and
+    the losses by which tuning chooses, are those of the whole split."""
     windows: Literal["disjoint", "overlapping"] = "disjoint"
     """How a text is cut into sequences. disjoint: one after the other. overlapping, as in a
     published source: one starts at every token, and they are divided at random between training and
     evaluation, so that a low evaluation loss shows memorisation."""
     mask_documents: bool = False
     """Whether attention is restricted to tokens of the same document."""
+    frozen: list[Literal[Component, GroupOfComponents]] = Field(default=[])
+    """Components of the model whose matrices keep their initial values. An arm that freezes the
+    hidden matrices is an anchor: a tuned arm that does not end below it is broken."""
     paired: bool = True
     """Whether the runs of all arms with one seed share initial weights and data order."""
     log_every: int = Field(default=10, ge=1)
@@ -71,6 +76,11 @@ class Training(Section):
     components_every: int | None = Field(default=None, ge=1)
     """Number of steps between records of the gradients, weights, updates and activations of each
     component and layer, in reporting runs; null records nothing."""
+
+    @field_validator("frozen")
+    @classmethod
+    def _one_spelling(cls, value: list[str]) -> list[Component]:
+        return spelled_out(value)
 
     @model_validator(mode="after")
     def _consistent(self) -> "Training":

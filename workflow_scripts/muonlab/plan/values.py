@@ -15,7 +15,9 @@ from muonlab.plan.known import Known
 from muonlab.plan.measure import outcomes
 from muonlab.plan.naming import flatten
 from muonlab.plan.pairs import arm_order, study_families, study_pairs
+from muonlab.plan.published import published_numbers
 from muonlab.plan.registry import LIBRARY
+from muonlab.plan.reported import iteration_bands
 from muonlab.plan.runs import StudyPlan
 from muonlab.plan.sweeps import arm_sweeps, varied_numbers, varies_settings
 
@@ -77,7 +79,11 @@ def comparison(known: Known) -> dict:
 def arm_settings(known: Known) -> dict[str, dict]:
     """All settings of the reporting runs of each arm, by dotted path."""
     return {
-        name: flatten(arm.settings | {"optimizer": arm.optimizer(known.chosen(name))})
+        name: flatten(
+            arm.settings
+            | {"optimizer": arm.optimizer(known.chosen(name))}
+            | {"training": arm.training(known.chosen(name))}
+        )
         for name, arm in known.study.arms.items()
     }
 
@@ -107,6 +113,14 @@ def changed_runs(known: Known) -> list[dict]:
     ]
 
 
+def grid_runs(known: Known) -> list[dict]:
+    """The arm, settings, seed and run name of each run over the grid of `sensitivity`."""
+    return [
+        {"arm": run.arm, "settings": run.settings, "seed": run.seed, "run": run.name}
+        for run in known.sensitivity_runs
+    ]
+
+
 def main_runs(known: Known) -> list[dict]:
     """`run_records` of the first two tuned arms."""
     main = list(known.study.tuned_arms)[:2]
@@ -119,6 +133,27 @@ def overhead_runs(known: Known) -> list[dict]:
     records = run_records(known)
     arms = known.study.measure["overhead"]["arms"]
     return [record for arm in arms for record in records if record["arm"] == arm]
+
+
+def anchor_arms(known: Known) -> dict[str, Any]:
+    """The arms that the anchor checks compare, the optimizer of each arm, and for each arm of Muon
+    the band in which its update's singular values must lie."""
+    arms, anchors = known.study.arms, known.study.measure["anchors"]
+    without = anchors["without_momentum"]
+    return {
+        "frozen": anchors["frozen"],
+        "without_momentum": without,
+        "with_momentum": arms[without].base if without else None,
+        "optimizers": {name: arm.settings["optimizer"]["name"] for name, arm in arms.items()},
+        "iterations": iteration_bands(arms),
+    }
+
+
+def compared_with(known: Known) -> str:
+    """The arm with which the stability and the convergence of the others are compared."""
+    arms = known.study.arms
+    adamw = [name for name, arm in arms.items() if arm.settings["optimizer"]["name"] == "adamw"]
+    return known.study.measure["baseline"] or next(iter([*adamw, *arms]))
 
 
 @cache
@@ -142,13 +177,31 @@ VALUES: dict[str, Value] = {
         lambda known: varied_numbers(known.study),
         lambda study: any(len(fields) == 2 for fields in varied_numbers(study).values()),
     ),
+    # The search spaces, of studies that search a box and of those that search a grid.
+    "search_box": Value(lambda known: known.spaces, lambda study: study.tuning["method"] != "grid"),
+    "search_grid": Value(
+        lambda known: known.spaces, lambda study: study.tuning["method"] == "grid"
+    ),
+    "first_trials": Value(
+        lambda known: {name: len(arm.trials) for name, arm in known.study.tuned_arms.items()}
+    ),
     "arm_settings": Value(arm_settings),
     "against": Value(
         lambda known: known.study.measure["ranking"], lambda study: study.measure["ranking"]
     ),
     "variables": Value(against_variables, lambda study: study.measure["ranking"]),
     "sources": Value(lambda known: published_claims(), lambda study: study.measure["ranking"]),
+    "grid_runs": Value(grid_runs, lambda study: study.sensitivity),
+    "published": Value(lambda known: published_numbers(known.study), published_numbers),
     "changed": Value(changed_runs, lambda study: study.robustness),
     "main_runs": Value(main_runs),
+    "anchors": Value(anchor_arms),
+    "speed_up": Value(
+        lambda known: known.study.measure["speed_up"], lambda study: study.measure["speed_up"]
+    ),
+    "waterfall": Value(
+        lambda known: known.study.measure["waterfall"], lambda study: study.measure["waterfall"]
+    ),
+    "baseline": Value(compared_with),
     "overhead_runs": Value(overhead_runs, lambda study: study.measure["overhead"]),
 }

@@ -166,7 +166,7 @@ def _shape_record(params: list[nn.Parameter], group: dict, repeats: int, device:
     shape = own[0].shape
     matrices = len(own) * (shape[0] if len(shape) == 3 else 1)
     m, n = sorted(shape[-2:])
-    exact = group["ns_coefficients"] == "exact"
+    exact = group["ns_coefficients"] == "exact" or group.get("update_spectrum") is not None
     return {
         "shape": "x".join(map(str, shape)),
         "tensors": len(own),

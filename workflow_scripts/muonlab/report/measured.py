@@ -11,6 +11,7 @@ from muonlab.statistics.intervals import mean_interval
 HIDDEN = "hidden mean"
 # Components whose matrices count as hidden layers: not embeddings, output heads or routers.
 HIDDEN_COMPONENTS = {"hidden", "query", "key", "value", "attention_output", "up", "gate", "down"}
+HIDDEN_COMPONENTS |= {"query_key_value"}
 HIDDEN_COMPONENTS |= {"expert_up", "expert_gate", "expert_down"}
 FULL = "full"  # the quantization scheme of rows about weights as they were trained
 

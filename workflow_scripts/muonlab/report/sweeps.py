@@ -5,12 +5,17 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-TUNING, REPORTING = "tuning", "reporting"
+TUNING, REPORTING, FIRST = "tuning", "reporting", "first reporting"
 
 
 def score_column(selection: dict) -> str:
     """The loss by which tuning chose, as the runs' summaries call it."""
     return "final_loss" if selection["score"] == "final" else "best_loss"
+
+
+def grid_trials(grid_runs: Sequence[dict], grid_summaries: Sequence[dict]) -> list[dict]:
+    """The runs over the grid of a study's `sensitivity`, in the form of tuning trials."""
+    return [run | s for run, s in zip(grid_runs, grid_summaries, strict=True)]
 
 
 def sweep_points(
@@ -19,36 +24,47 @@ def sweep_points(
     runs: Sequence[dict],
     summaries: Sequence[dict],
     study: dict,
+    grid: Sequence[dict] = (),
 ) -> pd.DataFrame:
     """arm, field, value, seeds, seed, loss, reference: one row for each run of each sweep.
 
-    For every tuned arm, each number of its grid is varied while the others keep their chosen
-    values, over tuning seeds; the chosen value is the reference. `sweeps` (arm, field, arms:
-    [value, arm] pairs, reference) lists arms that differ from a tuned one in one number, over
-    reporting seeds. The loss of a diverged run is NaN.
+    For every arm tuned over a grid, each number of it is varied while the others keep their chosen
+    values, over tuning seeds; the chosen value is the reference. `grid` are the trials over the
+    grid of `sensitivity`, which are varied in the same way over the first reporting seeds. `sweeps`
+    (arm, field, arms: [value, arm] pairs, reference) lists arms that differ from a tuned one in one
+    number, over reporting seeds. The loss of a diverged run is NaN.
     """
-    rows = [*_tuned_points(selection, study), *_arm_points(selection, sweeps, runs, summaries)]
+    column = score_column(selection)
+    rows = [
+        *_tuned_points(selection["trials"], column, study, TUNING),
+        *_tuned_points(grid, "final_loss", study, FIRST),
+        *_arm_points(selection, sweeps, runs, summaries),
+    ]
     columns = ["arm", "field", "value", "seeds", "seed", "loss", "reference"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def _tuned_points(selection: dict, study: dict) -> Iterator[dict]:
-    column = score_column(selection)
-    for arm in [arm for arm in study["arms"] if arm["tuned"]]:
-        trials = [trial for trial in selection["trials"] if trial["arm"] == arm["name"]]
+def _tuned_points(
+    all_trials: Sequence[dict], column: str, study: dict, seeds: str
+) -> Iterator[dict]:
+    for arm in study["arms"]:
+        trials = [trial for trial in all_trials if trial["arm"] == arm["name"]]
         for field in varied_fields(trials):
-            for trial in trials:
-                if beside(trial["settings"], arm["settings"], {field}):
-                    value = trial["settings"][field]
-                    yield {
-                        "arm": arm["name"],
-                        "field": field,
-                        "value": value,
-                        "seeds": TUNING,
-                        "seed": trial["seed"],
-                        "loss": loss_of(trial, column),
-                        "reference": value == arm["settings"][field],
-                    }
+            on_axis = [t for t in trials if beside(t["settings"], arm["settings"], {field})]
+            # Trials of a search over a box do not vary one setting at a time.
+            if len({t["settings"][field] for t in on_axis}) < 2:
+                continue
+            for trial in on_axis:
+                value = trial["settings"][field]
+                yield {
+                    "arm": arm["name"],
+                    "field": field,
+                    "value": value,
+                    "seeds": seeds,
+                    "seed": trial["seed"],
+                    "loss": loss_of(trial, column),
+                    "reference": value == arm["settings"][field],
+                }
 
 
 def _arm_points(

@@ -9,6 +9,9 @@ from collections.abc import Collection, Mapping, Sequence
 
 SCALE, MATCHED = "optimizer.scale", "fixed_rms"
 ITERATION = ("optimizer.ns_steps", "optimizer.ns_coefficients")
+SPECTRUM = "optimizer.update_spectrum"
+# What a family of arms varies, as tables say it, and the dose of the second kind: the power p.
+ITERATIONS, SPECTRA, POWER = "Newton–Schulz iteration", "spectrum of the update", "spectrum_power"
 
 Settings = Mapping[str, Mapping[str, object]]
 

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from muonlab.statistics.hypothesis_tests import paired_t
-from muonlab.statistics.intervals import check_level, is_constant, mean_interval
+from muonlab.statistics.intervals import RESOLUTION, check_level, is_constant, mean_interval
 from muonlab.statistics.run_table import check_known, checked_runs, matrix_by_seed, runs_by_arm
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def dose_response(doses: ArrayLike, outcomes: ArrayLike, alpha: float = 0.05) ->
         slope_low=slope.low,
         slope_high=slope.high,
         p_slope=paired_t(slopes, np.zeros(n), alpha).p,
-        rho=rho.mean,
+        rho=0.0 if abs(rho.mean) < RESOLUTION else rho.mean,
         rho_low=float(np.maximum(rho.low, -1.0)),
         rho_high=float(np.minimum(rho.high, 1.0)),
         p_page=_page(doses, outcomes),
@@ -85,7 +85,7 @@ def dose_table(
     """
     import pandas as pd
 
-    arms, outcomes = _by_dose(table, doses, outcome)
+    arms, outcomes = by_dose(table, doses, outcome)
     rows = [
         {"arm": arm, "dose": doses[arm], **vars(mean_interval(values, alpha))}
         for arm, values in zip(arms, outcomes.T, strict=True)
@@ -97,13 +97,14 @@ def dose_response_of(
     table: "pd.DataFrame", doses: Mapping[str, float], outcome: str, alpha: float = 0.05
 ) -> DoseResponse:
     """`dose_response` for a table of runs; `doses` gives each arm's dose."""
-    arms, outcomes = _by_dose(table, doses, outcome)
+    arms, outcomes = by_dose(table, doses, outcome)
     return dose_response([doses[arm] for arm in arms], outcomes, alpha)
 
 
-def _by_dose(
+def by_dose(
     table: "pd.DataFrame", doses: Mapping[str, float], outcome: str
 ) -> tuple[list[str], np.ndarray]:
+    """The arms of `doses` in rising doses, and their outcomes (seeds, arms)."""
     arms = sorted(doses, key=doses.__getitem__)
     by_arm = runs_by_arm(checked_runs(table, [outcome]), outcome)
     check_known("arm", arms, by_arm)

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from muonlab.hooks import Observer, WatchedUpdate, copy_of
 from muonlab.optim.factory import build_optimizers
-from muonlab.optim.routing import MovementCheck
+from muonlab.optim.routing import MovementCheck, freeze
 from muonlab.training.build import build_model
 from muonlab.training.clock import Clock
-from muonlab.training.metrics import Metrics, summarise
+from muonlab.training.metrics import WHOLE, Metrics, summarise
 from muonlab.training.update import Update
 
 MOVEMENT_UPDATES = 5  # updates after which every tensor that had a gradient must have moved
@@ -40,6 +40,7 @@ class Trainer:
         self.config, self.splits, self.device = config, splits, device
         self.training = config["training"]
         self.model = build_model(config, facts).to(device)
+        freeze(self.model, self.training.get("frozen", ()))
         self.optimizers = build_optimizers(self.model, config["optimizer"])
         self.update = Update(config, self.model, self.optimizers, splits["train"], device)
         self.total = self.update.total
@@ -90,8 +91,7 @@ class Trainer:
                 observer.after_updates(self)
         if self.stopped_at is None:
             self._evaluate()
-            if "report" in self.splits:
-                self.metrics.add(self.step, "report", **self._values("report", None))
+            self._evaluate_at_the_end()
         for observer in self.observers:
             observer.finish(self)
 
@@ -116,6 +116,18 @@ class Trainer:
         self.metrics.add(self.step, split, **values)
         if not math.isfinite(values["loss"]):
             self.stopped_at = self.step
+
+    def _evaluate_at_the_end(self) -> None:
+        """Evaluates the whole evaluation split and, in a reporting run, the test split."""
+        split = self.training["evaluate_on"]
+        whole = dict(self.metrics.last(split))
+        if self.training["evaluation_examples"] is not None:
+            whole = self._values(split, None)
+        self.metrics.add(self.step, WHOLE, **whole)
+        if not math.isfinite(whole["loss"]):
+            self.stopped_at = self.step
+        elif "report" in self.splits:
+            self.metrics.add(self.step, "report", **self._values("report", None))
 
     def _values(self, split: str, examples: int | None) -> dict[str, float]:
         with self.update.autocast():

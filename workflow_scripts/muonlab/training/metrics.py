@@ -4,6 +4,7 @@ import json
 import math
 
 COLUMNS = ("step", "split", "metric", "value")
+WHOLE = "whole"  # the evaluation split in full, evaluated after the last update
 
 
 class Metrics:
@@ -18,6 +19,11 @@ class Metrics:
     def series(self, split: str, metric: str) -> list[tuple[int, float]]:
         """(step, value) of one metric on one split, in the order of recording."""
         return [(s, v) for s, sp, m, v in self.rows if sp == split and m == metric]
+
+    def last(self, split: str) -> dict[str, float]:
+        """The metrics of the last evaluation of a split."""
+        step = self.last_step(split)
+        return {m: v for s, sp, m, v in self.rows if s == step and sp == split}
 
     def last_step(self, split: str) -> int | None:
         """The step of the last row of a split; None where it has none."""
@@ -36,11 +42,13 @@ def summarise(config: dict, metrics: Metrics, steps: int, stopped_at: int | None
     """The run in one record; values that are not finite are null.
 
     `diverged` is true if the loss stopped being finite (`stopped_at`) or if it ended above the loss
-    that the run began with.
+    that the run began with. The final loss and accuracy are those of the whole evaluation split;
+    the initial and the lowest loss are those of the evaluations along the run, which may read a
+    part of it.
     """
     split = config["training"]["evaluate_on"]
     losses = metrics.series(split, "loss")
-    initial, final = losses[0][1], losses[-1][1]
+    initial, final = losses[0][1], _last(metrics, WHOLE, "loss")
     diverged = stopped_at is not None or not math.isfinite(final) or final > initial
     finite = [(value, step) for step, value in losses if math.isfinite(value)]
     best, best_step = min(finite) if finite else (math.nan, None)
@@ -50,7 +58,7 @@ def summarise(config: dict, metrics: Metrics, steps: int, stopped_at: int | None
         "evaluated_on": split,
         "initial_loss": initial,
         "final_loss": math.nan if stopped_at is not None else final,
-        "final_accuracy": _last(metrics, split, "accuracy") if stopped_at is None else math.nan,
+        "final_accuracy": _last(metrics, WHOLE, "accuracy") if stopped_at is None else math.nan,
         "best_loss": best,
         "best_step": best_step,
         "final_train_loss": _last(metrics, "train", "loss"),

@@ -6,6 +6,7 @@ from muonlab.tuning.selection import edges, scored_trials
 from muonlab.tuning.space import Point, grid_points, key
 from muonlab.tuning.tpe import STARTUP, tpe_points
 from muonlab.tuning.widening import extended, further_points
+from muonlab.tuning.zoom import finer_points
 
 
 def next_round(
@@ -34,7 +35,8 @@ def propose(
 
     `arms` has the space, edges and limits (by field of its optimizer) of each tuned arm; `scored`
     has its trials so far, with settings and score. tpe proposes the next `batch` points of each arm
-    within its budget. With grid and sobol, the spaces of all arms are widened if the best trial of
+    within its budget, and zoom the points of the next finer round. With zoom after its last planned
+    round, grid and sobol, the spaces of all arms are widened if the best trial of
     any arm lies on an edge; otherwise there are no new points. The new points are those that a
     widened grid adds, or, for a box, as many as the first round had.
     """
@@ -47,8 +49,20 @@ def propose(
         }
         return {"spaces": spaces, "points": points}
     edges = {name: arm["edges"] for name, arm in arms.items()}
-    if not any(edges.values()):
+    planned = tuning["method"] == "zoom" and number <= tuning["rounds"]
+    if not planned and not any(edges.values()):
         return {"spaces": spaces, "points": {name: [] for name in spaces}}
+    if tuning["method"] == "zoom":
+        found = {
+            name: finer_points(
+                space, scored[name], number, tuning, arms[name]["limits"], f"arm {name}: box"
+            )
+            for name, space in spaces.items()
+        }
+        return {
+            "spaces": {name: hull for name, (hull, _) in found.items()},
+            "points": {name: points for name, (_, points) in found.items()},
+        }
     limits = _limits(arms)
     grown = extended(spaces, edges, limits)
     points = {

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from muonlab.io.errors import UserError
+from muonlab.tuning.space import Scale
 
 # A value in the outermost 5 % of a range (on its own scale) counts as lying on the edge.
 OUTERMOST = 0.05
@@ -43,9 +44,9 @@ def edges(settings: dict, space: Mapping) -> dict[str, str]:
     """`low` or `high` for each numeric field whose chosen value lies on that edge of the space.
 
     The optimum may then lie outside the space. `space` gives each field a list of values,
-    {values: [...]} or a range {low, high, log}. The edges of a list are its smallest and largest
-    numbers, if it has at least two; those of a range are its outermost 5 % (on the logarithmic
-    scale if `log`). 0 does not count as a lower edge, since no tuned setting can be negative.
+    {values: [...]} or a range {low, high, log, from_one}. The edges of a list are its smallest and
+    largest numbers, if it has at least two; those of a range are its outermost 5 % on its scale. 0
+    does not count as a lower edge, since no tuned setting can be negative.
     """
     found = {field: _side(value, space[field]) for field, value in settings.items()}
     return {field: side for field, side in found.items() if side}
@@ -72,8 +73,9 @@ def first_at_or_under(
 def scored_trials(trials: Sequence[dict], score: str) -> list[dict]:
     """One record for each trial of an arm, averaged over seeds, in the order of the trials.
 
-    A record has `settings`, `score` (+inf if a seed diverged) and `best_minimum` (the lowest loss
-    of the worst seed). `trials` and `score` are as in `select_trials`.
+    A record has `settings`, `score` (+inf if a seed diverged), `losses` (by seed) and
+    `best_minimum` (the lowest loss of the worst seed). `trials` and `score` are as in
+    `select_trials`.
     """
     groups: dict[tuple, list[dict]] = {}
     for trial in trials:
@@ -87,18 +89,33 @@ def scored_trials(trials: Sequence[dict], score: str) -> list[dict]:
             "best_minimum": max(
                 math.inf if t["best_loss"] is None else t["best_loss"] for t in group
             ),
+            "losses": [t[f"{'final' if score == 'final' else 'best'}_loss"] for t in group],
         }
         for settings, group in groups.items()
     ]
 
 
 def _best(arm: str, scored: list[dict], space: Mapping | None) -> dict:
-    best = min(scored, key=lambda record: record["score"])
+    ordered = sorted(scored, key=lambda record: record["score"])
+    best = ordered[0]
     if not math.isfinite(best["score"]):
         raise UserError(f"tuning: every trial of the arm {arm} diverged; change its tuning.grid")
     if space is None:
         space = {f: [record["settings"][f] for record in scored] for f in best["settings"]}
-    return best | {"edges": edges(best["settings"], space)}
+    found = {key: best[key] for key in ("settings", "score", "best_minimum")}
+    return found | {
+        "edges": edges(best["settings"], space),
+        "trials": len(scored),
+        "runner_up": _runner_up(best, ordered[1]) if len(ordered) > 1 else None,
+    }
+
+
+def _runner_up(best: dict, second: dict) -> dict:
+    """The second-best trial, and its losses minus the best one's, seed by seed, from which one sees
+    whether the two can be told apart."""
+    pairs = zip(second["losses"], best["losses"], strict=True)
+    behind = [None if b is None or a is None else b - a for b, a in pairs]
+    return {"settings": second["settings"], "score": second["score"], "behind": behind}
 
 
 def _side(value: object, axis: Mapping | Sequence) -> str | None:
@@ -106,9 +123,9 @@ def _side(value: object, axis: Mapping | Sequence) -> str | None:
     if not _is_number(value):
         return None
     if isinstance(axis, Mapping) and "low" in axis:
-        scale = math.log if axis.get("log") else float
-        low, high = scale(axis["low"]), scale(axis["high"])
-        position = (scale(value) - low) / (high - low)
+        scale = Scale(axis.get("log", False), axis.get("from_one", False))
+        low, high = scale.to(axis["low"]), scale.to(axis["high"])
+        position = (scale.to(value) - low) / (high - low)
         on_low, on_high = position <= OUTERMOST, position >= 1 - OUTERMOST
         lowest = axis["low"]
     else:

@@ -1,6 +1,6 @@
 """Search spaces and their points. Each point is one trial of an arm's tuning.
 
-A space gives each tuned field of the optimizer either a range, {low, high, log}, or values, as
+A space gives each tuned field either a range, {low, high, log, from_one}, or values, as
 {values: […]} or as a bare list. If both ends of a range are written as integers, it contains only
 integers. The points depend on the space and the seed alone. The first points are the same for every
 number of points, so a larger budget trains only the additional trials.
@@ -23,21 +23,57 @@ MOST_DRAWS = 2**16  # a sequence ends after so many draws, even if it has not gi
 
 
 @dataclass(frozen=True)
+class Scale:
+    """The scale on which a range is evenly spread: linear, or logarithmic in the value or, with
+    `from_one`, in its distance from 1."""
+
+    log: bool
+    from_one: bool
+
+    def to(self, value: float) -> float:
+        """The position of `value` on the scale; it rises with the value."""
+        if self.from_one:
+            return -math.log(1 - value)
+        return math.log(value) if self.log else float(value)
+
+    def back(self, position: float) -> float:
+        """The value at a position."""
+        if self.from_one:
+            return 1 - math.exp(-position)
+        return math.exp(position) if self.log else position
+
+
+@dataclass(frozen=True)
 class Range:
-    """All numbers from `low` to `high`, evenly spread on a linear or (`log`) logarithmic scale."""
+    """All numbers from `low` to `high`, evenly spread on a linear or (`log`) logarithmic scale. On
+    a logarithmic scale `from_one`, the distances from 1 are so spread, as suits decay rates."""
 
     low: float
     high: float
     log: bool
     integer: bool
+    from_one: bool = False
+
+    @property
+    def scale(self) -> Scale:
+        return Scale(self.log, self.from_one)
 
     def at(self, u: float) -> float | int:
         """The value at the fraction u in [0, 1) of the range, as `nearest` rounds it."""
+        if self.from_one:
+            near, far = 1 - self.high, 1 - self.low
+            return self.nearest(1 - far * (near / far) ** u)
         # An integer stands for the interval of length 1 around it, so that both ends are drawn as
         # often as the other integers.
         margin = 0.5 if self.integer else 0.0
         low, high = self.low - margin, self.high + margin
         return self.nearest(low * (high / low) ** u if self.log else low + (high - low) * u)
+
+    def rounded(self, value: float) -> float:
+        """`value` rounded to three significant digits (of its distance from 1, `from_one`)."""
+        if self.integer:
+            return round(value)
+        return round(1 - rounded(1 - value), 12) if self.from_one else rounded(value)
 
     def nearest(self, value: float) -> float | int:
         """`value` rounded to one that a trial may have, inside the range.
@@ -47,6 +83,8 @@ class Range:
         """
         if self.integer:
             return min(max(round(value), self.low), self.high)
+        if self.from_one:
+            return min(max(self.rounded(value), self.low), self.high)
         step = _magnitude((self.high - self.low) / 100)
         digits = max(DIGITS, _magnitude(value) - step + 1) if value else DIGITS
         return min(max(rounded(value, digits), self.low), self.high)
@@ -160,10 +198,11 @@ def _axis(given: Mapping[str, Any] | Sequence[Value], place: str) -> Range | Cho
         return _choice(given, place)
     if set(given) == {"values"}:
         return _choice(given["values"], place)
-    unknown = sorted(set(given) - {"low", "high", "log"})
+    unknown = sorted(set(given) - {"low", "high", "log", "from_one"})
     if unknown or not {"low", "high"} <= set(given):
         raise UserError(
-            f"{place}: must have either low, high and optionally log, or only values; it has "
+            f"{place}: must have either low, high and optionally log and from_one, or only values; "
+            f"it has "
             f"{', '.join(map(str, given)) or 'nothing'}"
         )
     low, high, log = given["low"], given["high"], given.get("log", False)
@@ -171,9 +210,15 @@ def _axis(given: Mapping[str, Any] | Sequence[Value], place: str) -> Range | Cho
         raise UserError(f"{place}: low must be a number below high, not {low!r} and {high!r}")
     if not isinstance(log, bool):
         raise UserError(f"{place}.log: must be true or false, not {log!r}")
-    if log and low <= 0:
+    from_one = given.get("from_one", False)
+    if from_one and not (log and high < 1):
+        raise UserError(
+            f"{place}.from_one: needs log: true and values below 1, not log: "
+            f"{str(log).lower()} and high: {high!r}"
+        )
+    if log and low <= 0 and not from_one:
         raise UserError(f"{place}: low must be above 0 on a logarithmic scale, not {low!r}")
-    return Range(low, high, log, isinstance(low, int) and isinstance(high, int))
+    return Range(low, high, log, isinstance(low, int) and isinstance(high, int), from_one)
 
 
 def _choice(values: Any, place: str) -> Choice:

@@ -116,11 +116,15 @@ def _distribution(optuna, axis: Range | Choice):
         return optuna.distributions.IntDistribution(0, len(axis.values) - 1)
     kind = optuna.distributions
     kind = kind.IntDistribution if axis.integer else kind.FloatDistribution
+    if axis.from_one:
+        return kind(1 - axis.high, 1 - axis.low, log=True)
     return kind(axis.low, axis.high, log=axis.log)
 
 
 def _parameter(axis: Range | Choice, value: Value) -> Value:
     """A setting as optuna's parameter."""
+    if isinstance(axis, Range) and axis.from_one:
+        return min(max(1 - value, 1 - axis.high), 1 - axis.low)
     ordered = _ordered(axis) if isinstance(axis, Choice) else None
     return value if ordered is None else ordered.index(value)
 
@@ -130,7 +134,7 @@ def _value(axis: Range | Choice, parameter: Value) -> Value:
     if isinstance(axis, Choice):
         ordered = _ordered(axis)
         return parameter if ordered is None else ordered[parameter]
-    return axis.nearest(parameter)
+    return axis.nearest(1 - parameter if axis.from_one else parameter)
 
 
 def _optuna():

@@ -109,13 +109,16 @@ def _grown_range(axis: Range, sides: set[str], limits: Limits) -> dict[str, Any]
     ends = {"low": axis.low, "high": axis.high}
     for side in sides:
         end, limit = ends[side], limits[side == "high"]
-        if axis.log:
+        if axis.from_one:
+            factor = math.sqrt((1 - axis.low) / (1 - axis.high))
+            value = 1 - (1 - end) / factor if side == "high" else 1 - (1 - end) * factor
+        elif axis.log:
             factor = math.sqrt(axis.high / axis.low)
             value = end * factor if side == "high" else end / factor
         else:
             half = (axis.high - axis.low) / 2
             value = end + half if side == "high" else end - half
-        value = max(1, round(value)) if axis.integer else rounded(value)
+        value = max(1, round(value)) if axis.integer else axis.rounded(value)
         if not _stops_before(limit, value, side == "high"):
             value = _nearer(limit, end, 0.5, axis.integer)
         ends[side] = value
@@ -123,7 +126,7 @@ def _grown_range(axis: Range, sides: set[str], limits: Limits) -> dict[str, Any]
         "low": min(ends["low"], axis.low),
         "high": max(ends["high"], axis.high),
         "log": axis.log,
-    }
+    } | ({"from_one": True} if axis.from_one else {})
 
 
 def _stops_before(limit: float, value: float, rising: bool) -> bool:

@@ -1,4 +1,4 @@
-"""Loss over the error of the polar factor, as run and with matched steps."""
+"""Loss over the error of the polar factor, over the size of the step and over the spectrum."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -19,59 +19,81 @@ from muonlab.report.style import (
     study_notes,
     use_style,
 )
+from muonlab.report.variants import ITERATIONS, POWER, SPECTRA
 
-# (metric, whether the arms have matched steps, title, label of the axis)
+# (metric, what the arms vary, whether they have matched steps, title, label of the axis)
 PANELS = (
-    ("direction_error", False, "as run", "error of the direction"),
-    ("direction_error", True, "steps of one size", "error of the direction"),
-    ("rms_singular_value", False, "as run, over its size", "rms singular value of the update"),
-)
+    ("direction_error", ITERATIONS, False, "iteration, as run", "error of the direction"),
+    ("direction_error", ITERATIONS, True, "iteration, steps of one size", "error of the direction"),
+    ("rms_singular_value", ITERATIONS, False, "iteration, as run, over the size of the step",
+     "rms singular value of the update"),
+    (POWER, SPECTRA, True, "spectrum of the update, steps of one size",
+     "power of the momentum's singular values (0: polar factor)"),
+)  # fmt: skip
 COLOURS = (VERMILION, BLUE, PURPLE, ORANGE)
 
 
 @figure(
     title="dose and response",
     section="ranking",
-    caption="Loss of arms that differ in the Newton–Schulz iteration alone, over how far their "
-    "updates are from the polar factor, on *{data}*: as run, with updates of one size, and over "
-    "the size itself. Bars are {interval} t intervals over n = {n} seeds per arm, of the loss and "
-    "of the dose. If the losses differ because of orthogonality, the second panel should show the "
-    "trend of the first; if they differ because of the size of the step, the third panel should "
-    "show a trend and the second none. Protocol: "
-    "{protocol}.",
+    caption="Loss on *{data}* of arms that differ in the Newton–Schulz iteration alone, over how "
+    "far their updates are from the polar factor (as run, and with updates of one size) and over "
+    "the size itself; last, of arms whose updates of one size differ in their singular values "
+    "alone, which are those of the momentum to a power. Bars are {interval} t intervals over n = "
+    "{n} seeds per arm, of the loss and of the dose. If the losses differ because of "
+    "orthogonality, the second panel should show the trend of the first; if they differ because "
+    "of the size of the step, the third panel should show a trend and the second none; if the "
+    "shape of the spectrum matters, the last panel should show it. In brackets is the interval of "
+    "each slope that holds for all relations of the table *dose and response* at once, and then "
+    "the range of the slope when one arm after the other is left out. A relation holds only if "
+    "the interval excludes 0 and no single arm turns the sign. Protocol: {protocol}.",
 )
 def dose_response(dose_points: pd.DataFrame, dose_response: pd.DataFrame, study: dict) -> Figure:
     """Mean loss with its interval over each arm's dose, a colour for each family of arms that
     differ in the Newton–Schulz iteration alone, and each family's trend from `dose_response`."""
     use_style()
     points, responses = dose_points, dose_response
-    figure, axes = plt.subplots(1, 3, figsize=(11.4, 4.6), sharey=True)
-    families = list(dict.fromkeys(points.common))
-    for axis, (metric, matched, title, label) in zip(axes, PANELS, strict=True):
-        own = points[(points.metric == metric) & (points.matched_step == matched)]
+    figure, grid = plt.subplots(2, 2, figsize=(9.6, 8.4))
+    axes = grid.ravel()
+    for axis in axes[1:-1]:  # spectra differ by more than iterations do
+        axis.sharey(axes[0])
+    names = list(dict.fromkeys(points.common))
+    for axis, (metric, varied, matched, title, label) in zip(axes, PANELS, strict=True):
+        axis.set_title(title)
+        axis.set_xlabel(label)
+        own, said = (of(table, metric, varied, matched) for table in (points, responses))
         if own.empty:
-            nothing(axis, "Fewer than three arms differ in the iteration alone.")
+            nothing(axis, f"Fewer than three arms differ in the {varied} alone.")
             continue
         lines = []
-        for place, name in enumerate(families):
+        for place, name in enumerate(names):
             rows = own[own.common == name].sort_values("dose")
             if len(rows):
                 _points(axis, rows, place)
-                said = responses[
-                    (responses.metric == metric)
-                    & (responses.matched_step == matched)
-                    & (responses.common == name)
-                ].iloc[0]
-                lines.append((COLOURS[place % len(COLOURS)], trend(said)))
+                text = trend(said[said.common == name].iloc[0])
+                lines.append((COLOURS[place % len(COLOURS)], text))
         for line, (colour, text) in enumerate(lines):
-            axis.text(0.02, 0.985 - 0.105 * line, text, transform=axis.transAxes, va="top",
+            axis.text(0.02, 0.985 - 0.14 * line, text, transform=axis.transAxes, va="top",
                       fontsize=7, color=colour)  # fmt: skip
-        axis.set_title(title)
-        axis.set_xlabel(label)
         axis.margins(x=0.12)
-    axes[0].set_ylabel(f"{study['training']['evaluate_on']} loss (nats)")
-    low, high = axes[0].get_ylim()
-    axes[0].set_ylim(low, high + 0.35 * (high - low))
+    for axis in axes:
+        axis.set_ylabel(f"{study['training']['evaluate_on']} loss (nats)")
+    for axis in (axes[0], axes[-1]):
+        low, high = axis.get_ylim()
+        axis.set_ylim(low, high + 0.35 * (high - low))
+    for axis, (metric, varied, matched, *_) in zip(axes, PANELS, strict=True):
+        _names(axis, of(points, metric, varied, matched))
+    finish(figure, f"{study['title']}: what of the update does the loss depend on?", _notes(study))
+    return figure
+
+
+def of(table: pd.DataFrame, metric: str, varied: str, matched: bool) -> pd.DataFrame:
+    """The rows of one panel."""
+    found = (table.metric == metric) & (table.varied == varied)
+    return table[found & (table.matched_step == matched)]
+
+
+def _notes(study: dict) -> list[str]:
     notes = study_notes(study, "bars: {} t interval")
     notes.insert(
         1,
@@ -80,20 +102,24 @@ def dose_response(dose_points: pd.DataFrame, dose_response: pd.DataFrame, study:
     )
     notes.insert(
         2,
-        f"slope and Spearman's ρ: means over seeds with {study['interval']} t intervals · only "
-        "separate points are named, all are in dose_points.csv",
+        "slope and Spearman's ρ: means over seeds, their intervals hold for all relations at once "
+        f"({study['interval']}) · only separate points are named, all are in dose_points.csv",
     )
-    for axis, (metric, matched, *_) in zip(axes, PANELS, strict=True):
-        own = points[(points.metric == metric) & (points.matched_step == matched)]
-        _names(axis, own)
-    finish(figure, f"{study['title']}: does the loss depend on the polar factor's error?", notes)
-    return figure
+    return notes
 
 
 def trend(row) -> str:
-    """Slope and rank correlation of one family, as two short lines."""
+    """Slope, rank correlation, what leaving arms out does to the slope, and the verdict."""
     slope = _interval(row.slope, row.slope_low, row.slope_high)
-    return f"{row.common}: slope {slope},\nρ {_interval(row.rho, row.rho_low, row.rho_high)}"
+    rho = _interval(row.rho, row.rho_low, row.rho_high)
+    without = _range(row.slope_without_low, row.slope_without_high)
+    return f"{row.common}: slope {slope}, ρ {rho},\nwithout one arm {without}: {row.verdict}"
+
+
+def _range(low: float, high: float) -> str:
+    if not np.isfinite(low):
+        return "not estimable"
+    return f"{low:.2g} to {high:.2g}".replace("-", "−")
 
 
 def _interval(value: float, low: float, high: float) -> str:

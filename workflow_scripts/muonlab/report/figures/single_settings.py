@@ -10,16 +10,17 @@ from matplotlib.figure import Figure
 
 from muonlab.declare import figure
 from muonlab.report.style import ArmStyle, arm_styles, finish, study_notes, use_style
-from muonlab.report.sweeps import sweep_points
+from muonlab.report.sweeps import grid_trials, sweep_points
 
 
 @figure(
     title="one setting at a time",
     section="tuning",
     caption="Loss on *{data}* over one setting at a time, all others at their chosen values: each "
-    "number in a tuned arm's grid, over the tuning seeds; and numbers that other arms change, over "
-    "the reporting seeds. On tuning seeds the chosen value looks better than it is, because these "
-    "seeds also chose it. Protocol: {protocol}.",
+    "number in a tuned arm's grid, over the tuning seeds; and numbers of the grid of "
+    "``sensitivity`` and those that other arms change, over the reporting seeds. On tuning seeds "
+    "the chosen value looks better than it is, because these seeds also chose it. Protocol: "
+    "{protocol}.",
 )
 def one_at_a_time(
     selection: dict,
@@ -27,6 +28,8 @@ def one_at_a_time(
     runs: Sequence[dict],
     summaries: Sequence[dict],
     study: dict,
+    grid_runs: Sequence[dict] | None = None,
+    grid_summaries: Sequence[dict] | None = None,
 ) -> Figure:
     """A panel for each setting: losses over its values, evenly spaced, with runs as dots.
 
@@ -35,7 +38,8 @@ def one_at_a_time(
     diverged.
     """
     use_style()
-    points = sweep_points(selection, sweeps, runs, summaries, study)
+    grid = grid_trials(grid_runs or [], grid_summaries or [])
+    points = sweep_points(selection, sweeps, runs, summaries, study, grid)
     panels = list(dict.fromkeys(zip(points.field, points.seeds, strict=True)))
     columns = min(4, len(panels))
     lines = math.ceil(len(panels) / columns)

@@ -1,6 +1,7 @@
 """The losses that tuning saw: over the learning rate, and over grids of two settings."""
 
 import math
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from muonlab.declare import figure
+from muonlab.report.bands import nothing
 from muonlab.report.style import (
     BLACK,
     MUTED,
@@ -21,7 +23,7 @@ from muonlab.report.style import (
     study_notes,
     use_style,
 )
-from muonlab.report.sweeps import beside, loss_of, score_column, varied_fields
+from muonlab.report.sweeps import beside, grid_trials, loss_of, score_column, varied_fields
 
 
 @figure(
@@ -32,9 +34,10 @@ from muonlab.report.sweeps import beside, loss_of, score_column, varied_fields
     "grid: a better rate may lie outside. Crosses at the top are trials in which a seed diverged. "
     "Protocol: {protocol}.",
 )
-def lr_sweep(selection: dict, study: dict) -> Figure:
+def lr_sweep(selection: dict, study: dict, search_grid: object) -> Figure:
     """Each tuned arm's score over the learning rate: seeds as dots, means as lines, the chosen rate
-    ringed; other tuned fields are at their chosen values.
+    ringed; other tuned fields are at their chosen values. The value of `search_grid` is not used: a
+    study has it only if it is tuned over a grid.
 
     A chosen rate at the edge of the grid is marked *edge*, with a triangle that points outwards.
     Diverged trials are crosses above a line at the top of the figure.
@@ -151,6 +154,40 @@ def tuning_heatmap(selection: dict, study: dict, tuned_pairs: object) -> Figure:
         *study_notes(study)[1:],
     ]
     finish(figure, f"{study['title']}: tuning grids", notes)
+    return figure
+
+
+@figure(
+    title="loss over two settings of one arm",
+    section="sensitivity",
+    caption="Mean loss of **{title}** on *{data}* over two settings of one arm, everything else at "
+    "its chosen value, over the first reporting seeds; the framed cell is what tuning chose, "
+    "hatched cells had a seed that diverged. Protocol: {protocol}.",
+)
+def sensitivity_map(
+    grid_runs: Sequence[dict], grid_summaries: Sequence[dict], study: dict
+) -> Figure:
+    """The grid of the study's `sensitivity` over its first two fields: mean final losses."""
+    use_style()
+    trials = grid_trials(grid_runs, grid_summaries)
+    arm = next(arm for arm in study["arms"] if arm["name"] == trials[0]["arm"])
+    grid = _grid({"trials": trials, "score": "final"}, arm)
+    seeds = len({trial["seed"] for trial in trials})
+    figure, axis = plt.subplots(figsize=(6.4, 1.7 + 0.42 * (1 if grid is None else len(grid))))
+    if grid is None:
+        nothing(axis, "The grid has one setting, or more than two.")
+    else:
+        losses = grid.to_numpy(dtype=float)
+        losses = losses[np.isfinite(losses)]
+        norm = LogNorm(losses.min(), losses.max() * (1 + 1e-9)) if len(losses) else None
+        _map(axis, grid, arm, norm)
+    notes = [
+        f"data: {study['data']} · cells: mean final {study['training']['evaluate_on']} loss (nats) "
+        f"over {seeds} seed(s) · frame: chosen · protocol: {study['protocol']}",
+        "bright is low · hatched: a seed diverged",
+        *study_notes(study)[1:],
+    ]
+    finish(figure, f"{study['title']}: loss over two settings", notes)
     return figure
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from muonlab.declare import table
 from muonlab.report.records import listed
-from muonlab.report.sweeps import REPORTING, TUNING, score_column, sweep_points
+from muonlab.report.sweeps import REPORTING, TUNING, grid_trials, score_column, sweep_points
 from muonlab.statistics.hypothesis_tests import paired_t
 from muonlab.statistics.intervals import mean_interval
 from muonlab.statistics.verdicts import verdict
@@ -20,15 +20,15 @@ OUTCOME = "final_loss"
     outputs={
         "one_at_a_time": (
             "one setting at a time",
-            "Loss on *{data}* over one setting at a time, all others at their chosen values. Each "
-            "number in a tuned arm's grid is varied over the tuning seeds; numbers that other arms "
-            "change are compared over the reporting seeds. The mean has an {interval} interval, "
-            "the paired difference from the reference (the chosen value, or the base's) a "
-            "simultaneous one, from which its ``verdict`` is read: over tuning seeds the values of "
-            "a sweep are one family; over reporting seeds the interval, the verdict and their "
-            "family are those of the table *contrasts between arms*. On tuning seeds the chosen "
-            "value looks better than it is, because these seeds also chose it. Protocol: "
-            "{protocol}.",
+            "Loss on *{data}* over one setting at a time, all others at their chosen values. "
+            "Numbers of a grid of tuning are varied over the tuning seeds, those of the grid of "
+            "``sensitivity`` over the first reporting seeds; numbers that other arms change are "
+            "compared over all reporting seeds. The mean has an {interval} interval, the paired "
+            "difference from the reference (the chosen value, or the base's) a simultaneous one, "
+            "from which its ``verdict`` is read: where other arms change the number, the interval, "
+            "the verdict and their family are those of the table *contrasts between arms*; "
+            "otherwise the values of a sweep are one family. On tuning seeds the chosen value "
+            "looks better than it is, because these seeds also chose it. Protocol: {protocol}.",
         ),
     },
 )
@@ -39,8 +39,11 @@ def one_at_a_time(
     summaries: Sequence[dict],
     study: dict,
     contrasts: pd.DataFrame,
+    grid_runs: Sequence[dict] | None = None,
+    grid_summaries: Sequence[dict] | None = None,
 ) -> pd.DataFrame:
-    points = sweep_points(selection, sweeps, runs, summaries, study)
+    grid = grid_trials(grid_runs or [], grid_summaries or [])
+    points = sweep_points(selection, sweeps, runs, summaries, study, grid)
     # contrasts.csv compares final losses; a tuning by the lowest loss looks at others.
     compared = compared_arms(contrasts, sweeps) if score_column(selection) == OUTCOME else None
     return one_at_a_time_table(points, study, compared)

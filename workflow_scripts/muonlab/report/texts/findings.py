@@ -7,10 +7,14 @@ import numpy as np
 import pandas as pd
 
 from muonlab.declare import text
+from muonlab.report.anchors import anchor_line, anchor_rows
 from muonlab.report.claimed import claim_sentences, power_sentences
 from muonlab.report.comparisons import on_all_outcomes
+from muonlab.report.early_phase import early_sentences
+from muonlab.report.lengths import speed_up_sentences
 from muonlab.report.sentences import factorial_sentences, sweep_sentences
 from muonlab.report.versions import version_sentences
+from muonlab.report.waterfall import waterfall_sentences
 from muonlab.report.words import said
 from muonlab.statistics.verdicts import DIFFERENT, NOT_ESTIMABLE
 
@@ -72,6 +76,10 @@ def findings(
     arm_settings: Mapping[str, Mapping] | None = None,
     factorials_table: pd.DataFrame | None = None,
     one_at_a_time: pd.DataFrame | None = None,
+    anchor_checks: pd.DataFrame | None = None,
+    speed_up_table: pd.DataFrame | None = None,
+    waterfall_table: pd.DataFrame | None = None,
+    early_phase: pd.DataFrame | None = None,
 ) -> str:
     """Markdown: the study's data and settings, then a table of comparisons for each topic, then
     sentences on what its experiments found.
@@ -81,7 +89,8 @@ def findings(
     """
     labels = dict(zip(summary.arm, summary.label, strict=True))
     told = _Told(study, labels, runs_table)
-    lines = [*_basis(summary), *version_sentences(runs_table, arm_settings), ""]
+    lines = [] if anchor_checks is None else [anchor_line(anchor_checks), ""]
+    lines += [*_basis(summary), *version_sentences(runs_table, arm_settings), ""]
     if told.of_text:
         lines += ["**Arms**", "", *_arms(summary, study), ""]
     lines += [LEGEND.format(interval=study["interval"])]
@@ -100,11 +109,20 @@ def findings(
             if (rows.verdict == NOT_ESTIMABLE).all():
                 shown = _nothing
             lines += ["", f"**{topic}**", "", *shown(rows, outcomes, told)]
+    if early_phase is not None:
+        lines += ["", "**Early phase**", "", *early_sentences(early_phase, study)]
+    if speed_up_table is not None:
+        lines += ["", "**Speed-up**", "", *speed_up_sentences(speed_up_table, study)]
+    if waterfall_table is not None:
+        lines += ["", "**Where the published gap goes**", ""]
+        lines += waterfall_sentences(waterfall_table, study)
     if factorials_table is not None:
         lines += ["", "**What each component is worth**", ""]
         lines += factorial_sentences(factorials_table, study)
     if one_at_a_time is not None:
         lines += ["", "**One setting at a time**", "", *sweep_sentences(one_at_a_time, study)]
+    if anchor_checks is not None:
+        lines += ["", "**Anchor checks**", "", *anchor_rows(anchor_checks)]
     return "\n".join(lines) + "\n"
 
 

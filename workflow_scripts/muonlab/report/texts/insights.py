@@ -20,10 +20,14 @@ FIELDS = {
     "optimizer.lr": "Learning rate",
     "optimizer.nesterov": "Nesterov",
     "optimizer.ns_coefficients": "Newton–Schulz coefficients",
+    "optimizer.update_spectrum": "Spectrum of the update",
 }
+# What a field that is not set is called; in the tables it has no value.
+UNSET = "none"
 DOSES = {
     "direction_error": "error of the update's direction",
     "rms_singular_value": "size of the step",
+    "spectrum_power": "power of the update's singular values",
 }
 
 
@@ -120,6 +124,7 @@ def spread(ranking: pd.DataFrame) -> tuple[str, str]:
 
 def field_sentences(effects: pd.DataFrame, ranking: pd.DataFrame) -> Iterator[tuple[str, str]]:
     """One sentence for each group of arms that differ in one field alone."""
+    effects = effects.fillna({"value": UNSET, "reference_value": UNSET})
     for (field, _), group in effects.groupby(["field", "group"], sort=False):
         first = group.iloc[0]
         topic = FIELDS.get(field, field) + (", steps of one size" if first.matched_step else "")
@@ -140,20 +145,36 @@ def field_sentences(effects: pd.DataFrame, ranking: pd.DataFrame) -> Iterator[tu
 
 
 def dose_sentences(responses: pd.DataFrame) -> Iterator[tuple[str, str]]:
-    """Whether the loss follows the error of the polar factor, or the size of the step."""
+    """Whether the loss follows the error of the polar factor, the size or the spectrum."""
     for metric, name in DOSES.items():
         for row in responses[responses.metric == metric].itertuples():
             place = "with steps of one size" if row.matched_step else "as run"
             topic = f"Loss over the {name}, {place}"
-            slope = _numbers(row.slope, row.slope_low, row.slope_high)
-            said = "how the loss changes cannot be estimated"
-            if np.isfinite(row.slope_low):
-                clear = row.slope_low > 0 or row.slope_high < 0
-                trend = f"the loss {'rises' if row.slope > 0 else 'falls'}"
-                said = trend if clear else "the loss shows no clear trend"
-            rho = _numbers(row.rho, row.rho_low, row.rho_high)
-            sentence = f"over {row.doses} arms ({row.common}) {said}: slope {slope} nats per unit, "
-            yield topic, f"{sentence}Spearman's ρ {rho}."
+            said = f"over {row.doses} arms that differ in the {row.varied} alone ({row.common}) "
+            said += f"{_trend(row)}: slope {_numbers(row.slope, row.slope_low, row.slope_high)} "
+            said += f"nats per unit, Spearman's ρ {_numbers(row.rho, row.rho_low, row.rho_high)}"
+            yield topic, f"{said}{_without(row)}."
+
+
+def _trend(row) -> str:
+    """What the loss does as the dose rises, in the words of the relation's verdict."""
+    trend = f"the loss {'rises' if row.slope > 0 else 'falls'}"
+    return {
+        "holds": trend,
+        "flat": "the loss hardly changes (by less than the smallest difference of interest)",
+        "rests on one arm": f"{trend}, but that rests on one arm (`{row.rests_on}`)",
+        "undecided": "the loss shows no clear trend",
+    }.get(row.verdict, "how the loss changes cannot be decided")
+
+
+def _without(row) -> str:
+    """The range of the slope with each arm left out, and the arm that moves it most."""
+    if not np.isfinite(row.slope_without_low):
+        return ""
+    ends = f"{row.slope_without_low:+.3g} and {row.slope_without_high:+.3g}".replace("-", "−")
+    return (
+        f"; with one arm left out the slope is between {ends} (moved most by {row.slope_moved_by})"
+    )
 
 
 def basin_sentences(basins: pd.DataFrame, ranking: pd.DataFrame) -> Iterator[tuple[str, str]]:
@@ -199,7 +220,8 @@ def _basis(ranking: pd.DataFrame, study: dict) -> str:
         "by seed, is named by its two arms; where one of them is AdamW, AdamW is subtracted. "
         f"Behind it stand the simultaneous {study['interval']} interval of its family and the "
         "verdict on the first of the two arms, which is read off that interval. Both are those of "
-        "the table of contrasts."
+        "the table of contrasts. Intervals of a slope or of ρ hold for all such relations at once, "
+        "and the loss is said to rise or fall only if no single arm turns the sign of the relation."
     )
     edges = ranking[ranking.edge.notna() & (ranking.edge != "")]
     if len(edges):

@@ -1,0 +1,266 @@
+"""Anchor checks: each passes, fails and does not apply where it should, and is said so."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from muonlab.io.errors import UserError
+from muonlab.optim.newton_schulz import newton_schulz
+from muonlab.plan.reported import iteration_bands
+from muonlab.plan.runs import load_plan
+from muonlab.report.anchors import FAIL, NOT_APPLICABLE, PASS, anchor_line, anchor_rows
+from muonlab.report.tables.anchor_checks import anchor_checks
+
+ROOT = Path(__file__).parents[2]
+SEEDS = (1, 2, 3, 4, 5)
+USUAL = {"band": [0.68, 1.21], "usual": True, "matched": True}
+ANCHORS = {
+    "frozen": "frozen",
+    "without_momentum": "still",
+    "with_momentum": "muon",
+    "optimizers": {"adamw": "adamw", "muon": "muon", "still": "muon", "frozen": "adamw"},
+    "iterations": {"muon": USUAL},
+}
+MEANS = {"adamw": 4.1, "muon": 4.0, "still": 4.4, "frozen": 4.7}
+LABELS = {"adamw": "AdamW", "muon": "Muon", "still": "no momentum", "frozen": "frozen"}
+
+
+def study(edges=(), tuned=("adamw", "muon", "frozen")):
+    arms = [
+        {"name": a, "label": LABELS[a], "tuned": a in tuned, "settings": {"lr": 0.1}}
+        | {"edges": {"lr": "high"} if a in edges else {}}
+        for a in MEANS
+    ]
+    facts = {"title": "Made up", "data": "python", "protocol": "fair", "kind": "text"}
+    return facts | {"alpha": 0.05, "interval": "95 %", "seeds": list(SEEDS), "arms": arms}
+
+
+def records(means=MEANS, seeds=SEEDS, noise=0.01, diverged=()):
+    rng = np.random.default_rng(0)
+    runs, summaries = [], []
+    for arm, mean in means.items():
+        for seed in seeds:
+            loss = mean + noise * rng.normal()
+            lost = (arm, seed) in diverged
+            runs.append({"arm": arm, "seed": seed, "run": f"{arm}/seed-{seed}"})
+            summaries.append({"diverged": lost, "final_loss": None if lost else loss})
+    return runs, summaries
+
+
+def direction(rms=0.95, largest=1.1, arm="muon", normalised=False):
+    rows = [
+        {"arm": arm, "seed": seed, "tensor": tensor, "normalised": normalised}
+        | {"metric": metric, "value": value}
+        for seed in SEEDS
+        for tensor in ("query", "down")
+        for metric, value in (("rms_singular_value", rms), ("max_singular_value", largest))
+    ]
+    return pd.DataFrame(rows)
+
+
+def basins(octaves=0.8, low=0.2, high=1.4, n=5, verdict="wider", arms=("muon", "adamw"), reason=""):
+    a, b = arms
+    rows = [{"arm": a, "against": "", "octaves": 2.0}, {"arm": b, "against": "", "octaves": 1.2}]
+    row = {"arm": a, "against": b, "n": n, "octaves": octaves, "low": low, "high": high}
+    return pd.DataFrame([*rows, row | {"verdict": verdict, "reason": reason}])
+
+
+def profile(share=0.02, predicted=0.01):
+    rows = [
+        {"arm": "muon", "quantity": "newton_schulz_of_step", "value": share, "low": share}
+        | {"high": share, "n": 20},
+        {"arm": "muon", "quantity": "newton_schulz_of_flops", "value": predicted},
+        {"arm": "adamw", "quantity": "newton_schulz_of_step", "value": 0.0, "n": 20},
+        {"arm": "adamw", "quantity": "newton_schulz_of_flops", "value": 0.0},
+    ]
+    return pd.DataFrame(rows)
+
+
+def speed_up(ratio=1.2):
+    row = {"arm": "muon", "baseline": "adamw", "unit": "step", "method": "lengths", "n": 5}
+    row |= {"ratio": ratio, "low": ratio, "high": ratio, "shortest": 1.0, "longest": 2.0}
+    return pd.DataFrame([row])
+
+
+WHOLE = {
+    "direction_records": direction(),
+    "basins": basins(),
+    "overhead": profile(),
+    "speed_up_table": speed_up(),
+}
+
+
+def checked(context=None, anchors=ANCHORS, made=None, **changed):
+    table = anchor_checks(anchors, *(made or records()), context or study(), **(WHOLE | changed))
+    assert table.check.is_unique
+    return table.set_index("check", drop=False)
+
+
+NAMES = {
+    "frozen": "tuned arms beat the frozen one",
+    "edge": "no tuned arm on an edge",
+    "size": "size of Muon's update",
+    "band": "Newton–Schulz band",
+    "momentum": "momentum helps Muon",
+    "basin": "Muon's basin is wider",
+    "overhead": "overhead follows from flops",
+    "speed_up": "speed-up is plausible",
+}
+
+
+def test_all_pass_where_all_is_sound():
+    table = checked()
+    assert list(table.check) == list(NAMES.values())
+    assert (table.result == PASS).all() and (table.reason == "").all()
+    assert anchor_line(table) == "All 8 anchor checks pass."
+
+
+FAILURES = {
+    "frozen": {"made": records(MEANS | {"adamw": 4.7})},
+    "edge": {"context": study(edges=("muon",))},
+    "size": {"direction_records": direction(rms=0.8)},
+    "band": {"direction_records": direction(largest=1.4)},
+    "momentum": {"made": records(MEANS | {"still": 4.0})},
+    "basin": {"basins": basins(0.3, -0.4, 1.0, verdict="undecided")},
+    "overhead": {"overhead": profile(share=0.2)},
+    "speed_up": {"speed_up_table": speed_up(math.inf)},
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_each_check_can_fail_and_then_heads_the_findings(name):
+    table = checked(**FAILURES[name])
+    assert list(table.check[table.result == FAIL]) == [NAMES[name]]
+    line = anchor_line(table)
+    assert line.startswith("**1 of 8 anchor checks fails") and NAMES[name] in line
+    assert table.reason[NAMES[name]] and table.reason[NAMES[name]] in line
+    (row,) = [row for row in anchor_rows(table) if "**fail**" in row]
+    assert NAMES[name] in row and row.count("|") == 5
+
+
+UNKNOWN = {
+    "frozen": {"anchors": ANCHORS | {"frozen": None}},
+    "edge": {"context": study(tuned=())},
+    "size": {"direction_records": None},
+    "band": {"direction_records": direction(normalised=True)},
+    "momentum": {"anchors": ANCHORS | {"without_momentum": None}},
+    "basin": {"basins": basins(n=3)},
+    "overhead": {"overhead": None},
+    "speed_up": {"speed_up_table": None},
+}
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_what_the_records_cannot_answer_is_not_applicable_and_never_passed(name):
+    row = checked(**UNKNOWN[name]).loc[NAMES[name]]
+    assert row.result == NOT_APPLICABLE and row.reason and math.isnan(row.value)
+
+
+def test_one_seed_on_which_a_tuned_arm_is_above_the_frozen_one_fails():
+    runs, summaries = records()
+    place = runs.index({"arm": "muon", "seed": 3, "run": "muon/seed-3"})
+    summaries[place] |= {"final_loss": 4.75}
+    row = checked(made=(runs, summaries)).loc[NAMES["frozen"]]
+    assert row.result == FAIL and "muon on 1 of 5 seeds" in row.reason
+
+
+def test_a_diverged_tuned_arm_does_not_beat_the_frozen_one():
+    row = checked(made=records(diverged=[("adamw", 2)])).loc[NAMES["frozen"]]
+    assert row.result == FAIL and "adamw" in row.reason
+    row = checked(made=records(diverged=[("frozen", 2)])).loc[NAMES["frozen"]]
+    assert row.result == NOT_APPLICABLE
+
+
+def test_fewer_than_four_seeds_give_no_verdict_on_momentum():
+    row = checked(made=records(seeds=(1, 2, 3))).loc[NAMES["momentum"]]
+    assert row.result == NOT_APPLICABLE and "n = 3" in row.reason
+
+
+def test_the_basin_is_read_in_either_order_of_the_pair():
+    turned = basins(-0.8, -1.4, -0.2, verdict="narrower", arms=("adamw", "muon"))
+    row = checked(basins=turned).loc[NAMES["basin"]]
+    assert row.result == PASS and (row.low, row.high) == (0.2, 1.4)
+    assert (
+        checked(basins=basins(0.8, 0.2, 1.4, arms=("adamw", "muon"))).loc[NAMES["basin"]].result
+        == FAIL
+    )
+
+
+def test_a_basin_that_is_cut_off_is_not_applicable():
+    cut = basins(verdict="undecided", reason="The narrower basin is cut off.")
+    assert checked(basins=cut).loc[NAMES["basin"]].result == NOT_APPLICABLE
+
+
+def test_the_counts_of_the_line_add_up():
+    table = checked(direction_records=None, overhead=None, speed_up_table=None)
+    assert anchor_line(table) == "All 4 anchor checks pass (4 not applicable)."
+    nothing = table.assign(result=NOT_APPLICABLE)
+    assert "None of the 8" in anchor_line(nothing)
+
+
+# ---------------------------------------------------------------- the band of an iteration
+
+
+class Arm:
+    def __init__(self, **optimizer):
+        usual = {"name": "muon", "orthogonalize": True, "ns_coefficients": "jordan"}
+        usual |= {"ns_steps": 5, "scale": "match_rms_adamw"}
+        self.settings = {"optimizer": usual | optimizer}
+
+
+@pytest.mark.parametrize(
+    ("coefficients", "steps"),
+    [("jordan", 5), ("jordan", 6), ("conservative", 10), ("mild_aggressive", 10)]
+    + [("polar_express", 5), ("quintic", 5), ([[1.5, -0.5, 0.0]], 8)],
+)
+def test_the_largest_singular_value_of_random_matrices_lies_in_the_band(coefficients, steps):
+    arm = Arm(ns_coefficients=coefficients, ns_steps=steps)
+    low, high = iteration_bands({"a": arm})["a"]["band"]
+    torch.manual_seed(0)
+    for shape in ((16, 16), (32, 8), (5, 40), (15, 784)):
+        G = torch.randn(6, *shape, dtype=torch.float64)
+        G[0] = G[0, :, :1] @ G[0, :1]  # of rank 1
+        G[1] *= torch.logspace(0, -6, shape[1], dtype=torch.float64)  # badly conditioned
+        largest = torch.linalg.svdvals(newton_schulz(G, coefficients, steps))[:, 0]
+        assert (largest > low * 0.999).all() and (largest < high * 1.001).all()
+    assert 0 < low < high < 2
+
+
+def test_iterations_without_a_band_are_left_out():
+    arms = {
+        "adamw": Arm(name="adamw"),
+        "raw": Arm(orthogonalize=False),
+        "exact": Arm(ns_coefficients="exact"),
+        "stable": Arm(ns_coefficients="ultra_stable", ns_steps=10),
+        "muon": Arm(),
+        "more": Arm(ns_steps=6),
+        "rms": Arm(scale="fixed_rms"),
+    }
+    found = iteration_bands(arms)
+    assert set(found) == {"muon", "more", "rms"}
+    assert [found[a]["usual"] for a in found] == [True, False, True]
+    assert [found[a]["matched"] for a in found] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("section", "says"),
+    [
+        ("anchors: {frozen: ice}", "anchors.frozen: 'ice' is not an arm"),
+        ("anchors: {without_momentum: adamw}", "adamw needs a base"),
+        ("anchors: {without_momentum: no_ns}", "no_ns must have optimizer.momentum 0"),
+        ("baseline: ice", "baseline: 'ice' is not an arm"),
+        ("speed_up: {arms: [muon], baseline: adamw, longer: [ice]}", "'ice' is not an arm"),
+        ("speed_up: {arms: [muon], baseline: muon, longer: [no_ns]}", "muon more than once"),
+        ("speed_up: {arms: [adamw], baseline: muon, longer: [no_ns]}", "orthogonalize"),
+        ("waterfall: [{label: one, a: muon, b: adamw}]", "at least two steps"),
+    ],
+)
+def test_an_arm_that_cannot_answer_is_refused(tmp_path, section, says):
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(f"studies: {{moe: {{measure: {{{section}}}}}}}")
+    with pytest.raises(UserError, match=says):
+        load_plan([ROOT / "config.yaml", mine])
