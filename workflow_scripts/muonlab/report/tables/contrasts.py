@@ -5,15 +5,14 @@ from collections.abc import Sequence
 import pandas as pd
 
 from muonlab.declare import table
-from muonlab.report.outcomes import both_reached, outcome_values, reached_alone
+from muonlab.report.achieved import at_levels, explained
+from muonlab.report.outcomes import Outcomes
 from muonlab.statistics import all_arms as arms
 from muonlab.statistics.contrasts import contrasts as compare_pairs
 from muonlab.statistics.contrasts import verdict
 from muonlab.statistics.hypothesis_tests import holm
 
 TUKEY = ["outcome", "arm_a", "arm_b", "difference", "low", "high", "p", "diverged", "reason"]
-NOT_REACHED = "Fewer than two seeds reached the matched loss."
-INFINITE_STEPS = "Not every run reached the matched loss; its number of steps is infinite."
 
 
 @table(
@@ -26,28 +25,31 @@ INFINITE_STEPS = "Not every run reached the matched loss; its number of steps is
             "corrected over the pairs of one outcome, not over outcomes. ``equivalent`` needs a "
             "declared smallest difference of interest (``sesoi``). ``mdd_80`` is the true "
             "difference that this many seeds would detect with a power of 80 %. Spectral outcomes "
-            "are means over the hidden layers. At the matched loss a pair is compared on the seeds "
-            "on which both arms reached it; ``left_out`` counts the others. With fewer than two "
-            "remaining seeds the verdict is *not estimable*, with the reason. ``compound`` pairs "
-            "differ in more than one variable. ``edge``: a setting of either arm lies at the edge "
-            "of what was tried.",
+            "are means over the hidden layers. At the points *loss 1* to *loss {levels}* a pair is "
+            "compared at the loss ``level``, which every run of both arms passed, on the data that "
+            "was measured; values are interpolated between the two snapshots beside it. "
+            "``loss_difference`` is the difference of the losses that were really achieved: of the "
+            "measured snapshots nearest to that level, and at the end of the losses there. "
+            "Diverged runs do not count for the levels, and make the comparison *not estimable*. "
+            "``compound`` pairs differ in more than one variable. ``edge``: a setting of either "
+            "arm lies at the edge of what was tried.",
         ),
         "anova": (
             "analysis of variance",
             "All arms of **{title}** at once on *{data}* (protocol: {protocol}): one-way analysis "
             "of variance (Fisher's, with Welch's as the check) and Brown and Forsythe's test of "
             "equal variances. Arms are taken as independent samples, so seeds are not blocks here; "
-            "the comparison by seed is in the table *contrasts between arms*. Runs that did not "
-            "reach the matched loss are left out of the outcomes at that loss. What cannot be "
-            "estimated is empty, with the reason.",
+            "the comparison by seed is in the table *contrasts between arms*. ``level`` is a loss "
+            "that every run of all arms passed. What cannot be estimated is empty, with the "
+            "reason.",
         ),
         "tukey": (
             "Tukey's comparisons",
             "Tukey's comparisons of all pairs of arms of **{title}** on *{data}* (protocol: "
             "{protocol}), with {interval} intervals. Arms are taken as independent samples, so "
             "seeds are not blocks here; the comparison by seed is in the table *contrasts between "
-            "arms*. Runs that did not reach the matched loss are left out of the outcomes at that "
-            "loss. What cannot be estimated is empty, with the reason.",
+            "arms*. ``level`` is a loss that every run of all arms passed. What cannot be "
+            "estimated is empty, with the reason.",
         ),
     },
 )
@@ -55,7 +57,7 @@ def contrasts(
     outcomes: Sequence[dict],
     runs: Sequence[dict],
     summaries: Sequence[dict],
-    matched: Sequence[dict],
+    metrics: pd.DataFrame,
     pairs: Sequence[dict],
     study: dict,
     comparison: dict,
@@ -69,35 +71,34 @@ def contrasts(
         "quantization": quantization_records,
     }
     measured = {name: records for name, records in measured.items() if records is not None}
-    values = outcome_values(outcomes, runs, summaries, matched, measured)
+    values = Outcomes(outcomes, runs, summaries, metrics, measured)
     anova, tukey = compare_all(values, outcomes, comparison)
     by_pair = compare(values, outcomes, pairs, study, comparison)
     return {"contrasts": by_pair, "anova": anova, "tukey": tukey}
 
 
 def compare(
-    values: pd.DataFrame, outcomes: Sequence[dict], pairs: Sequence[dict], study: dict, plan: dict
+    values: Outcomes, outcomes: Sequence[dict], pairs: Sequence[dict], study: dict, plan: dict
 ) -> pd.DataFrame:
     """Every pair of arms on every outcome: `statistics.contrasts`, and the facts behind each row.
 
     `pairs`: a, b and the variables in which they differ; more than one makes the pair compound.
-    `plan`: alpha and smallest_difference. At matched loss a pair is compared on the seeds on which
-    both arms reached it; `left_out` counts the others. Unpaired studies are compared by Welch's
-    test. Each outcome's pairs are one family of Holm's correction.
+    `plan`: alpha and smallest_difference. At equal loss a pair is compared at losses that every run
+    of the two arms passed. Unpaired studies are compared by Welch's test. Each outcome's pairs are
+    one family of Holm's correction.
     """
     sesoi, paired = plan["smallest_difference"], study["training"]["paired"]
     names = [outcome["name"] for outcome in outcomes]
     # A single arm has no pairs; the table is then empty but still has its columns.
-    tables = (
-        [] if pairs else [compare_pairs(values, [], names, plan["alpha"], sesoi).assign(left_out=0)]
-    )
+    tables = []
+    if not pairs:
+        own = values.of()
+        tables = [at_levels(compare_pairs(own, [], names, plan["alpha"], sesoi), own, None)]
     for pair in pairs:
-        kept = both_reached(values, pair["a"], pair["b"], paired)
-        couple = [(pair["a"], pair["b"])]
-        table = compare_pairs(kept, couple, names, plan["alpha"], sesoi, paired=paired)
-        lost = values[~values.reached & values.arm.isin([pair["a"], pair["b"]])]
-        table["left_out"] = table.outcome.map(lost.groupby("outcome").seed.nunique()).fillna(0)
-        table["left_out"] = table.left_out.astype(int)
+        couple = (pair["a"], pair["b"])
+        own = values.of(couple)
+        table = compare_pairs(own, [couple], names, plan["alpha"], sesoi, paired=paired)
+        table = at_levels(table, own, couple)
         table["compound"] = len(pair["variables"]) > 1
         table["variables"] = ", ".join(pair["variables"])
         tables.append(table)
@@ -106,15 +107,20 @@ def compare(
 
 
 def compare_all(
-    values: pd.DataFrame, outcomes: Sequence[dict], plan: dict
+    values: Outcomes, outcomes: Sequence[dict], plan: dict
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Analysis of variance and Tukey's comparisons over all arms, on runs that have a value."""
-    kept = reached_alone(values)
+    """Analysis of variance and Tukey's comparisons over all arms, at losses that all runs
+    passed."""
+    kept = values.of()
     names = [outcome["name"] for outcome in outcomes]
     tukey = arms.tukey(kept, names, plan["alpha"])
     if tukey.empty:
         tukey = pd.DataFrame(columns=TUKEY, dtype=object)
-    return tuple(_with_reason(table, outcomes) for table in (arms.anova(kept, names), tukey))
+    level = kept.groupby("outcome").level.first()
+    return tuple(
+        _with_reason(explained(table, kept), outcomes).assign(level=table.outcome.map(level))
+        for table in (arms.anova(kept, names), tukey)
+    )
 
 
 def _corrected(table: pd.DataFrame, names: Sequence[str], alpha: float) -> pd.DataFrame:
@@ -144,10 +150,4 @@ def _with_reason(table: pd.DataFrame, outcomes: Sequence[dict]) -> pd.DataFrame:
     label = table.outcome.map({o["name"]: o["label"] for o in outcomes})
     table.insert(1, "label", label)
     table.insert(2, "point", point)
-    unreached = (point == "matched") & table.reason.str.contains("diverged")
-    table["reason"] = table.reason.mask(unreached, NOT_REACHED)
-    table["reason"] = table.reason.mask(
-        (table.outcome == "matched_step") & table.reason.str.contains("diverged"),
-        INFINITE_STEPS,
-    )
     return table
