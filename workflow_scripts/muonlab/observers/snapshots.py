@@ -90,7 +90,7 @@ class Snapshots(Observer):
 
     def _save(self, step: int, weights: dict[str, Tensor], moves: dict[str, Tensor]) -> None:
         write_tensors(self.folder / file_name(step), {"weights": weights, "update": moves})
-        self.kept.append(step)
+        self.kept = sorted({*self.kept, step})
 
 
 def file_name(step: int) -> str:

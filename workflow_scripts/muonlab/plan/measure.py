@@ -127,8 +127,8 @@ class Measure(Section):
     on, so that all runs are measured at the same rungs."""
     levels: int = Field(default=3, ge=3, le=9)
     """Number of losses at which arms are compared at equal loss. The lowest is the loss that every
-    run of the arms compared reached; the others are spread evenly in its logarithm up to the loss
-    that all of them had soon after the start."""
+    run of the arms compared reached; the others are spread evenly, in its logarithm, up towards the
+    loss that all of them had soon after the start."""
     spectra: bool = True
     """Whether the spectra of the weights and of their change since the start are measured."""
     curvature: Curvature | None = Curvature()
@@ -170,15 +170,9 @@ def outcomes(measure: dict) -> list[dict]:
         {"name": name, "quantity": name, "point": "", "label": label}
         for name, label in RUN_OUTCOMES.items()
     ]
-    found += [
-        {
-            "name": _named("step_at", point),
-            "quantity": "step",
-            "point": point,
-            "label": "steps taken",
-        }
-        for point in levels
-    ]
+    for point in levels:
+        name = _named("step_at", point)
+        found.append({"name": name, "quantity": "step", "point": point, "label": "steps taken"})
     at_points = CURVATURE_OUTCOMES if measure["curvature"] else {}
     at_points = at_points | (SPECTRAL_OUTCOMES if measure["spectra"] else {})
     for point in ("end", *levels):

@@ -21,7 +21,7 @@ def at_levels(
     `values` are those of `report.outcomes`. Without a pair, the table has no rows.
     """
     table = explained(table, values)
-    table["level"] = table.outcome.map(values.groupby("outcome").level.first())
+    table["level"] = table.outcome.map(values.groupby("outcome")["level"].first())
     means = values.groupby(["arm", "outcome"]).nearest.mean()
     for side, arm in zip("ab", pair or (None, None), strict=True):
         own = means.loc[arm] if arm else pd.Series(dtype=float)
@@ -39,17 +39,18 @@ def explained(table: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
     return table.assign(reason=table.reason.mask(given.notna() & (table.reason != ""), given))
 
 
-def place(point: str) -> str:
-    """What follows the name of an outcome at a point of the run: ", at the end"."""
-    if point.startswith(POINT):
+def place(point: str | float) -> str:
+    """What follows the name of an outcome at a point of the run: ", at the end". The point of the
+    run as a whole is empty, which a file gives back as NaN."""
+    if _is_level(point):
         return f", at {point}"
-    return {"end": ", at the end"}.get(point, "")
+    return ", at the end" if point == "end" else ""
 
 
 def achieved(row) -> str:
     """What follows the difference of a contrast at equal loss: that loss, and by how much the
     losses that the arms' snapshots really had differ. `row` is one of contrasts.csv."""
-    if not (isinstance(row.point, str) and row.point.startswith(POINT) and np.isfinite(row.level)):
+    if not (_is_level(row.point) and np.isfinite(row.level)):
         return ""
     if not np.isfinite(row.loss_difference):
         return f" at {row.level:.3g}"
@@ -60,3 +61,7 @@ def over_points(names: Sequence[str], levels: int) -> tuple[str, ...]:
     """The names of outcomes at the end and at each of `levels` points of equal loss."""
     places = ["end", *(point.replace(" ", "_") for point in points(levels))]
     return tuple(f"{name}_{place}" for name in names for place in places)
+
+
+def _is_level(point: str | float) -> bool:
+    return isinstance(point, str) and point.startswith(POINT)

@@ -23,10 +23,11 @@ def common_levels(curves: Sequence[ArrayLike], count: int) -> np.ndarray:
     """`count` losses that every curve passes, from the highest to the lowest; NaN if there are no
     such losses.
 
-    The lowest is the highest of the curves' minima. The highest is the loss that all curves had
-    soon after the start: the lowest of their second records, or of their first ones where that is
-    not above the lowest level or where a loss rises at first. Those between are spread evenly in
-    the logarithm of the loss. Each curve begins at or above each level and ends at or below it.
+    The lowest is the highest of the curves' minima. The others are spread evenly, in the logarithm
+    of the loss, between it and the loss that all curves had soon after the start, which is no level
+    itself: the lowest of their second records, or of their first ones where that is not above the
+    lowest level or where a loss rises at first. Each curve begins above each level and ends at or
+    below it.
     """
     nothing = np.full(count, np.nan)
     fronts = [np.asarray(c, dtype=np.float64)[front(c)] for c in curves]
@@ -39,8 +40,8 @@ def common_levels(curves: Sequence[ArrayLike], count: int) -> np.ndarray:
     if not top > bottom:
         return nothing
     spread = np.geomspace if bottom > 0 else np.linspace
-    found = spread(top, bottom, count)
-    found[0], found[-1] = top, bottom  # exactly, whatever the rounding
+    found = spread(top, bottom, count + 1)[1:]
+    found[-1] = bottom  # exactly, whatever the rounding
     return np.clip(found, bottom, top)
 
 

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from muonlab.declare import figure
 from muonlab.report.bands import arm_legend, nothing
+from muonlab.report.levels import POINT
 from muonlab.report.style import BLUE, MARKERS, MUTED, OTHERS, finish, study_notes, use_style
 
 COLUMNS = {"end": "run as a whole, and at its end", "level": "at the lowest common loss"}
@@ -127,12 +128,13 @@ def _rows(outcomes: Sequence[dict]) -> dict[str, dict[str, str | None]]:
     """Label → the outcome's names at the end and at the lowest common loss, for the first scheme
     only."""
     scheme = _first_scheme(outcomes)
-    lowest = max(outcome["point"] for outcome in outcomes)  # "loss 3" comes after "end" and ""
+    levels = [outcome["point"] for outcome in outcomes if outcome["point"].startswith(POINT)]
+    places = {"": "end", "end": "end"} | ({max(levels): "level"} if levels else {})
     rows: dict[str, dict[str, str | None]] = {}
     for outcome in outcomes:
         if outcome.get("scheme") in (None, scheme):
             row = rows.setdefault(outcome["label"], {"end": None, "level": None})
-            place = {"": "end", "end": "end", lowest: "level"}.get(outcome["point"])
+            place = places.get(outcome["point"])
             if place:
                 row[place] = outcome["name"]
     return rows

@@ -27,9 +27,9 @@ SHAPE = (
     ("condition_number", "condition number", True),
 )
 FLATNESS = (
-    ("sharpness", "sharpness (top Hessian eigenvalue)", True),
+    ("sharpness", "sharpness (top eigenvalue)", True),
     ("hessian_trace", "Hessian trace", True),
-    ("directional_sharpness", "directional sharpness (last update)", False),
+    ("directional_sharpness", "directional sharpness", False),
 )
 
 
@@ -70,7 +70,7 @@ def geometry_over_loss(
     means = means.groupby(["arm", "seed", "step", "metric"], sort=False).value.mean().reset_index()
     quantities = along(joined(means.rename(columns={"metric": "quantity"}), curves), lost)
     panels = [Panel(*panel) for panel in SHAPE]
-    title = "geometry of the hidden layers over the loss"
+    title = "hidden layers over the loss"
     return _draw(quantities, panels, study, title, f"{study['training']['evaluate_on']} loss")
 
 
@@ -97,12 +97,12 @@ def spectra_over_loss(
     records = records.assign(quantity=records.object + " " + records.metric)
     panels = [Panel(f"weight {name}", *said) for name, *said in SHAPE]
     panels += [
-        Panel(f"from_start {name}", f"{said}, W − W at the start", logarithmic)
+        Panel(f"from_start {name}", f"{said} of the change", logarithmic)
         for name, said, logarithmic in SHAPE
     ]
     quantities = along(records, diverged_runs(runs, summaries))
     loss = f"{study['training']['evaluate_on']} loss"
-    return _draw(quantities, panels, study, "spectra of the hidden layers over the loss", loss)
+    return _draw(quantities, panels, study, "hidden spectra over the loss", loss)
 
 
 @figure(
@@ -179,10 +179,10 @@ def _draw(
     figure, axes = plt.subplots(
         lines,
         across,
-        figsize=(max(9.0, 2.4 * across), 1.2 + 2.3 * lines),
+        figsize=(max(9.0, 2.4 * across), 1.2 + (1.7 if across > 3 else 2.3) * lines),
         squeeze=False,
         sharex=True,
-        sharey="row" if across > 3 else False,
+        sharey="col" if across > 3 else False,
     )
     styles, levels = legend_styles(study["arms"]), quantities.levels(study["levels"])
     for axis, panel in zip(axes.flat, panels, strict=False):
@@ -238,10 +238,18 @@ def _levels(axis: Axes, levels: np.ndarray, named: bool) -> None:
     for i, level in enumerate(levels[np.isfinite(levels)]):
         axis.axvline(level, color=MUTED, linewidth=0.8, linestyle=":", zorder=1)
         if named:
-            place = axis.get_xaxis_transform()
-            text = f"loss {i + 1}"
-            axis.text(level, 0.99, text, transform=place, fontsize=6.5, color=MUTED, rotation=90,
-                      ha="right", va="top")  # fmt: skip
+            axis.text(
+                level,
+                0.02,
+                f"loss {i + 1}",
+                transform=axis.get_xaxis_transform(),
+                fontsize=6.5,
+                color=MUTED,
+                rotation=90,
+                ha="center",
+                va="bottom",
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.8},
+            )
 
 
 def _loss_axis(axis: Axes, quantities: Along, arms: Sequence[str]) -> None:

@@ -116,7 +116,7 @@ def compare_all(
     tukey = arms.tukey(kept, names, plan["alpha"])
     if tukey.empty:
         tukey = pd.DataFrame(columns=TUKEY, dtype=object)
-    level = kept.groupby("outcome").level.first()
+    level = kept.groupby("outcome")["level"].first()
     return tuple(
         _with_reason(explained(table, kept), outcomes).assign(level=table.outcome.map(level))
         for table in (arms.anova(kept, names), tukey)

@@ -65,7 +65,7 @@ def runs_table(
     """One row for each run. `runs`: arm, seed and run (the folder's name); `summaries` and
     `provenances` are the records of the runs, in the same order; `when` is `crossings`."""
     rows = []
-    times, levels = by_run(when), when.groupby("point").level.first()
+    times, levels = by_run(when), when.groupby("point")["level"].first()
     told = {f"level_at_{point.replace(' ', '_')}": level for point, level in levels.items()}
     for run, summary, provenance in zip(runs, summaries, provenances, strict=True):
         rows.append(
