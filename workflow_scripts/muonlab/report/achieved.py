@@ -47,6 +47,11 @@ def place(point: str | float) -> str:
     return ", at the end" if point == "end" else ""
 
 
+def at_loss(level: float) -> str:
+    """How a figure calls a level of equal loss."""
+    return f"at loss {level:.3g}" if np.isfinite(level) else "no common loss"
+
+
 def achieved(row) -> str:
     """What follows the difference of a contrast at equal loss: that loss, and by how much the
     losses that the arms' snapshots really had differ. `row` is one of contrasts.csv."""

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from muonlab.declare import figure
+from muonlab.report.achieved import at_loss
 from muonlab.report.bands import arm_legend
 from muonlab.report.levels import diverged_runs, points, with_levels
 from muonlab.report.measured import FULL
@@ -43,7 +44,7 @@ def quantization(
     rows = with_levels(rows, ["scheme", "bits"], lost, study["levels"])
     lowest = points(study["levels"])[-1]
     level = rows.level[rows.point == lowest].iloc[0]
-    shown = {lowest: f"at loss {level:.3g}", "end": "end"}
+    shown = {lowest: at_loss(level), "end": "end"}
     schemes = [s for s in dict.fromkeys(rows.scheme) if s != FULL]
     bits = sorted(set(rows.bits), reverse=True)
     styles = arm_styles(study["arms"])

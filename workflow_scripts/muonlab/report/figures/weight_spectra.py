@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from muonlab.declare import figure
+from muonlab.report.achieved import at_loss
 from muonlab.report.bands import arm_legend
 from muonlab.report.crowd import PALE, legend_styles
 from muonlab.report.levels import diverged_runs, points, with_levels
@@ -54,7 +55,7 @@ def spectra(
     values = with_levels(values, keys, lost, study["levels"])
     lowest = points(study["levels"])[-1]
     level = values.level[values.point == lowest].iloc[0]
-    shown = {"start": "start", lowest: _at(level), "end": "end"}
+    shown = {"start": "start", lowest: at_loss(level), "end": "end"}
     values = values[values.value.notna() | (values.point != lowest)]
     tensors = _shown(list(dict.fromkeys(values.tensor)))
     styles = legend_styles(study["arms"])
@@ -107,10 +108,6 @@ def _overlay(axis: Axes, rows: pd.DataFrame, styles: dict[str, ArmStyle], alpha:
             axis.fill_between(x, low, high, color=style.colour, alpha=0.18, linewidth=0)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     axis.margins(x=0.03)
-
-
-def _at(level: float) -> str:
-    return f"at loss {level:.3g}" if np.isfinite(level) else "no loss that all runs passed"
 
 
 def _shown(tensors: list[str]) -> list[str]:

@@ -42,7 +42,9 @@ LEGEND = (
     "the difference is significant after Holm's correction over the pairs. ≈: it is shown to be "
     "smaller than the declared smallest difference of interest. ?: it is not significant. —: it "
     "cannot be estimated. At loss 1 to {levels}, from high to low, two arms are compared at a loss "
-    "that every run of both passed, which the cell names; Δ is the difference between the losses "
+    "that every run of both passed, which the cell names: the loss of the data that was measured, "
+    "one training batch for curvature, the test split for quantization, the evaluated split for "
+    "all else. Δ is the difference between the losses "
     "that their nearest snapshots really had, which interpolation bridges."
 )
 
