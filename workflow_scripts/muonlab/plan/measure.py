@@ -28,7 +28,6 @@ BETTER = {
     "final_loss": "lower",
     "test_loss": "lower",
     "test_accuracy": "higher",
-    "matched_step": "lower",
     "step": "lower",
     "accuracy_drop": "lower",
 }
