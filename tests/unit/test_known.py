@@ -21,7 +21,7 @@ PROPOSAL = {
 
 def chosen(**rates):
     arms = {arm: {"settings": {"lr": lr}, "edges": {"lr": "high"}} for arm, lr in rates.items()}
-    return {"arms": arms, "target_loss": 0.5}
+    return {"arms": arms}
 
 
 @pytest.fixture
