@@ -21,7 +21,7 @@ from muonlab.report.versions import version_sentences
 REPORT = Path(SOURCES).parent
 MARKS = {"table": {"section", "outputs"}, "text": {"title", "section", "caption"}}
 WORDS = {
-    "title", "data", "protocol", "n", "interval", "alpha", "split", "target_loss", "rates",
+    "title", "data", "protocol", "n", "interval", "alpha", "split", "levels", "rates",
     "against", "test", "effect",
 }  # fmt: skip
 
