@@ -63,7 +63,7 @@ def study(arms=SETTINGS, seeds=(1, 2, 3, 4), edges=None):
         "alpha": 0.05,
         "interval": "95 %",
         "seeds": list(seeds),
-        "target_loss": 3.0,
+        "levels": 3,
         "training": {"paired": True, "evaluate_on": "validation"},
         "arms": [
             {
