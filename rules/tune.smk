@@ -1,4 +1,4 @@
-"""Tunes each arm: chooses its settings, and the matched loss at which the arms are compared.
+"""Tunes each arm: chooses its settings.
 
 Needs: the tuning runs. Gives: results/<name>/<study>/tuning/selection.json, which holds the chosen
 settings, and round-<n>.json for each later round, which holds the trials that follow from those of

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from muonlab.statistics.contrasts import contrasts, verdict
+from muonlab.statistics.contrasts import contrasts
 from muonlab.statistics.effect_sizes import cohens_d_z, hedges_g
+from muonlab.statistics.families import Families, Family
 from muonlab.statistics.hypothesis_tests import minimum_detectable_difference, paired_t, welch_t
+from muonlab.statistics.verdicts import flipped
 
 NOISE = np.random.default_rng(7).normal(0, 0.02, (8, 4))
 SEED_EFFECT = np.random.default_rng(8).normal(0, 0.1, 8)
@@ -56,7 +58,9 @@ def test_every_column_against_statsmodels():
     assert row.difference == pytest.approx(d.mean)
     assert (row.low, row.high) == pytest.approx(d.tconfint_mean())
     assert (row.t, row.p, row.df) == pytest.approx(d.ttest_mean())
-    assert row.p_holm == row.p  # a family of one
+    assert row.p_adjusted == row.p  # a family of one
+    assert (row.family, row.family_size) == ("exploratory", 1)
+    assert row.sd_difference == pytest.approx((a - b).std(ddof=1))
     assert row.p_welch == pytest.approx(ttest_ind(a, b, usevar="unequal")[1])
     assert row.p_tost == pytest.approx(ttost_paired(a, b, -0.05, 0.05)[0])
     assert row.d_z == pytest.approx(d.mean / d.std_mean / np.sqrt(8))
@@ -71,56 +75,66 @@ def test_every_column_against_statsmodels():
 @pytest.mark.parametrize(
     "shift, sesoi, expected",
     [
-        (-0.2, None, "a lower"),
-        (0.2, None, "a higher"),
+        (-0.2, None, "lower"),
+        (0.2, None, "higher"),
         (0.0, None, "undecided"),
         (0.0, 0.1, "equivalent"),
         (0.0, 0.001, "undecided"),
-        (-0.2, 0.01, "a lower"),
+        (-0.2, 0.01, "lower"),
         (-0.2, 1.0, "equivalent"),  # proven nonzero, and proven too small to matter
     ],
 )
 def test_verdict_follows_the_runs(shift, sesoi, expected):
     row = only(runs(muon=shift, adamw=0.0), sesoi={"val_loss": sesoi} if sesoi else None)
     assert row.verdict == expected and row.reason == ""
-    assert row.equivalent is (None if sesoi is None else expected == "equivalent")
 
 
-def test_verdict_orders_its_words():
-    assert verdict(-1, np.nan, 0.001) == "not estimable"
-    assert verdict(-1, 0.001, 0.001) == "equivalent"
-    assert verdict(-1, 0.049, np.nan) == "a lower" and verdict(1, 0.049, 0.9) == "a higher"
-    assert verdict(1, 0.05, 0.05) == "undecided"
-    assert verdict(1, 0.04, 0.04, alpha=0.01) == "undecided"
+def declared(name, outcomes, pairs, **size):
+    return {"name": name, "outcomes": outcomes, "pairs": pairs} | size
 
 
-def test_holm_family_is_one_outcome_and_all_pairs():
+def test_a_family_shares_alpha_and_the_rest_of_an_outcome_is_exploratory():
     loss = runs(muon=-0.05, adamw=0.0, sgd=0.01)
     both = pd.concat([loss, runs(outcome="accuracy", muon=0.01, adamw=0.02, sgd=0.0)])
     pairs = [("muon", "adamw"), ("muon", "sgd"), ("adamw", "sgd")]
-    result = contrasts(both, pairs, ["val_loss", "accuracy"], sesoi={"val_loss": 0.05})
-    assert list(result["outcome"]) == ["val_loss"] * 3 + ["accuracy"] * 3
-    for _, family in result.groupby("outcome"):
-        ordered = family.sort_values("p")
-        steps = np.minimum(np.maximum.accumulate(ordered["p"] * [3, 2, 1]), 1)
-        np.testing.assert_allclose(ordered["p_holm"], steps)
-    tost = result[result["outcome"] == "val_loss"].sort_values("p_tost")
-    steps = np.minimum(np.maximum.accumulate(tost["p_tost"] * [3, 2, 1]), 1)
-    np.testing.assert_allclose(tost["p_tost_holm"], steps)
-    assert result.loc[result["outcome"] == "accuracy", "p_tost"].isna().all()
-    alone = contrasts(loss, pairs, ["val_loss"], sesoi={"val_loss": 0.05})
-    pd.testing.assert_frame_equal(alone, result.iloc[:3], check_dtype=False)
+    outcomes = ["val_loss", "accuracy"]
+    claim = declared("claim", outcomes, [("adamw", "muon")])  # in either direction
+    families = Families([claim], [(outcome, *pair) for outcome in outcomes for pair in pairs])
+    result = contrasts(both, pairs, outcomes, families=families)
+    assert list(result.family) == ["claim", "exploratory", "exploratory"] * 2
+    assert (result.family_size == 2).all()
+    for row in result.itertuples():
+        own = both[both.outcome == row.outcome]
+        test = paired_t(values(own, row.arm_a), values(own, row.arm_b), 0.05 / 2)
+        assert (row.low, row.high) == (test.low, test.high)
+        assert row.p_adjusted == pytest.approx(min(1, 2 * row.p))
+    default = contrasts(both, pairs, outcomes)
+    assert (default.family == "exploratory").all() and (default.family_size == 3).all()
+    alone = contrasts(loss, pairs, ["val_loss"])
+    pd.testing.assert_frame_equal(alone, default.iloc[:3], check_dtype=False)
 
 
-def test_correction_can_turn_a_finding_into_undecided():
+def test_a_family_may_count_questions_that_compare_no_pair():
+    four = Families([declared("factorial", ["x"], [("a", "b")], size=4)], [("x", "a", "b")])
+    assert four.of("x", "b", "a").size == 4 and four.of("x", "b", "a").level(0.05) == 0.0125
+    assert four.of("x", "a", "c") == Family("exploratory", 1)
+
+
+def test_a_comparison_has_one_family():
+    twice = [declared(name, ["x"], [pair]) for name, pair in (("p", "ab"), ("q", "ba"))]
+    with pytest.raises(ValueError, match="a and b on x are in the families p and q"):
+        Families(twice, [])
+
+
+def test_a_larger_family_can_turn_a_finding_into_undecided():
     table = runs(n=5, muon=-0.05, adamw=0.0, sgd=0.0, lion=0.0)
     row = only(table[table["arm"].isin(["muon", "adamw"])])
-    p = row.p
-    assert row.verdict == "a lower"
+    assert row.verdict == "lower"
     pairs = [("muon", "adamw"), ("adamw", "sgd"), ("adamw", "lion"), ("sgd", "lion")]
-    family = contrasts(table, pairs, ["val_loss"], alpha=2 * p)
-    assert family["p"][0] == p and family["p_holm"][0] > 2 * p
-    assert family["verdict"][0] == "undecided"
+    family = contrasts(table, pairs, ["val_loss"], alpha=2 * row.p).iloc[0]
+    assert family.p == row.p and family.p_adjusted == pytest.approx(4 * row.p)
+    assert family.verdict == "undecided" and family.low < 0 < family.high
+    assert family.needs_n > 5
 
 
 @pytest.mark.parametrize("paired", [True, False])
@@ -137,10 +151,12 @@ def test_alpha_reaches_every_interval_and_decision(paired):
         assert (row.d_z_low, row.d_z_high) == (d_z.low, d_z.high)
         sd = np.std(a - b, ddof=1)
         assert row.mdd_80 == pytest.approx(minimum_detectable_difference(sd, 8, alpha=0.4))
-    edge = row.p_tost  # just under and just over the p of equivalence
-    for alpha, expected in ((edge * 1.01, True), (edge * 0.99, False)):
-        got = only(table, alpha=alpha, sesoi={"val_loss": 0.05}, paired=paired)
-        assert got.equivalent is expected and (got.verdict == "equivalent") is expected
+    # Just outside and just inside the interval's farther limit.
+    farther = max(abs(row.low), abs(row.high))
+    for smallest, expected in ((farther * 1.01, True), (farther * 0.99, False)):
+        got = only(table, alpha=0.4, sesoi={"val_loss": smallest}, paired=paired)
+        assert (got.verdict == "equivalent") is expected
+        assert got.p_tost < 0.4 or not expected, "the verdict is the stricter of the two"
 
 
 @settings(max_examples=25, deadline=None)
@@ -167,11 +183,24 @@ def test_contrasts_swap_shift_scale_and_row_order(data_seed, n, shift, scale, pa
     for name in ("difference", "t", "d_z", "hedges_g"):
         assert getattr(swapped, name) == pytest.approx(-getattr(row, name), nan_ok=True, abs=1e-12)
     assert (swapped.low, swapped.high) == pytest.approx((-row.high, -row.low))
-    words = {"a lower": "a higher", "a higher": "a lower"}
-    assert swapped.verdict == words.get(row.verdict, row.verdict)
+    assert swapped.verdict == flipped(row.verdict)
+    for better in ("lower", "higher"):
+        one = only(table, better={"val_loss": better}, **options)
+        other = only(table, pair=("adamw", "muon"), better={"val_loss": better}, **options)
+        assert other.verdict == flipped(one.verdict) and one.verdict not in ("lower", "higher")
     moved = table.assign(value=scale * (table["value"] + shift))
     moved = only(moved, sesoi={"val_loss": 0.1 * scale}, paired=paired)
-    for name in ("t", "df", "p", "p_holm", "p_welch", "p_tost", "d_z", "hedges_g", "p_wilcoxon"):
+    for name in (
+        "t",
+        "df",
+        "p",
+        "p_adjusted",
+        "p_welch",
+        "p_tost",
+        "d_z",
+        "hedges_g",
+        "p_wilcoxon",
+    ):
         want = getattr(row, name)
         assert getattr(moved, name) == pytest.approx(want, rel=1e-6, abs=1e-9, nan_ok=True)
     for name in ("difference", "low", "high", "sd_a", "mdd_80"):
@@ -183,7 +212,7 @@ def test_contrasts_swap_shift_scale_and_row_order(data_seed, n, shift, scale, pa
 def test_pairing_by_seed_removes_what_the_seeds_share():
     table = runs(muon=-0.03, adamw=0.0)  # the seeds' spread is five times the arms' noise
     paired, welch = only(table), only(table, paired=False)
-    assert paired.verdict == "a lower" and welch.verdict == "undecided"
+    assert paired.verdict == "lower" and welch.verdict == "undecided"
     assert welch.p == welch.p_welch == paired.p_welch
     assert welch.difference == pytest.approx(paired.difference)
 
@@ -194,7 +223,7 @@ def test_unpaired_leaves_the_paired_columns_empty_and_needs_no_common_seeds():
     assert (row.n_a, row.n_b, row.paired) == (7, 8, False) and pd.isna(row.n)
     empty = [row.p_wilcoxon, row.d_z, row.d_z_low, row.d_z_high, row.mdd_80]
     assert np.isnan(empty).all()
-    assert row.verdict == "a lower" and row.p_tost > 0.5 and row.hedges_g < 0
+    assert row.verdict == "lower" and row.p_tost > 0.5 and row.hedges_g < 0
 
 
 def test_unmatched_seeds_are_refused_by_name():
@@ -210,14 +239,14 @@ def test_a_diverged_run_is_reported_and_never_dropped(bad, paired):
     pairs = [("muon", "adamw"), ("muon", "sgd")]
     options = {"sesoi": {"val_loss": 0.01}, "paired": paired}
     hit, clean = contrasts(table, pairs, ["val_loss"], **options).itertuples()
-    assert hit.verdict == "not estimable" and hit.equivalent is None
+    assert hit.verdict == "not estimable" and np.isnan([hit.needs_n, hit.sesoi_n]).all()
     assert (hit.n_b, hit.diverged_a, hit.diverged_b) == (8, 0, 1)
     assert hit.reason == "1 of 8 runs of adamw diverged."
-    numbers = [hit.mean_b, hit.difference, hit.low, hit.t, hit.p, hit.p_holm, hit.p_tost]
+    numbers = [hit.mean_b, hit.difference, hit.low, hit.t, hit.p, hit.p_adjusted, hit.p_tost]
     numbers += [hit.d_z, hit.hedges_g, hit.mdd_80, hit.p_brown_forsythe, hit.p_welch]
     assert np.isnan(numbers).all() and np.isfinite(hit.mean_a)
-    # The family then counts one test, and the other contrast stands.
-    assert clean.verdict == "a lower" and clean.p_holm == clean.p
+    # The other contrast stands, and is no easier for what diverged.
+    assert clean.verdict == "lower" and clean.p_adjusted == pytest.approx(2 * clean.p)
 
 
 def test_a_run_ranked_last_still_enters_the_rank_test():
@@ -230,10 +259,19 @@ def test_a_run_ranked_last_still_enters_the_rank_test():
 
 def test_one_seed_is_not_estimable_and_gives_no_number():
     row = only(runs(n=1, muon=-0.2, adamw=0.0), sesoi={"val_loss": 0.1})
-    assert row.verdict == "not estimable" and row.n == 1 and row.equivalent is None
+    assert row.verdict == "not estimable" and row.n == 1
     assert row.reason == "n is 1 and 1; a test needs two runs of each arm."
     numbers = [row.mean_a, row.sd_a, row.difference, row.low, row.p, row.d_z, row.hedges_g]
     assert np.isnan(numbers).all()
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_fewer_than_four_seeds_have_an_interval_and_no_verdict(paired):
+    for n in (2, 3, 4):
+        row = only(runs(n=n, muon=-9.0, adamw=0.0), sesoi={"val_loss": 99.0}, paired=paired)
+        assert np.isfinite([row.low, row.high]).all()
+        assert row.verdict == ("no verdict" if n < 4 else "equivalent")
+        assert row.reason == ("Fewer than 4 seeds give no verdict." if n < 4 else "")
 
 
 def test_two_seeds_are_estimable():
@@ -273,7 +311,7 @@ def test_an_arm_without_the_outcome_is_refused_or_empty():
 
 def test_no_pairs_give_an_empty_table_with_all_columns():
     empty = contrasts(runs(muon=0.0), [], ["val_loss"])
-    assert len(empty) == 0 and {"p_holm", "verdict", "reason"} <= set(empty.columns)
+    assert len(empty) == 0 and {"family", "p_adjusted", "verdict", "reason"} <= set(empty.columns)
 
 
 @pytest.mark.parametrize(

@@ -123,3 +123,8 @@ def test_the_table_and_the_test_read_the_same_runs():
         assert (row.mean, row.low, row.high) == pytest.approx((want.mean, want.low, want.high))
     found = dose_response_of(table, arms, "final_loss")
     assert vars(found) == pytest.approx(vars(dose_response(DOSES, y)))
+
+
+def test_ranks_that_cancel_have_no_sign():
+    y = [[1.0, 2.0, 3.0], [3.0, 2.0, 1.0], [1.0, 3.0, 2.0], [3.0, 1.0, 2.0]]
+    assert dose_response([0.1, 0.2, 0.3], y).rho == 0.0

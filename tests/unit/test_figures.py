@@ -9,7 +9,7 @@ import pytest
 REPORT = Path(__file__).parents[2] / "workflow_scripts" / "muonlab" / "report"
 MODULES = sorted((REPORT / "figures").glob("*.py"))
 SHARED = [REPORT / f"{name}.py" for name in ("style", "bands", "crowd")]
-WORDS = {"title", "data", "protocol", "n", "interval", "alpha", "split", "target_loss"}
+WORDS = {"title", "data", "protocol", "n", "interval", "alpha", "split", "levels"}
 WORDS |= {"rates", "against", "test", "effect"}
 # The functions that are marked, by name, and the keywords of their mark.
 DECLARED = [

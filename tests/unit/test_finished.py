@@ -10,15 +10,17 @@ from test_training import config, snapshot, train
 
 from muonlab.data.vision import prepare
 from muonlab.io.tensors import read_tensors
+from muonlab.measure.ladder import rungs_passed
 from muonlab.probes import curvature, direction, quantization, spectra
-from muonlab.probes.finished import FinishedRun
+from muonlab.probes.finished import FinishedRun, Place
 from muonlab.probes.job import load_part, measure
 from muonlab.training.build import build_model
 
+RATIO = 1.1  # of the ladder, as test_training has it
 SETTINGS = {
     "spectra": None,
     "curvature": {
-        **{"snapshots": 2, "eigenvalues": 1, "examples": 5000, "trace_samples": 2},
+        **{"eigenvalues": 1, "examples": 5000, "trace_samples": 2},
         **{"density": False, "backend": "lanczos", "tolerance": 1e-4},
     },
     "quantization": {"bits": [8], "schemes": ["tensor_quantile"]},
@@ -44,10 +46,23 @@ def run(folder, data):
     return FinishedRun(folder, data)
 
 
-def test_a_run_has_its_start_and_its_snapshots(run):
-    assert run.steps == [0, 20, 40, 60, 72] and run.last == 72
-    assert run.trajectory(3) == [0, 40, 72]
-    assert [point.step for point in run.points({"step": 40, "reached": True})] == [0, 40, 72]
+def test_a_run_is_measured_at_its_start_its_rungs_and_its_end(run):
+    losses = losses_of(run)
+    first, *between, last = run.places(99)
+    assert first == Place("start", 0, None, losses[0])
+    assert (last.point, last.step, last.loss) == ("end", 72, losses[72]) and run.last == 72
+    passed = rungs_passed(list(losses.items()), RATIO)
+    assert [place.step for place in between] == [step for step in passed if step != 72]
+    assert len(between) > 2 and {place.point for place in between} == {"rung"}
+    for place in between:
+        assert place.loss == losses[place.step] <= RATIO**place.rung
+        assert place.rung == passed[place.step].start
+
+
+def test_few_places_are_some_of_many(run):
+    many, few = run.places(99), run.places(2)
+    assert set(few) <= set(many) and len(few) <= 4 < len(many)
+    assert (few[0], few[-1]) == (many[0], many[-1])
 
 
 def test_the_weights_at_the_start_are_those_that_the_seed_gives(run):
@@ -71,28 +86,10 @@ def losses_of(run):
     return table.set_index("step").value
 
 
-def test_the_matched_record_is_of_the_first_snapshot_at_the_loss(run):
-    losses = losses_of(run)
-    found = run.matched(losses[40])
-    expected = {"step": 40, "loss": losses[40], "reached": True, "target_loss": losses[40]}
-    assert found == expected
-    assert losses[60] < losses[50] < losses[40]
-    assert run.matched(losses[50])["step"] == 60, "of the evaluation at 50 there is no snapshot"
-    assert run.matched(100.0)["step"] == 0
-
-
-def test_a_loss_that_is_never_reached_stands_at_the_lowest(run):
-    losses = losses_of(run)[run.steps]
-    found = run.matched(0.0)
-    assert not found["reached"]
-    assert (found["step"], found["loss"]) == (losses.idxmin(), losses.min())
-
-
 def test_a_run_that_kept_its_end_alone(tmp_path, data):
     train(tmp_path / "run", data, config() | {"keep": {"snapshots": "end", "updates": True}})
     run = FinishedRun(tmp_path / "run", data)
-    assert run.steps == [0, 72]
-    assert run.matched(0.0)["step"] == 72
+    assert [place.step for place in run.places(9)] == [0, 72]
     assert run.update(72) is not None
 
 
@@ -105,17 +102,12 @@ def test_a_run_that_diverged_is_measured_all_the_same(keep, log_every, tmp_path,
     train(tmp_path / "run", data, settings)
     run = FinishedRun(tmp_path / "run", data)
     assert 0 < run.last < 72 and run.kept[-1] == run.last
-    found = run.matched(0.1)
-    assert not found["reached"] and found["loss"] is not None
-    assert set(run.steps) <= {0, *run.kept}
+    places = run.places(8)
+    assert (places[0].step, places[-1].step) == (0, run.last)
+    assert places[-1].loss is None or not math.isfinite(places[-1].loss)
     assert not all(w.isfinite().all() for w in run.weights(run.last).values())
-    rows = list(spectra.spectra(run, found))
-    assert {row["point"] for row in rows} == {"start", "matched", "end"}
-
-
-def test_a_loss_that_is_no_number_at_any_snapshot_gives_null(run):
-    run.losses = [(0, math.nan), (20, math.inf)]
-    assert run.matched(0.1) == {"step": 0, "loss": None, "reached": False, "target_loss": 0.1}
+    rows = list(spectra.spectra(run, places))
+    assert {row["point"] for row in rows} >= {"start", "end"}
 
 
 # ---------------------------------------------------------------- measurements as jobs
@@ -124,7 +116,7 @@ def test_a_loss_that_is_no_number_at_any_snapshot_gives_null(run):
 def job_of(probe, **changes):
     job = {"make": f"muonlab.probes.{probe}:{probe}", "settings": SETTINGS.get(probe)}
     split = {"curvature": "train", "quantization": "test"}.get(probe, "")
-    return job | {"target": 0.5, "split": split, "seeds": [1]} | changes
+    return job | {"along": 2, "split": split, "seeds": [1]} | changes
 
 
 @pytest.mark.parametrize("module", [spectra, curvature, quantization], ids=lambda m: m.__name__)
@@ -133,7 +125,7 @@ def test_a_job_writes_what_the_function_gives(module, run, folder, data, tmp_pat
     measure(job_of(name), [folder], data, "cpu", tmp_path / "rows.parquet")
     table = pd.read_parquet(tmp_path / "rows.parquet")
     assert list(table) == list(module.COLUMNS)
-    given = {"run": run, "matched": run.matched(0.5)}
+    given = {"run": run, "places": run.places(2)}
     if name != "spectra":
         split = load_part(job_of(name)["split"], run, data, "cpu")
         given |= {"split": split, "settings": SETTINGS[name], "device": "cpu"}
@@ -147,7 +139,7 @@ def test_curvature_is_of_no_more_examples_than_there_are(folder, data, tmp_path)
 
 
 def test_a_job_for_an_arm_has_the_seed_of_each_run(run, folder, data, tmp_path):
-    job = job_of("direction", seeds=[7, 8], target=None)
+    job = job_of("direction", seeds=[7, 8], along=None)
     measure(job, [folder, folder], data, "cpu", tmp_path / "rows.parquet")
     table = pd.read_parquet(tmp_path / "rows.parquet")
     assert list(table) == ["seed", *direction.COLUMNS]
@@ -161,3 +153,23 @@ def test_a_job_for_an_arm_has_the_seed_of_each_run(run, folder, data, tmp_path):
 def test_a_job_for_a_run_has_one(folder, data, tmp_path):
     with pytest.raises(ValueError, match="too many"):
         measure(job_of("spectra"), [folder, folder], data, "cpu", tmp_path / "rows.parquet")
+
+
+@pytest.mark.parametrize("module", [spectra, curvature, quantization], ids=lambda m: m.__name__)
+def test_the_loss_of_a_row_is_that_of_the_data_that_is_measured(
+    module, run, folder, data, tmp_path
+):
+    name = module.__name__.rpartition(".")[2]
+    measure(job_of(name), [folder], data, "cpu", tmp_path / "rows.parquet")
+    table = pd.read_parquet(tmp_path / "rows.parquet")
+    losses = table.groupby("step").loss
+    assert losses.nunique().eq(1).all() and len(losses) == len(run.places(2))
+    if name == "spectra":
+        known = losses_of(run)
+    else:
+        own = table[table.metric == "loss"]
+        if name == "quantization":
+            own = own[own.scheme == quantization.FULL]
+        known = own.set_index("step").value
+    for step, loss in losses.first().items():
+        assert loss == known[step]

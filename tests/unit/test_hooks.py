@@ -21,7 +21,7 @@ def data(tmp_path_factory):
 
 
 def trainer_of(data, *observers, **training):
-    short = {"steps": 6, "log_every": 3, "eval_every": 3, "snapshot_every": 3, "clip": 1e-3}
+    short = {"steps": 6, "log_every": 3, "eval_every": 3, "clip": 1e-3}
     settings = config(training=short | training)
     facts = json.loads((data / "digest.json").read_text())
     trainer = Trainer(settings, facts, build_splits(settings, data, facts, "cpu"))
@@ -111,7 +111,7 @@ def test_weights_are_copied_only_where_they_are_compared(data, tmp_path):
         def after_update(self, update):
             assert update.before is None and update.after is None
 
-    trainer_of(data, Plain(), Snapshots(tmp_path, 6, None, updates=False), steps=5).train(
+    trainer_of(data, Plain(), Snapshots(tmp_path, 6, False, None), steps=5).train(
         lambda: None, 3600
     )
 

@@ -199,27 +199,6 @@ def test_wilcoxon_ranks_infinity_last_and_gives_up_on_nan():
     assert tests.wilcoxon_signed_rank(*blown_up).p == pytest.approx(got.p)
 
 
-@settings(max_examples=25, deadline=None)
-@given(p=st.lists(st.floats(0, 1) | st.sampled_from([np.nan, 0.01, 0.5]), max_size=12))
-def test_holm_is_statsmodels_and_skips_nan(p):
-    from statsmodels.stats.multitest import multipletests
-
-    p = np.array(p)
-    known = ~np.isnan(p)
-    want = multipletests(p[known], method="holm")[1] if known.any() else []
-    got = tests.holm(p)
-    np.testing.assert_array_equal(np.isnan(got), ~known)
-    np.testing.assert_allclose(got[known], want, rtol=1e-12)
-
-
-def test_holm_of_a_worked_example():
-    # Holm 1979's rule by hand: .01·4, .02·3, then .03·2 and .04·1 raised to the largest before.
-    got = tests.holm([0.04, 0.01, np.nan, 0.03, 0.02])
-    assert got == pytest.approx([0.06, 0.04, np.nan, 0.06, 0.06], nan_ok=True)
-    with pytest.raises(ValueError, match="p_values must lie in"):
-        tests.holm([0.5, 1.5])
-
-
 def paired_power(d_z, n, alpha):
     """P(reject) of the two-sided paired t test, integrating over the estimated sd."""
     df = n - 1

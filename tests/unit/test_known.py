@@ -21,7 +21,7 @@ PROPOSAL = {
 
 def chosen(**rates):
     arms = {arm: {"settings": {"lr": lr}, "edges": {"lr": "high"}} for arm, lr in rates.items()}
-    return {"arms": arms, "target_loss": 0.5}
+    return {"arms": arms}
 
 
 @pytest.fixture
@@ -32,7 +32,15 @@ def plan(tmp_path):
         "toy": SMALL["studies"]["toy"]
         | TWO_ROUNDS
         | {"arms": SMALL["studies"]["toy"]["arms"] | arms}
-        | {"robustness": {"arms": ["muon"], "lr_factors": [2.0], "fields": [], "seeds": 1}}
+        | {
+            "robustness": {
+                "arms": ["muon"],
+                "lr_factors": [2.0],
+                "embedding_factors": [],
+                "fields": [],
+                "seeds": 1,
+            }
+        }
     }
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(content))
     return load_plan([tmp_path / "config.yaml"])

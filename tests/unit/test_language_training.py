@@ -65,6 +65,7 @@ TRAINING = {
     "paired": True,
     "log_every": 3,
     "eval_every": 6,
+    "rung_ratio": 1.1,
     "snapshot_every": 12,
     "geometry_every": 6,
     "components_every": 4,
@@ -229,25 +230,22 @@ def finished(tmp_path_factory, corpus):
     return FinishedRun(folder, corpus)
 
 
-MATCHED = {"step": 12, "reached": True}
-
-
 def test_spectra_of_a_language_run_hold_every_expert(finished):
-    rows = [r for r in spectra(finished, MATCHED) if r["metric"] == "spectral_norm"]
+    rows = [r for r in spectra(finished, finished.places(8)) if r["metric"] == "spectral_norm"]
     weights = finished.weights(12)
     name = next(n for n in weights if weights[n].ndim == 3)
-    at_end = {r["expert"]: r["value"] for r in rows if r["tensor"] == name}
+    at_end = {r["expert"]: r["value"] for r in rows if r["tensor"] == name and r["point"] == "end"}
     assert len(at_end) == len(weights[name])
 
 
 def test_curvature_of_a_language_model_follows_its_loss(finished, corpus):
     split = load_part("train", finished, corpus, "cpu")
     loss = fixed_loss(split, 6)
-    settings = {"snapshots": 2, "eigenvalues": 1, "examples": 6, "trace_samples": 2}
+    settings = {"eigenvalues": 1, "examples": 6, "trace_samples": 2}
     settings |= {"density": False, "backend": "lanczos", "tolerance": 1e-6}
     rows = {
         (r["step"], r["metric"]): r["value"]
-        for r in curvature(finished, MATCHED, split, settings, "cpu")
+        for r in curvature(finished, finished.places(8), split, settings, "cpu")
     }
     model = finished.model(finished.weights(12)).double()
     here = loss(model).item()
@@ -269,7 +267,7 @@ def test_curvature_of_a_language_model_follows_its_loss(finished, corpus):
 def test_quantized_language_models_lose_more_with_fewer_bits(finished, corpus):
     test = load_part("test", finished, corpus, "cpu")
     settings = {"bits": [8, 2], "schemes": ["tensor_quantile", "group_minmax"]}
-    rows = list(quantization(finished, MATCHED, test, settings, "cpu"))
+    rows = list(quantization(finished, finished.places(8), test, settings, "cpu"))
     errors = {
         bits: np.mean(
             [r["value"] for r in rows if r["bits"] == bits and r["metric"] == "relative_error"]

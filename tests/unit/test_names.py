@@ -103,6 +103,7 @@ def test_a_field_that_only_one_side_has_is_a_variable():
     [
         ({"evaluate_on": "validation", "train_on": ["train", "validation"]}, "one of train_on"),
         ({"eval_every": 20, "snapshot_every": 30}, "multiple of eval_every"),
+        ({"rung_ratio": 1.0}, "rung_ratio"),
     ],
 )
 def test_training_that_would_mislead_is_refused(section, says):
@@ -113,6 +114,7 @@ def test_training_that_would_mislead_is_refused(section, says):
 def test_evaluation_is_on_the_validation_split_unless_it_is_said_otherwise():
     assert Training().evaluate_on == "validation" and Training().train_on == ["train"]
     assert Training(eval_every=20, snapshot_every=40).snapshot_every == 40
+    assert Training(eval_every=20).snapshot_every is None
 
 
 def test_a_mistake_is_looked_for_in_the_file_that_was_laid_on_last(tmp_path):

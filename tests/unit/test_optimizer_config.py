@@ -23,7 +23,8 @@ def test_the_optimizers_are_those_that_there_were():
 
 @pytest.mark.parametrize("name", sorted(OPTIMIZERS))
 def test_what_is_read_off_the_source_is_what_the_class_has(name):
-    section = {k: v for k, v in defaults_of(OPTIMIZERS[name]).items() if k != "lr"}
+    rates = {"lr", "embedding_ratio", "head_ratio", "vector_ratio"}  # of groups, not of the class
+    section = {k: v for k, v in defaults_of(OPTIMIZERS[name]).items() if k not in rates}
     cls = optimizer_class(name)
     routed = ROUTED if issubclass(cls, MatrixOptimizer) else set()
     fixed = {"momentum", "nesterov"} if name == "spectral" else set()
@@ -38,7 +39,8 @@ def test_every_precision_can_be_named():
 
 def test_components_have_one_spelling():
     named = Muon(name="muon", components=["down", "attention", "query", "hidden"]).components
-    assert named == ["hidden", "query", "key", "value", "attention_output", "down"]
+    attention = ["query", "key", "value", "query_key_value", "attention_output"]
+    assert named == ["hidden", *attention, "down"]
     everything = Muon(name="muon").components
     assert set(COMPONENTS) - set(everything) == {"embedding", "head"}
     assert Muon(name="muon", components=everything[::-1]).components == everything

@@ -20,14 +20,14 @@ REGISTRY = read_registry()
 REPORTED = [*REGISTRY.tables.values(), *REGISTRY.figures.values(), *REGISTRY.texts.values()]
 
 
-def known(study):
+def known(study, whole=PLAN):
     """The default study, as if tuning had chosen the first trial of each arm."""
-    plan = PLAN.studies[study]
+    plan = whole.studies[study]
     arms = {
         name: {"settings": arm.trials[0].settings, "edges": {"lr": "low"}}
         for name, arm in plan.tuned_arms.items()
     }
-    return Known(plan, [], {"arms": arms, "target_loss": 0.25})
+    return Known(plan, [], {"arms": arms})
 
 
 def names(files):
@@ -39,11 +39,13 @@ def test_a_study_has_an_output_where_it_has_what_the_output_needs():
     everywhere = set.intersection(*figures.values())
     assert everywhere == {"learning_curves", "lr_sweep", "effects", "best_of_k", "convergence"}
     assert figures["fashion"] - everywhere == {
-        *("spectra", "sharpness", "quantization", "quantization_error", "geometry")
+        *("spectra", "sharpness", "quantization", "quantization_error", "geometry"),
+        *("geometry_over_loss", "spectra_over_loss"),
+        *("curvature_over_loss", "quantization_over_loss"),
     }
     assert figures["moe"] - everywhere == {
-        *("spectra", "contributions", "one_at_a_time", "tuning_heatmap"),
-        *("components", "experts", "overhead", "speed_up"),
+        *("spectra", "spectra_over_loss", "contributions", "one_at_a_time", "sensitivity_map"),
+        *("components", "experts", "overhead", "speed_up", "waterfall"),
     }
     assert figures["ablation"] - everywhere == {
         *("one_at_a_time", "performance", "ranking_curves", "ranking_heatmap"),
@@ -111,6 +113,32 @@ def test_measurements_are_of_runs_or_of_arms():
     assert len(spectra) == 3 * 5 and "results/mini/fashion/spectra/muon/seed-1.parquet" in spectra
     assert len(OUTPUTS.measurements(ablation)) == len(PLAN.studies["ablation"].arms)
     assert "results/mini/moe/overhead/profile.json" in OUTPUTS.measurements(known("moe"))
+
+
+def test_an_added_arm_measures_nothing_again(tmp_path):
+    """What a run's measurement is made of, and with which settings, no other run decides."""
+    mine = tmp_path / "mine.yaml"
+    extra = "sgd_like: {label: other, base: adamw, optimizer: muon, compound: true}"
+    mine.write_text(f"studies: {{fashion: {{arms: {{{extra}}}}}}}")
+    plan = load_plan([ROOT / "config.yaml", mine])
+    more = Outputs(plan)
+    before, after = known("fashion"), known("fashion", plan)
+    assert set(after.study.arms) - set(before.study.arms) == {"sgd_like"}
+    runs = [run for run in after.reporting_runs if run.arm != "sgd_like"]
+    assert [(r.name, r.config) for r in runs] == [(r.name, r.config) for r in before.reporting_runs]
+    measured = [one for one in REGISTRY.measurements.values() if OUTPUTS.has(one, before.study)]
+    assert len(measured) == 3
+    for made in measured:
+        assert OUTPUTS.measure_job(made, before) == more.measure_job(made, after)
+
+
+def test_settings_of_snapshots_concern_reporting_runs_alone(tmp_path):
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("studies: {fashion: {training: {rung_ratio: 1.5, snapshot_every: 40}}}")
+    one, other = known("fashion"), known("fashion", load_plan([ROOT / "config.yaml", mine]))
+    names = [[run.name for run in each.tuning_runs] for each in (one, other)]
+    assert names[0] == names[1]
+    assert not {run.name for run in one.reporting_runs} & {r.name for r in other.reporting_runs}
 
 
 def test_a_name_that_nothing_has_is_refused_with_those_that_there_are():

@@ -9,9 +9,10 @@ import yaml
 
 from muonlab.io.errors import UserError
 from muonlab.plan.arms import differences, scaled, variables
-from muonlab.plan.naming import LONGEST, RUN_PATTERN
+from muonlab.plan.naming import LONGEST, RUN_PATTERN, flatten
 from muonlab.plan.runs import load_plan
 from muonlab.plan.schema import json_schema
+from muonlab.report.variants import alike, twins
 
 ROOT = Path(__file__).parents[2]
 SMALL = {
@@ -272,20 +273,26 @@ def test_decay_rates_are_multiplied_at_their_distance_from_one():
 
 
 def test_robustness_runs_change_one_chosen_setting_and_read_no_test_set(tmp_path):
-    section = {"arms": ["muon"], "lr_factors": [0.5, 2.0], "seeds": 1}
+    section = {"arms": ["muon"], "lr_factors": [0.5, 2.0], "embedding_factors": [4.0], "seeds": 1}
     study = plan(tmp_path, toy(robustness=section)).studies["toy"]
     chosen = study.arms["muon"].optimizer({"lr": 0.01})
     rows = study.robustness_runs("muon", {"lr": 0.01})
     assert [(field, factor) for field, factor, _ in rows] == [
         ("lr", 0.5),
         ("lr", 2.0),
+        ("embedding_ratio", 4.0),
         ("momentum", 0.8),
         ("momentum", 1.2),
         ("weight_decay", 0.8),
         ("weight_decay", 1.2),
     ]
     for field, _, run in rows:
-        changed = {key for key in chosen if chosen[key] != run.config["optimizer"][key]}
+        optimizer = run.config["optimizer"]
+        changed = {key for key in chosen if chosen[key] != optimizer[key]}
+        if field == "lr":  # of the matrices alone: the ratios keep the other rates where they are
+            ratios = {"embedding_ratio", "head_ratio", "vector_ratio"}
+            assert all(optimizer["lr"] * optimizer[r] == pytest.approx(0.01) for r in ratios)
+            changed -= ratios
         assert (changed, run.seed, run.config["phase"]) == ({field}, 1, "tuning")
     assert study.robustness_runs("adamw", {"lr": 0.01}) == []
     with pytest.raises(UserError, match="robustness.arms.*'other' is not an arm"):
@@ -340,7 +347,7 @@ def test_the_published_ablation_has_its_nineteen_variants_of_which_two_are_one(t
     assert {arm.settings["optimizer"]["scale"] for arm in arms.values()} == {"original"}
     assert {arm.settings["model"]["positions"] for arm in arms.values()} == {"none"}
     fair = studies["ablation"].arms
-    assert set(arms) < set(fair) and len(fair) == 35
+    assert set(arms) < set(fair)
     assert not [name for name, arm in fair.items() if arm.compound]
 
 
@@ -359,9 +366,30 @@ def test_muonclip_is_refused_for_models_without_logits_that_it_could_clip(tmp_pa
 def test_a_swapped_optimizer_takes_of_the_choice_what_it_has(tmp_path):
     arms = {
         "muon": {"grid": {"lr": [0.1], "momentum": [0.9]}},
-        "adamw": {"grid": {"lr": [0.1]}},
+        "adamw": {"grid": {"lr": [0.1]}, "unequal_search": True},
         "plain": {"base": "muon", "optimizer": "adamw", "tune": False, "compound": True},
     }
     plain = plan(tmp_path, toy(arms=arms)).studies["toy"].arms["plain"]
     chosen = plain.optimizer({"lr": 0.1, "momentum": 0.9})
     assert chosen["lr"] == 0.1 and "momentum" not in chosen
+
+
+def test_every_variant_of_the_ablation_but_the_rates_has_a_twin_with_matched_steps():
+    arms = load_plan([ROOT / "config.yaml"]).studies["ablation"].arms
+    settings = {name: flatten(arm.settings) for name, arm in arms.items()}
+    found = twins(settings)
+    moved = [name for name, arm in arms.items() if name.startswith(("ns_", "momentum_", "no_"))]
+    changed = [name for name in moved if not name.endswith("_rms")]
+    assert len(changed) >= 10
+    assert {name: f"{name}_rms" for name in changed}.items() <= found.items()
+
+
+def test_the_spectra_of_the_ablation_differ_in_the_spectrum_alone():
+    arms = load_plan([ROOT / "config.yaml"]).studies["ablation"].arms
+    settings = {name: flatten(arm.settings) for name, arm in arms.items()}
+    groups = alike(settings, ["optimizer.update_spectrum"])
+    (group,) = [group for group in groups if "polar_exact_rms" in group]
+    values = {str(settings[name]["optimizer.update_spectrum"]) for name in group}
+    assert values == {"None", "-0.5", "0.0", "0.5", "1.0", "random"}
+    assert all(settings[name]["optimizer.scale"] == "fixed_rms" for name in group)
+    assert {arms[name].tuned_by for name in group} == {"muon"}

@@ -11,6 +11,7 @@ import pytest
 
 from muonlab.plan.measure import Measure, outcomes
 from muonlab.report import measured
+from muonlab.report.comparisons import on_all_outcomes
 from muonlab.report.figures import hidden_geometry
 from muonlab.report.figures.effect_forest import effects
 from muonlab.report.figures.fewer_bits import quantization, quantization_error
@@ -23,6 +24,7 @@ from muonlab.report.tables.contrasts import NOT_REACHED, compare, compare_all
 from muonlab.report.tables.curvature import curvature as curvature_table
 from muonlab.report.tables.quantization import quantization as quantization_table
 from muonlab.report.tables.spectra import spectra as spectra_table
+from muonlab.statistics.verdicts import flipped
 
 SCHEMES, BITS = ["tensor_quantile", "channel_mse"], [8, 2]
 TENSORS = {
@@ -267,10 +269,51 @@ def test_one_seed_is_not_estimable():
     assert (table.verdict == "not estimable").all() and table.p.isna().all()
 
 
-def test_holms_family_is_the_pairs_of_one_outcome():
-    table = MadeUp(arms=tuple(LABELS), seeds=(1, 2, 3, 4, 5)).contrasts()
-    family = table[table.outcome == "test_loss"]
-    assert family.p_holm.min() == pytest.approx(min(1.0, 3 * family.p.min()))
+def test_declared_families_share_alpha_and_the_rest_of_an_outcome_is_exploratory():
+    made = MadeUp(arms=tuple(LABELS), seeds=(1, 2, 3, 4, 5))
+    claim = {"name": "claim", "outcomes": ["final_loss", "test_loss"], "pairs": [["muon", "adamw"]]}
+    plan = PLAN["contrasts"] | {"families": [claim]}
+    table = compare(made.values(), OUTCOMES, made.pairs, made.study, plan)
+    claimed = table[table.family == "claim"]
+    assert set(claimed.outcome) == {"final_loss", "test_loss"} and (claimed.family_size == 2).all()
+    sizes = table[table.family == "exploratory"].groupby("outcome").family_size.agg(set)
+    assert sizes.test_loss == {2} and sizes.sharpness_end == {3}
+    known = table[table.p.notna()]
+    assert list(known.p_adjusted) == pytest.approx(np.minimum(1, known.family_size * known.p))
+
+
+def test_pairs_may_be_compared_on_some_outcomes_alone():
+    made = MadeUp(arms=tuple(LABELS))
+    made.pairs[-1]["outcomes"] = ["final_loss"]
+    table = made.contrasts()
+    assert len(table) == 2 * len(OUTCOMES) + 1
+    assert list(table.outcome) == sorted(table.outcome, key=[o["name"] for o in OUTCOMES].index)
+    assert (table[table.outcome == "final_loss"].family_size == 3).all()
+    assert (table[table.outcome == "test_loss"].family_size == 2).all()
+    whole = on_all_outcomes(table)
+    assert len(whole) == 2 * len(OUTCOMES)
+    plt.close(effects(table, OUTCOMES, made.study))
+
+
+def test_outcomes_say_which_side_is_better():
+    table = MadeUp(seeds=(1, 2, 3, 4)).contrasts()
+    judged = table[table.outcome.isin(["final_loss", "test_accuracy"])].verdict
+    assert set(judged) <= {"better", "worse", "undecided"}
+    assert set(table[table.outcome == "sharpness_end"].verdict) <= {"lower", "higher", "undecided"}
+
+
+def test_swapping_the_sides_flips_every_verdict_of_a_table():
+    made = MadeUp(arms=tuple(LABELS), seeds=(1, 2, 3, 4), unreached=[("muon", 2)])
+    values = made.values()
+    values["value"] += 3 * (values.arm == "muon") - 5 * (values.arm == "adamw")
+    plan = PLAN["contrasts"] | {"smallest_difference": {"final_loss": 90.0, "test_loss": 1e-9}}
+    swapped = [pair | {"a": pair["b"], "b": pair["a"]} for pair in made.pairs]
+    one, other = (compare(values, OUTCOMES, p, made.study, plan) for p in (made.pairs, swapped))
+    assert {"better", "worse", "lower", "higher", "equivalent", "no verdict"} <= set(one.verdict)
+    assert list(other.verdict) == [flipped(word) for word in one.verdict]
+    assert list(other.difference) == pytest.approx(list(-one.difference), nan_ok=True)
+    assert list(other.needs_n) == pytest.approx(list(one.needs_n), nan_ok=True)
+    assert list(other.low) == pytest.approx(list(-one.high), nan_ok=True)
 
 
 def test_compound_pairs_and_edges_are_marked():
@@ -297,6 +340,17 @@ def test_all_arms_at_once():
     assert len(anova) == len(OUTCOMES) and len(tukey) == 3 * len(OUTCOMES)
     assert one(anova, outcome="sharpness_matched").n == 8
     assert one(anova, outcome="sharpness_end").n == 9
+
+
+def test_tukeys_differences_have_the_sign_of_the_contrasts():
+    made = MadeUp(arms=tuple(LABELS))
+    values = made.values()
+    _, tukey = compare_all(values, OUTCOMES, PLAN["contrasts"], ["adamw", "muon", "muon_hybrid"])
+    pairs = set(zip(tukey.arm_a, tukey.arm_b, strict=True))
+    assert pairs == {("muon", "adamw"), ("muon_hybrid", "adamw"), ("muon_hybrid", "muon")}
+    row = one(tukey, outcome="test_loss", arm_a="muon", arm_b="adamw")
+    means = values[values.outcome == "test_loss"].groupby("arm").value.mean()
+    assert row.difference == pytest.approx(means.muon - means.adamw)
 
 
 # ---------------------------------------------------------------- figures

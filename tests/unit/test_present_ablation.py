@@ -20,6 +20,7 @@ from muonlab.report.records import write_csv
 from muonlab.report.tables import dose_response as dose
 from muonlab.report.tables import ranking, robustness
 from muonlab.report.tables.best_of_k import best_of_k
+from muonlab.report.tables.contrasts import compare
 from muonlab.report.texts import insights
 
 MUON = {
@@ -48,7 +49,9 @@ SETTINGS = {
     "adamw": {"optimizer.name": "adamw", "optimizer.lr": 0.01, "model.width": 8},
 }
 LOSSES = dict(zip(SETTINGS, [3.0, 2.9, 3.3, 3.1, 3.0, 2.95, 3.25, 3.2], strict=True))
-PLAN = {"alpha": 0.05, "smallest_difference": {"final_loss": 0.001}}
+PLAN = {"alpha": 0.05, "smallest_difference": {"final_loss": 0.001}, "families": []}
+LOSS = [{"name": "final_loss", "label": "final loss", "point": "", "better": "lower"}]
+TWINS = {"foxtrot", "golf"}  # which start from echo, as bravo and charlie start from alpha
 
 
 def study(arms=SETTINGS, seeds=(1, 2, 3, 4), edges=None):
@@ -66,7 +69,7 @@ def study(arms=SETTINGS, seeds=(1, 2, 3, 4), edges=None):
             {
                 "name": arm,
                 "label": arm.upper(),
-                "base": None if arm == "alpha" else "alpha",
+                "base": None if arm == "alpha" else "echo" if arm in TWINS else "alpha",
                 "compound": False,
                 "tuned": arm in ("alpha", "adamw"),
                 "settings": {"lr": 0.01},
@@ -98,10 +101,26 @@ def made_up_runs(losses=LOSSES, seeds=(1, 2, 3, 4), noise=0.01, broken=()):
     return ranking.ranked_runs(runs, summaries, provenances)
 
 
+def compared(runs, settings=SETTINGS, seeds=(1, 2, 3, 4)):
+    """contrasts.csv: every arm with its base and with alpha, and adamw always subtracted."""
+    pairs = [(arm["name"], arm["base"]) for arm in study(settings)["arms"] if arm["base"]]
+    pairs += [(arm, "alpha") for arm in settings if arm in TWINS]
+    pairs = [(b, a) if a == "adamw" else (a, b) for a, b in pairs]
+    values = runs.assign(outcome="final_loss", value=runs.final_loss.astype(float), reached=True)
+    pairs = [{"a": a, "b": b, "variables": ["optimizer.ns_steps"]} for a, b in pairs]
+    columns = ["arm", "seed", "outcome", "value", "reached"]
+    return compare(values[columns], LOSS, pairs, study(settings, seeds), PLAN)
+
+
 def rank(runs, settings=SETTINGS, against="alpha", seeds=(1, 2, 3, 4)):
     different = {arm: ["optimizer.ns_steps"] for arm in settings}
     different |= {against: [], "adamw": ["optimizer", "optimizer.weight_decay"]}
-    return ranking.ranking_table(runs, study(settings, seeds), settings, different, against, PLAN)
+    rows = compared(runs, settings, seeds)
+    return ranking.ranking_table(runs, rows, study(settings, seeds), settings, different, against)
+
+
+def single_settings(runs):
+    return ranking.field_effects(runs, compared(runs), study(), SETTINGS, "alpha")
 
 
 def test_twins_differ_in_the_scale_of_the_update_alone():
@@ -131,21 +150,53 @@ def test_a_ranking_orders_by_loss_and_compares_by_seed():
     assert list(table.loc[table["rank"].argsort(), "loss"]) == sorted(table.loss)
     by_arm = table.set_index("arm")
     wide = runs.pivot(index="seed", columns="arm", values="final_loss")
-    for arm in ("bravo", "adamw"):
-        test = stats.ttest_rel(wide[arm], wide.alpha)
-        interval = test.confidence_interval(0.95)
+    for arm, (a, b) in {"bravo": ("bravo", "alpha"), "adamw": ("alpha", "adamw")}.items():
+        test = stats.ttest_rel(wide[a], wide[b])
+        interval = test.confidence_interval(1 - 0.05 / 9)
         row = by_arm.loc[arm]
-        assert row.difference == pytest.approx((wide[arm] - wide.alpha).mean())
+        assert (row.arm_a, row.arm_b) == (a, b), "AdamW is subtracted"
+        assert row.difference == pytest.approx((wide[a] - wide[b]).mean())
         assert (row.low, row.high) == pytest.approx((interval.low, interval.high))
         assert row.p == pytest.approx(test.pvalue)
-        assert row.p_holm >= row.p
-    assert by_arm.verdict.bravo == "lower" and by_arm.verdict.charlie == "higher"
+        assert row.p_adjusted == pytest.approx(min(1, 9 * row.p))
+    assert by_arm.verdict.bravo == "better" and by_arm.verdict.charlie == "worse"
     assert by_arm.improvement_percent.bravo == pytest.approx(
         100 * (1 - by_arm.loss.bravo / by_arm.loss.alpha)
     )
     assert by_arm.perplexity.bravo == pytest.approx(math.exp(by_arm.loss.bravo))
     assert by_arm.compound.adamw and not by_arm.compound.bravo
-    assert by_arm.step_change_verdict.adamw == "higher"
+    assert by_arm.step_change_difference.adamw < 0, "alpha's updates take less time than adamw's"
+    assert by_arm.step_change_verdict.adamw == "better"
+
+
+def test_a_ranking_has_the_rows_of_the_contrasts():
+    runs = made_up_runs(LOSSES | {"bravo": 2.995, "delta": 3.01}, noise=0.02)
+    rows = compared(runs).set_index(["arm_a", "arm_b"])
+    table, effects = rank(runs), single_settings(runs)
+    own = ["difference", "low", "high", "p", "p_adjusted", "family", "verdict", "needs_n"]
+    seen = 0
+    for row in [*table[table.arm != "alpha"].itertuples(), *effects.itertuples()]:
+        theirs = rows.loc[(row.arm_a, row.arm_b)]
+        for name in own:
+            here, there = getattr(row, name), theirs[name]
+            assert here == there or (pd.isna(here) and pd.isna(there)), name
+        seen += 1
+    assert seen == 7 + 5
+    twins = table[table.twin.notna()]
+    for row in twins.itertuples():
+        theirs = rows.loc[(row.matched_arm_a, row.matched_arm_b)]
+        assert (row.matched_low, row.matched_verdict) == (theirs.low, theirs.verdict)
+    assert {"undecided", "better", "worse"} <= set(table.verdict)
+
+
+def test_a_pair_that_nothing_compares_says_so():
+    runs = made_up_runs()
+    rows = compared(runs)
+    rows = rows[rows.arm_a != "bravo"]
+    table = ranking.field_effects(runs, rows, study(), SETTINGS, "alpha")
+    row = table[table.arm == "bravo"].iloc[0]
+    assert row.verdict == "not estimable" and "not compared" in row.reason
+    assert np.isfinite(row.loss) and pd.isna(row.difference)
 
 
 def test_matched_columns_compare_the_twins():
@@ -177,7 +228,7 @@ def test_a_single_seed_has_a_rank_and_no_interval():
 
 def test_single_fields_are_compared_inside_their_groups():
     runs = made_up_runs()
-    found = ranking.field_effects(runs, study(), SETTINGS, "alpha", PLAN)
+    found = single_settings(runs)
     rows = found[found.field == "optimizer.ns_steps"].set_index("reference")
     assert (rows.reference_value == "5").all() and (rows.value == "10").all()
     assert rows.arm.alpha == "bravo" and rows.arm.echo == "foxtrot"
@@ -190,7 +241,7 @@ def test_single_fields_are_compared_inside_their_groups():
 def text(losses=LOSSES, responses=None, basins=None, **options):
     runs = made_up_runs(losses, **options)
     table = rank(runs)
-    effects = ranking.field_effects(runs, study(), SETTINGS, "alpha", PLAN)
+    effects = single_settings(runs)
     if responses is None:
         responses = pd.DataFrame(columns=["metric"])
     return insights.insights(table, effects, responses, study(), basins)
@@ -217,9 +268,10 @@ def test_insights_flip_with_the_numbers():
 def test_insights_say_what_cannot_be_told_apart():
     found = text({arm: 3.0 for arm in LOSSES}, noise=0.2)
     assert claim(found, "10 Newton–Schulz") == "undecided"
-    assert "No arm is significantly better than ALPHA." in found
-    assert "No value differs significantly from 5." in found
-    assert "0 of 7 arms differ significantly from ALPHA" in found
+    assert "No arm is shown to be better than ALPHA." in found
+    assert "Every value is undecided against 5." in found
+    assert "0 of 7 arms are better or worse than ALPHA" in found
+    assert "undecided (needs n" in found
 
 
 def test_insights_name_the_fastest_and_the_diverged():
@@ -394,15 +446,16 @@ def parabola(arm, field, factor):
 
 
 def test_changed_settings_are_compared_by_seed():
-    table = robustness.robustness_table(changed_rows(parabola), study())
+    table = robustness.robustness_table(changed_rows(parabola, seeds=(1, 2, 3, 4)), study())
     rows = table[table.arm == "adamw"].set_index(["field", "factor"])
     assert rows.change["lr", 2.0] == pytest.approx(0.2, abs=0.01)
     assert rows.change["momentum", 0.8] == pytest.approx(0.5, abs=0.01)
-    assert rows.verdict["momentum", 0.8] == "higher" and len(rows) == 5
+    assert rows.verdict["momentum", 0.8] == "worse" and len(rows) == 5
+    assert (rows.p_adjusted >= rows.p).all()
 
 
 def test_a_basin_that_the_rates_cut_off_is_at_least_so_wide():
-    changed = changed_rows(parabola)
+    changed = changed_rows(parabola, seeds=(1, 2, 3, 4))
     table = robustness.basins(changed, study())
     widths = table[table.against == ""].set_index("arm")
     assert widths.at_least.alpha and widths.octaves.alpha == pytest.approx(4.0)
@@ -412,7 +465,11 @@ def test_a_basin_that_the_rates_cut_off_is_at_least_so_wide():
     assert contrast.verdict == "wider"
     (_, sentence), *_ = insights.basin_sentences(table, rank(made_up_runs()))
     assert "at least 4 octaves for ALPHA" in sentence
-    assert "The range of ALPHA is significantly wider than that of ADAMW." in sentence
+    assert "The range of ALPHA is wider than that of ADAMW." in sentence
+    few = robustness.basins(changed_rows(parabola), study() | {"order": ["adamw", "alpha"]})
+    assert few.verdict.iloc[-1] == "no verdict"
+    turned = robustness.basins(changed, study() | {"order": ["alpha", "adamw"]}).iloc[-1]
+    assert (turned.arm, turned.against, turned.verdict) == ("adamw", "alpha", "narrower")
     curves = robustness.lr_curves(changed, study())
     assert sorted(set(curves.factor)) == [0.25, 0.5, 1, 2, 4]
     assert curves.lr[curves.factor == 4].eq(0.04).all()

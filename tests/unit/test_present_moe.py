@@ -26,11 +26,13 @@ from muonlab.report.measured import over_experts
 from muonlab.report.sentences import factorial_sentences, interval, sweep_sentences
 from muonlab.report.tables.contrasts import compare
 from muonlab.report.tables.factorials import ASKED, factorials_table
+from muonlab.report.tables.one_at_a_time import one_at_a_time as one_at_a_time_rows
 from muonlab.report.tables.one_at_a_time import one_at_a_time_table
 from muonlab.report.tables.runs import summary_table
 from muonlab.report.tables.spectra import spectra as spectra_table
 from muonlab.report.texts.findings import findings
 from muonlab.statistics.contrasts import contrasts
+from muonlab.statistics.families import Families
 
 ROOT = Path(__file__).parents[2]
 ROLES = ("muon", "no_ns", "no_momentum", "neither")
@@ -102,7 +104,7 @@ def test_a_contribution_is_what_removing_the_component_costs():
     for component, arm in (("Newton–Schulz", "no_ns"), ("momentum", "no_momentum")):
         row = one(table, effect="contribution", component=component)
         expected = stats.ttest_rel(by_arm[arm], by_arm.muon)
-        limits = expected.confidence_interval()
+        limits = expected.confidence_interval(1 - 0.05 / 4)
         assert row.value == pytest.approx((by_arm[arm] - by_arm.muon).mean())
         assert (row.p, row.low, row.high) == pytest.approx((expected.pvalue, *limits))
     assert one(table, effect="contribution", component="Newton–Schulz").value > 1
@@ -119,12 +121,31 @@ def test_every_value_is_the_statistics_rooms_own():
     assert list(table.value[: len(rows)]) == pytest.approx([row["value"] for row in rows])
 
 
-def test_holm_is_over_the_four_questions():
+def test_the_four_questions_are_one_family():
     table = effects_of((3.0, 3.02, 3.01, 3.05), noise=0.02)
     asked = table[table.effect.isin(ASKED)]
     assert len(asked) == 4
-    assert asked.p_holm.min() == pytest.approx(min(1.0, 4 * asked.p.min()))
-    assert table[~table.effect.isin(ASKED)].p_holm.isna().all()
+    assert list(asked.p_adjusted) == pytest.approx(np.minimum(1.0, 4 * asked.p))
+    outside = (asked.low > 0) | (asked.high < 0)
+    assert (outside == (asked.p_adjusted < 0.05)).all()
+    assert (outside == asked.verdict.isin(["lower", "higher"])).all()
+    assert table[~table.effect.isin(ASKED)].p_adjusted.isna().all()
+
+
+def test_a_contribution_has_the_verdict_that_the_contrasts_have():
+    losses = losses_of(dict(zip(ROLES, (3.0, 3.03, 3.01, 3.05), strict=True)), noise=0.01)
+    table = factorials_table(losses, [FACTORIAL], study(), 0.001)
+    pairs = [("no_ns", "muon"), ("no_momentum", "muon"), ("no_ns", "no_momentum")]
+    family = {"name": "factorial", "outcomes": ["final_loss"], "pairs": pairs, "size": 4}
+    rows = contrasts(
+        losses, pairs, ["final_loss"], sesoi={"final_loss": 0.001},
+        families=Families([family], []),
+    )  # fmt: skip
+    asked = table[table.effect.isin(["contribution", "difference of contributions"])]
+    for column, own in (("difference", "value"), ("low", "low"), ("high", "high")):
+        assert list(rows[column]) == pytest.approx(list(asked[own]))
+    assert list(rows.verdict) == list(asked.verdict)
+    assert list(rows.needs_n) == pytest.approx(list(asked.needs_n), nan_ok=True)
 
 
 def test_one_seed_gives_values_without_intervals():
@@ -142,7 +163,7 @@ def test_a_diverged_run_leaves_what_it_enters_not_estimable():
     table = factorials_table(losses, [FACTORIAL], study())
     lost = one(table, effect="contribution", component="Newton–Schulz")
     assert lost.verdict == "not estimable" and "diverged" in lost.reason and math.isnan(lost.value)
-    assert one(table, effect="contribution", component="momentum").verdict == "positive"
+    assert one(table, effect="contribution", component="momentum").verdict == "higher"
 
 
 def test_the_sentences_flip_with_the_numbers():
@@ -151,13 +172,15 @@ def test_the_sentences_flip_with_the_numbers():
 
     assert "Newton–Schulz contributes more" in said(3.0, 5.0, 3.5, 5.5)
     assert "momentum contributes more" in said(3.0, 3.5, 5.0, 5.5)
-    assert "The two contributions do not differ significantly" in said(3.0, 4.0, 4.0, 5.0)
+    assert "Which contributes more (Newton–Schulz − momentum): undecided (needs n" in said(
+        3.0, 4.0, 4.0, 5.0
+    )
     assert "Removing momentum lowers the loss by 0.5" in said(3.0, 5.0, 2.5, 5.2)
-    assert "Removing momentum makes no significant difference" in said(3.0, 5.0, 3.0, 5.0)
+    assert "What removing momentum costs: undecided (needs n" in said(3.0, 5.0, 3.0, 5.0)
     # Removing each costs 2 and 1; removing both costs 2, 6 and 3.
     assert "nats less than the sum of removing each" in said(3.0, 5.0, 4.0, 5.0)
     assert "nats more than the sum of removing each" in said(3.0, 5.0, 4.0, 9.0)
-    assert "does not differ significantly from the sum" in said(3.0, 5.0, 4.0, 6.0)
+    assert "The sum of removing each minus removing both: undecided" in said(3.0, 5.0, 4.0, 6.0)
 
 
 def test_factorials_that_disagree_are_said_to():
@@ -169,8 +192,8 @@ def test_factorials_that_disagree_are_said_to():
     neither = effects_of((3.0, 4.0, 4.0, 5.0), noise=0.2)
     assert agreement(ns, ns) == "Newton–Schulz contributes more in all of these: case 0, case 1."
     assert "depends on the comparison: Newton–Schulz (case 0), momentum" in agreement(ns, momentum)
-    assert "the two do not differ significantly in: case 1" in agreement(ns, neither)
-    assert "Neither component contributes significantly more" in agreement(neither, neither)
+    assert "neither is shown to contribute more in: case 1" in agreement(ns, neither)
+    assert "Neither component is shown to contribute more" in agreement(neither, neither)
 
 
 # ---------------------------------------------------------------- one setting at a time
@@ -229,7 +252,7 @@ def test_a_row_compares_with_the_reference_by_seed():
     row = one(table, field="ns_steps", value=3)
     expected = stats.ttest_rel(own[3], own[5])
     assert row.difference == pytest.approx((own[3] - own[5]).mean())
-    assert (row.p, row.p_holm) == pytest.approx((expected.pvalue, expected.pvalue))
+    assert (row.p, row.p_adjusted) == pytest.approx((expected.pvalue, expected.pvalue))
     assert row.n == 5 and row.beside == "lr=0.01, momentum=0.9"
     assert one(table, field="ns_steps", value=5).verdict == "reference"
     assert one(table, field="momentum", value=0.9).edge == "low"
@@ -238,7 +261,7 @@ def test_a_row_compares_with_the_reference_by_seed():
 def test_a_diverged_value_is_counted_and_said():
     table = one_at_a_time_table(points_of(selection(diverged=[("muon", 0.1)])), study())
     row = one(table, arm="muon", field="lr", value=0.1)
-    assert row.verdict == "diverged" and row.diverged == 1 and math.isnan(row["mean"])
+    assert row.verdict == "not estimable" and row.diverged == 1 and math.isnan(row["mean"])
     text = "\n".join(sweep_sentences(table, study()))
     assert "0.1: — (1 of 2 diverged)" in text
 
@@ -260,9 +283,27 @@ def test_what_can_be_told_apart_is_said():
         table = one_at_a_time_table(points, context)
         return next(line for line in sweep_sentences(table, context) if "ns_steps" in line)
 
-    assert said(0.5).endswith("Significantly worse than 5: 3.") and "the base has 5" in said(0.5)
-    assert said(-0.5).endswith("Significantly better than 5: 3.")
-    assert said(0.0).endswith("No value differs significantly from 5.")
+    assert said(0.5).endswith("Worse than 5: 3.") and "the base has 5" in said(0.5)
+    assert said(-0.5).endswith("Better than 5: 3.")
+    assert said(0.0).endswith("No value is shown to be better or worse than 5.")
+
+
+def test_a_sweep_over_reporting_seeds_takes_the_verdict_of_the_contrasts():
+    chosen, _, runs, summaries, context = sweep_inputs(selection(), study())
+    compared = pd.DataFrame(
+        [{"outcome": "final_loss", "arm_a": "ns_3", "arm_b": "muon", "difference": 0.25}
+         | {"low": 0.2, "high": 0.3, "p": 0.01, "p_adjusted": 0.02, "family": "steps"}
+         | {"verdict": "worse", "needs_n": math.nan}]
+    )  # fmt: skip
+    table = one_at_a_time_rows(chosen, SWEEPS, runs, summaries, context, compared)
+    row = one(table, field="ns_steps", value=3)
+    assert (row.verdict, row.family, row.difference_low) == ("worse", "steps", 0.2)
+    assert set(table[table.seeds == "tuning"].verdict) <= {"no verdict", "reference"}
+    # A tuning by the lowest loss does not look at the final loss, which the contrasts compare.
+    chosen |= {"score": "minimum"}
+    lowest = [summary | {"best_loss": summary["final_loss"]} for summary in summaries]
+    table = one_at_a_time_rows(chosen, SWEEPS, runs, lowest, context, compared)
+    assert one(table, field="ns_steps", value=3).family == "sweep"
 
 
 def test_a_map_holds_the_means_of_two_varied_numbers_alone():

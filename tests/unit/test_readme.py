@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from muonlab.plan.pairs import study_families
 from muonlab.plan.runs import load_plan
 from muonlab.report.texts.findings import findings
 from muonlab.report.texts.insights import insights
@@ -71,6 +72,8 @@ def test_the_findings_are_computed_from_the_kept_tables(study):
     for name, parameter in OPTIONAL.items():
         if (ROOT / "docs" / study / f"{name}.csv").exists():
             tables[parameter] = kept(study, name)
+    plan = load_plan([ROOT / "config.yaml"]).studies[study]
+    tables["comparison"] = {"families": study_families(plan)}
     shown = (ROOT / "docs" / study / "findings.md").read_text()
     assert shown == findings(study=context(study), **tables)
 

@@ -209,15 +209,16 @@ def test_perturbations_are_paired_against_the_base():
     changed = {"up": ("lr", 1.2), "down": ("momentum", 0.8)}
     found = perturbation_table(table, "base", changed, "final_loss").set_index("arm")
     want = stats.ttest_rel(up, base)
-    interval = want.confidence_interval()
+    interval = want.confidence_interval(1 - 0.05 / 2)  # two changes are one family
     row = found.loc["up"]
     assert (row["field"], row["factor"], row["n"]) == ("lr", 1.2, 6)
     assert (row["change"], row["low"], row["high"], row["p"]) == pytest.approx(
         ((up - base).mean(), interval.low, interval.high, want.pvalue)
     )
     assert row["relative"] == pytest.approx((up / base - 1).mean())
-    smaller = min(found["p"])
-    assert found["p_holm"].min() == pytest.approx(2 * smaller)
+    assert list(found["p_adjusted"]) == pytest.approx(list(np.minimum(1, 2 * found["p"])))
+    assert row["verdict"] == "worse" and found.loc["down", "verdict"] == "undecided"
+    assert found.loc["down", "needs_n"] > 6
 
 
 def test_a_diverged_perturbation_is_a_row_with_its_count():
@@ -227,7 +228,9 @@ def test_a_diverged_perturbation_is_a_row_with_its_count():
     changed = {"up": ("lr", 1.2), "down": ("lr", 0.8)}
     found = perturbation_table(table, "base", changed, "final_loss").set_index("arm")
     assert found.loc["up", "diverged"] == 1 and math.isnan(found.loc["up", "change"])
-    assert found.loc["down", "p_holm"] == found.loc["down", "p"]  # the family has one test left
+    assert found.loc["up", "verdict"] == "not estimable"
+    # What diverged makes no other comparison easier.
+    assert found.loc["down", "p_adjusted"] == pytest.approx(min(1, 2 * found.loc["down", "p"]))
 
 
 def test_one_change_named_twice_is_refused():
@@ -243,3 +246,6 @@ def test_the_wider_basin_is_decided_at_the_level_that_is_asked_for(alpha, verdic
     b = Widths(np.array([1.9, 1.8, 2.0, 2.1]), no, no)
     found = basin_contrast(a, b, alpha)
     assert 0.05 < found.test.p < 0.2 and found.verdict == verdict
+    assert (found.needs_n > 4) == (verdict == "undecided")
+    few = [Widths(w.octaves[:3], no[:3], no[:3]) for w in (a, b)]
+    assert basin_contrast(*few, alpha).verdict == "no verdict"

@@ -186,7 +186,9 @@ def test_the_stability_of_a_run_is_that_of_its_training_losses():
 def contrast(**facts):
     row = {"outcome": "sharpness_matched", "label": "sharpness", "point": "matched"}
     row |= {"arm_a": "muon", "arm_b": "adamw", "difference": 1.0, "low": 0.5, "high": 1.5}
-    row |= {"verdict": "a higher", "n_a": 2, "n_b": 2, "left_out": 3, "reason": ""}
+    row |= {"verdict": "higher", "needs_n": math.nan, "n_a": 5, "n_b": 5, "left_out": 3}
+    row |= {"reason": "", "family": "exploratory", "sesoi": math.nan, "sesoi_n": math.nan}
+    row |= {"mdd_80": 0.3}
     return pd.DataFrame([row | {"compound": False, "variables": "optimizer"} | facts])
 
 
@@ -201,14 +203,47 @@ def test_a_comparison_says_on_how_many_seeds_it_rests_and_why():
     lost = {("adamw", 1), ("adamw", 2), ("adamw", 3)}
     assert (
         "3 of 5 AdamW seeds did not reach the matched loss; this comparison rests on the other 2."
-    ) in text(lost)
+    ) in text(lost, n_a=2, n_b=2)
     both = {("adamw", 1), ("adamw", 2), ("muon", 2), ("muon", 3)}
     assert (
         "2 of 5 Muon seeds and 2 of 5 AdamW seeds did not reach the matched loss; this comparison "
         "rests on the 2 on which both did."
-    ) in text(both)
+    ) in text(both, n_a=2, n_b=2)
     assert "3 seeds have no snapshot at or under the matched loss" in text()
     assert "matched loss;" not in text(left_out=0)
+
+
+def test_each_verdict_is_told_beside_its_interval():
+    numbers = "+1 [0.5, 1.5]"
+    assert f"**{numbers}**, higher" in text(left_out=0)
+    assert f" {numbers}, equivalent" in text(left_out=0, verdict="equivalent")
+    found = text(left_out=0, verdict="undecided", needs_n=123.0)
+    assert f" {numbers}, undecided (needs n ≈ 130)" in found and "**+1" not in found
+    assert f" {numbers}, no verdict (n = 3)" in text(left_out=0, verdict="no verdict", n_a=3)
+
+
+def test_a_claim_is_told_with_its_comparisons():
+    made = runs(*run_records(), study())
+    table = pd.concat([contrast(family="flat"), contrast(outcome="test_loss", family="flat")])
+    table.iloc[1, table.columns.get_indexer(["verdict", "reason"])] = ["not estimable", "n is 1."]
+    families = [
+        {"name": "flat", "claim": "Muon is sharper.", "declared": True, "size": 2},
+        {"name": "factorial x", "claim": "", "declared": False, "size": 4},
+    ]
+    told = findings(table, made["summary"], made["runs"], study(), {"families": families})
+    assert "- *Muon is sharper* (2 comparisons): sharpness (matched), Muon − AdamW: +1 " in told
+    assert "**higher**; sharpness (matched), Muon − AdamW: not estimable (n is 1)." in told
+    assert "factorial x" not in told
+
+
+def test_what_the_seeds_cannot_see_is_told_with_the_number_that_could():
+    found = text(left_out=0, sesoi=0.1, sesoi_n=41.0)
+    assert (
+        "sharpness: the declared smallest difference, 0.1, is smaller than what n = 5 seeds see "
+        "with a power of 80 % in 1 of 1 comparisons (0.3); they need n ≈ 41."
+    ) in found
+    assert "power of 80 %" not in text(left_out=0, sesoi=0.5, sesoi_n=3.0)
+    assert "power of 80 %" not in text(left_out=0)
 
 
 def test_a_compound_pair_is_explained():
@@ -252,6 +287,7 @@ def test_only_arms_with_one_optimizer_and_model_share_their_code():
 def effect(value, verdict, matched=False, reference="5", field="optimizer.ns_steps"):
     return {
         "field": field, "reference_value": reference, "value": value, "matched_step": matched,
+        "arm": "one", "arm_a": "one", "arm_b": "other", "n": 5, "needs_n": math.nan,
         "verdict": verdict, "difference": 0.1, "low": 0.0, "high": 0.2,
     }  # fmt: skip
 
@@ -259,7 +295,7 @@ def effect(value, verdict, matched=False, reference="5", field="optimizer.ns_ste
 def source(**claim):
     known = {"words": "{value} beats 5", "field": "optimizer.ns_steps", "reference": "5"}
     return [
-        {"source": "made up", "claims": [known | {"values": ["10"], "expected": "lower"} | claim]}
+        {"source": "made up", "claims": [known | {"values": ["10"], "expected": "better"} | claim]}
     ]
 
 
@@ -268,7 +304,7 @@ def test_claims_are_read_from_their_file_and_are_complete():
         assert one["source"] and one["claims"]
         for claim in one["claims"]:
             assert {"words", "field", "reference", "values", "expected"} <= set(claim)
-            assert claim["expected"] in ("lower", "higher")
+            assert claim["expected"] in ("better", "worse")
             assert all(isinstance(value, str) for value in [claim["reference"], *claim["values"]])
     for path in REPORT.glob("**/*.py"):
         assert "beat 5" not in path.read_text(), f"{path.name}: what a source claims is data"
@@ -277,8 +313,8 @@ def test_claims_are_read_from_their_file_and_are_complete():
 @pytest.mark.parametrize(
     ("verdict", "found"),
     [
-        ("lower", "holds"), ("higher", "does not hold"), ("equivalent", "does not hold"),
-        ("undecided", "undecided"), ("not estimable", "undecided"),
+        ("better", "holds"), ("worse", "does not hold"), ("equivalent", "does not hold"),
+        ("undecided", "undecided"), ("not estimable", "undecided"), ("no verdict", "undecided"),
     ],
 )  # fmt: skip
 def test_a_claim_follows_the_verdict(verdict, found):
@@ -286,23 +322,29 @@ def test_a_claim_follows_the_verdict(verdict, found):
     assert (words, raw.verdict, matched, said) == ("10 beats 5", verdict, None, found)
 
 
+def test_a_claim_is_about_the_arm_with_the_value_on_whichever_side_it_stands():
+    turned = effect("10", "worse") | {"arm_a": "other", "arm_b": "one"}
+    ((*_, said),) = examined(pd.DataFrame([turned]), source())
+    assert said == "holds"
+
+
 def test_a_claim_at_any_size_needs_both_comparisons():
     claim = source(at_any_size=True)[0]["claims"][0]
-    lower, higher = (pd.Series(effect("10", verdict)) for verdict in ("lower", "higher"))
-    assert judged(claim, lower, lower) == "holds"
-    assert judged(claim, lower, higher) == "does not hold"
-    assert judged(claim, lower, None) == "undecided"
-    assert judged(claim, higher, lower) == "does not hold"
+    better, worse = (pd.Series(effect("10", verdict)) for verdict in ("better", "worse"))
+    assert judged(claim, better, better) == "holds"
+    assert judged(claim, better, worse) == "does not hold"
+    assert judged(claim, better, None) == "undecided"
+    assert judged(claim, worse, better) == "does not hold"
 
 
 def test_claims_that_no_arm_tests_are_left_out():
-    assert not list(examined(pd.DataFrame([effect("7", "lower")]), source()))
-    assert not list(examined(pd.DataFrame([effect("10", "lower", reference="3")]), source()))
+    assert not list(examined(pd.DataFrame([effect("7", "better")]), source()))
+    assert not list(examined(pd.DataFrame([effect("10", "better", reference="3")]), source()))
 
 
 def test_values_are_found_again_after_the_table_was_read_from_a_file(tmp_path):
-    numbers = pd.DataFrame([effect("10", "lower"), effect("7", "lower")])
-    flags = pd.DataFrame([effect("false", "lower", reference="true")])
+    numbers = pd.DataFrame([effect("10", "better"), effect("7", "better")])
+    flags = pd.DataFrame([effect("false", "better", reference="true")])
     claims = source() + source(values=["false"], reference="true")
     for i, table in enumerate((numbers, flags)):
         table.to_csv(tmp_path / f"{i}.csv", index=False)

@@ -29,7 +29,7 @@ VARIANTS = {
 
 
 def model(seed=0, dtype=torch.float32, scale=1.0, **arguments):
-    network = Transformer(**(TINY | arguments))
+    network = Transformer(**(TINY | {"initial_std": 0.02} | arguments))
     network.initialise(seed, "init")
     with torch.no_grad():
         for p in network.parameters():

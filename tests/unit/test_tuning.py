@@ -1,13 +1,11 @@
-"""Choosing trials, edges of the grid, and the loss that all arms reach."""
-
-import math
+"""Choosing trials, and edges of the grid."""
 
 import pytest
 
 from muonlab.io.errors import UserError
-from muonlab.tuning.selection import edges, first_at_or_under, select_trials
+from muonlab.tuning.selection import edges, select_trials
 
-TUNING = {"score": "final", "seeds": [1, 2], "loss_tolerance": 0.01}
+TUNING = {"score": "final", "seeds": [1, 2]}
 
 
 def trials(arm, losses):
@@ -55,20 +53,10 @@ def test_an_arm_of_which_all_trials_diverged_is_a_clear_sentence():
         select_trials(trials("a", {0.1: [None]}), TUNING)
 
 
-def test_every_arm_reached_the_common_loss_with_every_tuning_seed():
-    records = trials("a", {0.1: [(0.5, 0.3), (0.5, 0.4)]}) + trials(
-        "b", {0.1: [(0.2, 0.1), (0.2, 0.2)], 0.2: [(7.0, 7.0), (7.0, 7.0)]}
-    )
-    found = select_trials(records, TUNING)
-    assert found["common_loss"] == 0.4
-    assert found["target_loss"] == pytest.approx(0.41)
-
-
-def test_a_losing_rate_moves_neither_choice_nor_target():
+def test_a_losing_rate_moves_no_choice():
     few = trials("a", {0.1: [(0.5, 0.3)], 0.2: [(0.6, 0.5)]})
     more = few + trials("a", {0.3: [(0.9, 0.9)]})
     one, two = select_trials(few, TUNING), select_trials(more, TUNING)
-    assert one["target_loss"] == two["target_loss"]
     assert one["arms"]["a"]["settings"] == two["arms"]["a"]["settings"]
 
 
@@ -81,19 +69,6 @@ def test_edges(chosen, expected):
 
 def test_a_field_with_one_value_or_of_text_has_no_edge():
     assert edges({"lr": 0.1, "scale": "none"}, {"lr": [0.1], "scale": ["none", "original"]}) == {}
-
-
-def test_the_first_loss_at_or_under_the_target():
-    series = [(0, 2.0), (10, 0.5), (20, 0.7), (30, 0.4)]
-    assert first_at_or_under(series, 0.5) == (10, 0.5, True)
-    assert first_at_or_under(series, 0.3) == (30, 0.4, False)
-    assert first_at_or_under(series[:3], 0.3) == (10, 0.5, False)
-
-
-def test_a_series_that_was_never_finite():
-    step, loss, reached = first_at_or_under([(0, math.nan), (10, math.inf)], 0.5)
-    assert (step, reached) == (0, False)
-    assert math.isnan(loss)
 
 
 def test_a_seed_that_diverged_with_a_finite_loss_ranks_its_trial_last_too():

@@ -11,7 +11,7 @@ from muonlab.tuning.selection import edges, scored_trials, select_trials
 from muonlab.tuning.space import grid_points, sobol_points
 from muonlab.tuning.widening import extended, further_points
 
-TUNING = {"score": "final", "seeds": [101, 102], "loss_tolerance": 0.0}
+TUNING = {"score": "final", "seeds": [101, 102]}
 BOX = {"lr": {"low": 1e-4, "high": 1e-1, "log": True}}
 GRID = {"lr": [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1]}
 # Each arm's floor, best rate, and curvature in squared natural logarithms of the rate.

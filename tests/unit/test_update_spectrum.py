@@ -216,6 +216,16 @@ def test_draws_are_the_absolute_values_of_normal_numbers():
     assert values.mean() == pytest.approx((2 / np.pi) ** 0.5, abs=0.02)
 
 
+def test_a_stream_follows_from_every_value_and_name_of_the_model():
+    named = [("a", torch.tensor(1.0)), ("b", matrix((3, 4)).T), ("c", torch.zeros(2).bfloat16())]
+    keys = {new_stream(named, [])["key"]}
+    for place in range(3):
+        changed = [(n, p + 1 if i == place else p) for i, (n, p) in enumerate(named)]
+        keys.add(new_stream(changed, [])["key"])
+    keys.add(new_stream([("z", named[0][1]), *named[1:]], [])["key"])
+    assert len(keys) == 5
+
+
 def test_without_a_spectrum_nothing_is_drawn_or_kept():
     params = parameters(SHAPES[:3])
     optimizer = Muon(params)

@@ -54,7 +54,7 @@ def new_stream(named: Iterable[tuple[str, Tensor]], params: Sequence[Tensor]) ->
     digest = hashlib.sha256()
     for name, p in named:
         digest.update(name.encode())
-        digest.update(p.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(p.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     names = {id(p): name for name, p in named}
     key = int.from_bytes(digest.digest()[:8], "little") >> 1
     return {"key": key, "updates": 0, "names": [names[id(p)] for p in params]}

@@ -28,7 +28,7 @@ def caption_words(known: Known) -> dict[str, str | int | float]:
         "alpha": alpha,
         "interval": percent(alpha),
         "split": training["evaluate_on"],
-        "target_loss": f"{known.target_loss:.4g}",
+        "levels": study.measure["levels"],
         "rates": ", ".join(rates),
         "against": study.measure["ranking"] or "",
         "test": test,

@@ -84,10 +84,6 @@ class Known:
         chosen = {name: arm["settings"] for name, arm in self.selection["arms"].items()}
         return all(chosen.get(name) in trials for name, trials in self.trials.items())
 
-    @property
-    def target_loss(self) -> float:
-        return self.selection["target_loss"]
-
     def chosen(self, arm: str) -> dict[str, Value]:
         """The settings that tuning chose for `arm`, or for the base whose settings it takes."""
         return self.selection["arms"][self.study.arms[arm].tuned_by]["settings"]

@@ -8,12 +8,10 @@ from muonlab.plan.families import Family, check_families
 from muonlab.plan.reported import Anchors, SpeedUp, WaterfallStep
 from muonlab.section import Name, Section
 
-POINTS = ("end", "matched")
 RUN_OUTCOMES = {
     "final_loss": "final loss",
     "test_loss": "test loss",
     "test_accuracy": "test accuracy",
-    "matched_step": "steps to the matched loss",
 }
 CURVATURE_OUTCOMES = {
     "sharpness": "sharpness",
@@ -30,7 +28,6 @@ BETTER = {
     "final_loss": "lower",
     "test_loss": "lower",
     "test_accuracy": "higher",
-    "matched_step": "lower",
     "step": "lower",
     "accuracy_drop": "lower",
 }
@@ -39,8 +36,6 @@ BETTER = {
 class Curvature(Section):
     """Curvature of the loss on one fixed batch, which is the same for all runs of the study."""
 
-    snapshots: int = Field(default=12, ge=2)
-    """How many snapshots of each run are measured: evenly spread, including the first and last."""
     eigenvalues: int = Field(default=3, ge=1)
     """How many of the largest eigenvalues of the Hessian are computed. The first is the
     sharpness."""
@@ -49,8 +44,8 @@ class Curvature(Section):
     trace_samples: int = Field(default=32, ge=2)
     """Number of random vectors from which the trace is estimated."""
     density: bool = True
-    """Whether the density of all eigenvalues is estimated, at the start, at the matched loss and at
-    the end of each run."""
+    """Whether the density of all eigenvalues is estimated, at the start and at the end of each
+    run."""
     backend: Literal["lanczos", "pyhessian"] = "lanczos"
     """Solver that computes the largest eigenvalues."""
     tolerance: float = Field(default=1e-6, gt=0)
@@ -141,9 +136,17 @@ class Overhead(Section):
 class Measure(Section):
     """What is measured on the reporting runs, and how it is compared."""
 
+    along: int = Field(default=8, ge=1)
+    """Spectra, curvature and quantization are measured at the start, at the end, and at no more
+    than this many snapshots between, which stand where the run passed rungs of the ladder of
+    losses. If a run has more of them, every second rung is left out, or three of every four, and so
+    on, so that all runs are measured at the same rungs."""
+    levels: int = Field(default=3, ge=3, le=9)
+    """Number of losses at which arms are compared at equal loss. The lowest is the loss that every
+    run of the arms compared reached; the others are spread evenly, in its logarithm, up towards the
+    loss that all of them had soon after the start."""
     spectra: bool = True
-    """Whether the spectra of weights and updates are measured, at the start, at the matched loss
-    and at the end of each run."""
+    """Whether the spectra of the weights and of their change since the start are measured."""
     curvature: Curvature | None = Curvature()
     """Curvature of the loss; null measures no curvature."""
     quantization: Quantization | None = Quantization()
@@ -188,20 +191,25 @@ class Measure(Section):
 def outcomes(measure: dict) -> list[dict]:
     """Every outcome by which arms are compared.
 
-    Each has a name, a quantity, a point of the run ("" for the run as a whole), a label and its
-    better side ("lower", "higher" or "" for neither); an outcome of quantization also has bits and
-    scheme.
+    Each has a name, a quantity, a point of the run, a label and its better side ("lower", "higher"
+    or "" for neither); an outcome of quantization also has bits and scheme. The point is "" for the
+    run as a whole, "end", or "loss 1" to "loss n" for the n levels of equal loss, from the highest
+    to the lowest.
     """
+    levels = [f"loss {i + 1}" for i in range(measure["levels"])]
     found = [
         {"name": name, "quantity": name, "point": "", "label": label}
         for name, label in RUN_OUTCOMES.items()
     ]
+    for point in levels:
+        name = _named("step_at", point)
+        found.append({"name": name, "quantity": "step", "point": point, "label": "steps taken"})
     at_points = CURVATURE_OUTCOMES if measure["curvature"] else {}
     at_points = at_points | (SPECTRAL_OUTCOMES if measure["spectra"] else {})
-    for point in POINTS:
+    for point in ("end", *levels):
         for name, label in at_points.items():
             found.append(
-                {"name": f"{name}_{point}", "quantity": name, "point": point, "label": label}
+                {"name": _named(name, point), "quantity": name, "point": point, "label": label}
             )
         if measure["quantization"] is None:
             continue
@@ -209,7 +217,7 @@ def outcomes(measure: dict) -> list[dict]:
             for bits in measure["quantization"]["bits"]:
                 found.append(
                     {
-                        "name": f"accuracy_drop_int{bits}_{scheme}_{point}",
+                        "name": _named(f"accuracy_drop_int{bits}_{scheme}", point),
                         "quantity": "accuracy_drop",
                         "point": point,
                         "label": f"accuracy drop, {bits} bits, {scheme.replace('_', ' ')}",
@@ -224,3 +232,7 @@ def every_outcome(measure: dict) -> list[str]:
     """The names of the outcomes that there would be if the study measured everything."""
     everything = {"spectra": True, "curvature": True, "quantization": Quantization().model_dump()}
     return [outcome["name"] for outcome in outcomes(measure | everything)]
+
+
+def _named(quantity: str, point: str) -> str:
+    return f"{quantity}_{point.replace(' ', '_')}"

@@ -4,7 +4,7 @@ Needs that are plain values are listed in `values`. A name that is neither there
 for the name of a table. The files are read elsewhere (`report.given`).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
@@ -60,12 +60,13 @@ RUN_FILES: dict[str, RunFiles] = {
     "overhead_metrics": RunFiles(
         "overhead_runs", "metrics.parquet", lambda study: study.measure["overhead"]
     ),
+    "overhead_summaries": RunFiles(
+        "overhead_runs", "run.json", lambda study: study.measure["overhead"]
+    ),
     "overhead_provenances": RunFiles(
         "overhead_runs", "run.json", lambda study: study.measure["overhead"]
     ),
 }
-# Needs that are computed from other needs when they are read.
-DERIVED: dict[str, tuple[str, ...]] = {"matched": ("metrics", "summaries", "study")}
 STUDY_FILES: dict[str, RunFiles] = {
     "selection": RunFiles("", "tuning/selection.json"),
     "profile": RunFiles("", "overhead/profile.json", lambda study: study.measure["overhead"]),
@@ -98,8 +99,6 @@ class Needs:
         """Whether a study has the need `name`. Raises UserError if there is no such need."""
         if name in VALUES:
             return bool(VALUES[name].has(study))
-        if name in DERIVED:
-            return all(self.has(part, study) for part in DERIVED[name])
         for files in (RUN_FILES, STUDY_FILES):
             if name in files:
                 return bool(files[name].has(study))
@@ -120,13 +119,9 @@ class Needs:
     def give(self, names: list[str], known: Known) -> Given:
         """The values and files that these names stand for, each once."""
         given = Given()
-        for name in dict.fromkeys(self._parts(names)):
+        for name in dict.fromkeys(names):
             self._add(name, known, given)
         return given
-
-    def _parts(self, names: list[str]) -> Iterator[str]:
-        for name in names:
-            yield from DERIVED.get(name, (name,))
 
     def _add(self, name: str, known: Known, given: Given) -> None:
         study = known.study
@@ -176,7 +171,7 @@ class Needs:
             if made := self.registry.table_of(output):
                 return output, made
         measured = [measurement + RECORDS for measurement in self.registry.measurements]
-        records = ", ".join([*RUN_FILES, *DERIVED, *STUDY_FILES, DATA_FACTS, *measured])
+        records = ", ".join([*RUN_FILES, *STUDY_FILES, DATA_FACTS, *measured])
         raise UserError(
             f"{name!r} is not something that a table, figure or text can ask for: it is not a "
             f"value ({', '.join(VALUES)}), not records ({records}) and not a table"

@@ -81,11 +81,10 @@ def study_families(study: StudyPlan) -> list[dict]:
         pairs = [oriented(study, one[a], one[b]) for a, b in FACTORIAL_PAIRS]
         asked = {"name": f"factorial {one['label']}", "claim": "", "declared": False}
         found.append(asked | _members([LOSS], pairs, FACTORIAL_QUESTIONS))
-    taken = {
-        frozenset(p) for family in found if LOSS in family["outcomes"] for p in family["pairs"]
-    }
+    on_loss = [family for family in found if LOSS in family["outcomes"]]
+    taken = {tuple(pair) for family in on_loss for pair in family["pairs"]}
     for name, pairs in _ranking_pairs(study).items():
-        own = [pair for pair in pairs if frozenset(pair) not in taken]
+        own = [pair for pair in dict.fromkeys(pairs) if pair not in taken]
         ranked = {"name": name, "claim": "", "declared": False}
         found.append(ranked | _members([LOSS], own, len(own)))
     return [family for family in found if family["size"]]

@@ -8,7 +8,7 @@ from muonlab.plan.optimizers import Component, GroupOfComponents, spelled_out
 from muonlab.section import Section
 
 # Settings of observers, which only reporting runs have.
-WATCHED = ("geometry_every", "components_every")
+WATCHED = ("rung_ratio", "snapshot_every", "geometry_every", "components_every")
 
 
 class Training(Section):
@@ -67,9 +67,13 @@ class Training(Section):
     """Number of steps between records of the training loss."""
     eval_every: int = Field(default=200, ge=1)
     """Number of steps between evaluations. The start and the end are always evaluated."""
-    snapshot_every: int = Field(default=200, ge=1)
-    """Number of steps between snapshots of the weights. It must be a multiple of eval_every, since
-    choosing the snapshot at the matched loss needs the loss at that step."""
+    rung_ratio: float = Field(default=1.1, ge=1.01)
+    """Ratio of two neighbouring rungs of the ladder of losses. Reporting runs whose weights are
+    measured keep a snapshot at their first evaluation at or under each rung; the rungs are the
+    powers of this ratio, and so the same for all runs."""
+    snapshot_every: int | None = Field(default=None, ge=1)
+    """Number of steps between further snapshots of such runs; null keeps none but those at the
+    rungs and at the end. It must be a multiple of eval_every, so that the loss is known there."""
     geometry_every: int | None = Field(default=50, ge=1)
     """Number of steps between records of the geometry of weights and updates, in reporting runs;
     null records nothing."""
@@ -84,7 +88,7 @@ class Training(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Training":
-        if self.snapshot_every % self.eval_every:
+        if self.snapshot_every is not None and self.snapshot_every % self.eval_every:
             raise ValueError(
                 f"snapshot_every ({self.snapshot_every}) must be a multiple of eval_every "
                 f"({self.eval_every})"

@@ -45,7 +45,7 @@ def study_context(known: Known) -> dict:
         "protocol": study.protocol,
         "seeds": study.seeds,
         "training": next(iter(study.arms.values())).settings["training"],
-        "target_loss": known.target_loss,
+        "levels": study.measure["levels"],
         "kind": study.kind,
         "alpha": alpha,
         "interval": percent(alpha),

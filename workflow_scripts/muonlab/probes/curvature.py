@@ -1,6 +1,6 @@
-"""Curvature of a finished run's loss at chosen snapshots, on one batch that all runs share."""
+"""Curvature of a finished run's loss along its way, on one batch that all runs share."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -15,14 +15,15 @@ from muonlab.measure.hessian_spectrum import (
     spectral_density,
     top_eigenvalues,
 )
-from muonlab.probes.finished import FinishedRun
+from muonlab.probes.finished import FinishedRun, Place
 from muonlab.streams import numpy_generator, torch_generator
 
 DTYPE = torch.float64  # makes the top eigenvalues exact to rounding, at twice the cost of float32
 COLUMNS = {
     "point": str,
     "step": int,
-    "reached": bool,
+    "rung": int,
+    "loss": float,
     "metric": str,
     "index": int,
     "value": float,
@@ -44,30 +45,21 @@ def fixed_loss(split: Any, examples: int) -> Loss:
 
 @measurement(split="train", memory_mb=2500)
 def curvature(
-    run: FinishedRun, matched: dict, split: Any, settings: dict, device: str
+    run: FinishedRun, places: Sequence[Place], split: Any, settings: dict, device: str
 ) -> Iterator[dict]:
-    """Rows of the named points and of the trajectory. Each step is measured once, and its Hessian's
-    graph is freed before the next. The density is estimated at the named points only."""
+    """Rows of every place, where `loss` is that of the batch. A Hessian's graph is freed before the
+    next one is built. The density is estimated at the start and at the end only."""
     examples = min(settings["examples"], len(split))
     loss = fixed_loss(split, examples)
-    named = run.points(matched)
-    steps = run.trajectory(settings["snapshots"])
-    for step in sorted({*steps, *(point.step for point in named)}):
-        places = [(point.name, point.reached) for point in named if point.step == step]
-        rows = rows_at(run, step, loss, settings, bool(places) and settings["density"], device)
-        for name, reached in places + [("trajectory", True)] * (step in steps):
-            for metric, index, value in rows:
-                yield {
-                    "point": name,
-                    "step": step,
-                    "reached": reached,
-                    "metric": metric,
-                    "index": index,
-                    "value": value,
-                    "examples": examples,
-                    "dtype": str(DTYPE).removeprefix("torch."),
-                    "backend": settings["backend"],
-                }
+    facts = {"examples": examples, "dtype": str(DTYPE).removeprefix("torch.")}
+    facts["backend"] = settings["backend"]
+    for place in places:
+        density = settings["density"] and place.point != "rung"
+        rows = rows_at(run, place.step, loss, settings, density, device)
+        own = next(value for metric, _, value in rows if metric == "loss")
+        for metric, index, value in rows:
+            row = {"metric": metric, "index": index, "value": value}
+            yield place._asdict() | {"loss": own} | row | facts
 
 
 def rows_at(

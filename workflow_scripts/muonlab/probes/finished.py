@@ -1,34 +1,36 @@
 """A finished run, opened for measurements: its model, its snapshots, its updates."""
 
 import json
-import math
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pyarrow.parquet as pq
 from torch import Tensor, nn
 
 from muonlab.io.tensors import read_tensors
+from muonlab.measure.ladder import rungs_passed, thinned
 from muonlab.training.build import build_model
-from muonlab.tuning.selection import first_at_or_under
 
 
-class Point(NamedTuple):
-    """A named moment of a run. If a run did not reach the matched loss, `reached` is False for its
-    matched point. That point is then its lowest loss, and no comparison may use it."""
+class Place(NamedTuple):
+    """A moment of a run at which its weights are measured.
 
-    name: str
+    `point` is start, rung or end; `rung` is the lowest rung of the ladder that the evaluation at
+    this step passed, None if it passed none; `loss` is that evaluation's, None if there was none,
+    as where a run diverged in an update.
+    """
+
+    point: str
     step: int
-    reached: bool
+    rung: int | None
+    loss: float | None
 
 
 class FinishedRun:
     """The run that `training.run` wrote to `folder`, trained on the prepared data set in `data`.
 
-    `steps` are those that have weights and an evaluation: 0, whose weights follow from the seed,
-    and the snapshots. `last` is the last step; a run that diverged in an update has no evaluation
-    there.
+    `kept` are the steps of its snapshots, `losses` all its evaluations (step, loss) in order.
+    `last` is the last step; a run that diverged in an update has no evaluation there.
     """
 
     def __init__(self, folder: Path, data: Path):
@@ -38,7 +40,6 @@ class FinishedRun:
         self.last: int = record["summary"]["steps"]
         self.kept = sorted(int(file.stem) for file in self._snapshots.glob("*.safetensors"))
         self.losses = self._losses()
-        self.steps = [step for step, _ in self.losses]
         self.components: dict[str, str] = self.model().components()
 
     @property
@@ -46,12 +47,11 @@ class FinishedRun:
         return self.folder / "records" / "snapshots"
 
     def _losses(self) -> list[tuple[int, float]]:
-        """(step, evaluated loss) at the start and at each snapshot that was evaluated, in order."""
-        split, steps = self.config["training"]["evaluate_on"], {0, *self.kept}
+        split = self.config["training"]["evaluate_on"]
         return [
             (row["step"], row["value"])
             for row in pq.read_table(self.folder / "metrics.parquet").to_pylist()
-            if row["split"] == split and row["metric"] == "loss" and row["step"] in steps
+            if row["split"] == split and row["metric"] == "loss"
         ]
 
     def model(self, weights: dict[str, Tensor] | None = None) -> nn.Module:
@@ -78,22 +78,18 @@ class FinishedRun:
     def _kept(self, step: int, group: str) -> dict[str, Tensor]:
         return read_tensors(self._snapshots / f"{step:08d}.safetensors", group)
 
-    def matched(self, target: float) -> dict:
-        """The first of `steps` whose loss is at or under `target`: step, loss, reached and
-        target_loss. If there is none, the step of the lowest loss, with reached False."""
-        step, loss, reached = first_at_or_under(self.losses, target)
-        record = {"step": step, "loss": None if math.isnan(loss) else loss, "reached": reached}
-        return record | {"target_loss": target}
+    def places(self, along: int) -> list[Place]:
+        """The start, at most `along` snapshots at which rungs were passed, and the end, in order.
 
-    def points(self, matched: dict) -> list[Point]:
-        """Start, matched loss and end; the argument is a result of the method `matched`."""
+        Which rungs are left out depends on their numbers alone (`measure.ladder.thinned`).
+        """
+        passed = rungs_passed(self.losses, self.config["training"]["rung_ratio"])
+        kept = {step: rungs for step, rungs in passed.items() if step in self.kept}
+        between = {step: rungs for step, rungs in kept.items() if step != self.last}
+        steps = [0, *thinned(between, along), self.last]
+        names = ["start", *["rung"] * (len(steps) - 2), "end"]
+        losses = dict(self.losses)
         return [
-            Point("start", 0, True),
-            Point("matched", matched["step"], matched["reached"]),
-            Point("end", self.last, True),
+            Place(name, step, passed[step].start if step in passed else None, losses.get(step))
+            for name, step in zip(names, steps, strict=True)
         ]
-
-    def trajectory(self, count: int) -> list[int]:
-        """At most `count` of `steps`, evenly spread, both ends included."""
-        places = np.linspace(0, len(self.steps) - 1, min(count, len(self.steps)))
-        return [self.steps[int(place)] for place in np.round(places)]

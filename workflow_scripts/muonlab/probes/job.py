@@ -15,9 +15,10 @@ def measure(job: dict, runs: Sequence[Path], data: Path, device: str, target: Pa
     """Measures the finished runs in the folders `runs` and writes the rows to `target`.
 
     `make` of `job` names the function ("muonlab.probes.curvature:curvature"). It gets those of the
-    following that are among its parameters: `run`, `matched` (the run's first snapshot at or under
-    the job's loss `target`), `split` (the part of the data with the job's name for it), `settings`
-    and `device`. If the job measures an arm, each row starts with the run's seed, from `seeds`.
+    following that are among its parameters: `run`, `places` (the start, the end, and at most the
+    job's number `along` of snapshots between), `split` (the part of the data with the job's name
+    for it), `settings` and `device`. If the job measures an arm, each row starts with the run's
+    seed, from `seeds`.
     """
     module, _, name = job["make"].partition(":")
     found = import_module(module)
@@ -38,7 +39,7 @@ def arguments(
     """The arguments of `make`, by its parameters' names."""
     known: dict[str, Callable[[], Any]] = {
         "run": lambda: run,
-        "matched": lambda: run.matched(job["target"]),
+        "places": lambda: run.places(job["along"]),
         "split": lambda: load_part(job["split"], run, data, device),
         "settings": lambda: job["settings"],
         "device": lambda: device,

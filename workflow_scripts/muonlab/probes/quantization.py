@@ -1,13 +1,13 @@
 """A finished run's model in fewer bits: how much quantized matrices lose on the test split."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from torch import Tensor
 
 from muonlab.declare import measurement
 from muonlab.measure.quantizers import quantization_error, quantize
-from muonlab.probes.finished import FinishedRun, Point
+from muonlab.probes.finished import FinishedRun, Place
 
 FULL = "full"  # the scheme's name in rows about the weights as they were trained
 FULL_BITS = 32
@@ -15,7 +15,8 @@ WHOLE = "all"
 COLUMNS = {
     "point": str,
     "step": int,
-    "reached": bool,
+    "rung": int,
+    "loss": float,
     "scheme": str,
     "bits": int,
     "tensor": str,
@@ -27,24 +28,26 @@ COLUMNS = {
 
 @measurement(split="test")
 def quantization(
-    run: FinishedRun, matched: dict, split: Any, settings: dict, device: str
+    run: FinishedRun, places: Sequence[Place], split: Any, settings: dict, device: str
 ) -> Iterator[dict]:
     """Loss and accuracy (tensor `all`) and each matrix's error, for every scheme and number of
-    bits, at matched loss and at the end, on the examples of `split`. Biases and activations stay in
-    full precision."""
-    for point in run.points(matched)[1:]:
-        weights = {name: w.to(device) for name, w in run.weights(point.step).items()}
+    bits, at every place, on the examples of `split`. The column `loss` is that of the same weights
+    in full precision on these examples. Biases and activations stay in full precision."""
+    for moment in places:
+        weights = {name: w.to(device) for name, w in run.weights(moment.step).items()}
         model = run.model(weights).to(device)
-        yield from _rows(run, point, FULL, FULL_BITS, WHOLE, split.evaluate(model))
+        full = split.evaluate(model)
+        place = moment._replace(loss=full["loss"])
+        yield from _rows(run, place, FULL, FULL_BITS, WHOLE, full)
         if not all(w.isfinite().all() for w in weights.values()):
             continue  # the weights of a diverged run cannot be quantized
         for scheme in settings["schemes"]:
             for bits in settings["bits"]:
                 quantized, errors = _quantize(weights, bits, scheme)
                 model.load_state_dict(quantized)
-                yield from _rows(run, point, scheme, bits, WHOLE, split.evaluate(model))
+                yield from _rows(run, place, scheme, bits, WHOLE, split.evaluate(model))
                 for name, error in errors.items():
-                    yield from _rows(run, point, scheme, bits, name, error)
+                    yield from _rows(run, place, scheme, bits, name, error)
 
 
 def _quantize(
@@ -57,13 +60,11 @@ def _quantize(
 
 
 def _rows(
-    run: FinishedRun, point: Point, scheme: str, bits: int, tensor: str, values: dict[str, float]
+    run: FinishedRun, place: Place, scheme: str, bits: int, tensor: str, values: dict[str, float]
 ) -> Iterator[dict]:
     for metric, value in values.items():
         yield {
-            "point": point.name,
-            "step": point.step,
-            "reached": point.reached,
+            **place._asdict(),
             "scheme": scheme,
             "bits": bits,
             "tensor": tensor,

@@ -1,15 +1,16 @@
-"""Spectra of a finished run at its start, at matched loss and at its end."""
+"""Spectra of a finished run along its way from the start to the end."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from muonlab.declare import measurement
 from muonlab.measure.singular_values import spectral_records
-from muonlab.probes.finished import FinishedRun
+from muonlab.probes.finished import FinishedRun, Place
 
 COLUMNS = {
     "point": str,
     "step": int,
-    "reached": bool,
+    "rung": int,
+    "loss": float,
     "object": str,
     "tensor": str,
     "component": str,
@@ -21,22 +22,18 @@ COLUMNS = {
 
 
 @measurement()
-def spectra(run: FinishedRun, matched: dict) -> Iterator[dict]:
+def spectra(run: FinishedRun, places: Sequence[Place]) -> Iterator[dict]:
     """Every spectral metric and the whole spectrum of each matrix (object `weight`) and of its
-    change since the start (object `from_start`, W_t − W_0, in float64)."""
+    change since the start (object `from_start`, W_t − W_0, in float64), of which the whole spectrum
+    is kept at the end alone. `loss` is that of the evaluation at the step."""
     start = run.matrices(0)
-    for point in run.points(matched):
-        weights = run.matrices(point.step)
+    for place in places:
+        weights = run.matrices(place.step)
         objects = {"weight": weights}
-        if point.step > 0:
+        if place.step > 0:
             objects["from_start"] = {n: w.double() - start[n].double() for n, w in weights.items()}
         for kind, matrices in objects.items():
-            for record in spectral_records(matrices, whole_spectrum=True):
-                yield {
-                    "point": point.name,
-                    "step": point.step,
-                    "reached": point.reached,
-                    "object": kind,
-                    "component": run.components[record["tensor"]],
-                    **record,
-                }
+            whole = kind == "weight" or place.point == "end"
+            for record in spectral_records(matrices, whole_spectrum=whole):
+                component = run.components[record["tensor"]]
+                yield {**place._asdict(), "object": kind, "component": component, **record}

@@ -32,7 +32,7 @@ def power_sentences(contrasts: pd.DataFrame) -> Iterator[str]:
         weak = own[own.mdd_80 > own.sesoi]
         if len(weak):
             first = own.iloc[0]
-            seen, needed = _range(weak.mdd_80, "{:.2g}"), _range(weak.sesoi_n, "{}", rounded_n)
+            seen, needed = _range(weak.mdd_80, "{:.3g}"), _range(weak.sesoi_n, "{}", rounded_n)
             yield (
                 f"- {first.label}: the declared smallest difference, {first.sesoi:g}, is smaller "
                 f"than what n = {_range(weak[['n_a', 'n_b']].min(axis=1), '{:g}')} seeds see with "

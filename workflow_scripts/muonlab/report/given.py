@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from muonlab.report.records import matched_records, read_arms, read_curves, read_jsons
+from muonlab.report.records import read_arms, read_curves, read_jsons
 
 # Files inside a run's `records` folder. The workflow knows only the folder.
 INSIDE = {
@@ -41,9 +41,6 @@ def arguments(job: Mapping[str, Any], inputs: Mapping[str, Sequence[str]]) -> di
 def _argument(name: str, job: Mapping, inputs: Mapping[str, Sequence[str]]) -> Any:
     if name in job["values"]:
         return job["values"][name]
-    if name == "matched":
-        metrics, summaries = (_argument(part, job, inputs) for part in ("metrics", "summaries"))
-        return matched_records(metrics, summaries, job["values"]["study"]["target_loss"])
     files = _listed(inputs[name])
     if name in SINGLE:
         return json.loads(Path(files[0]).read_text())

@@ -19,18 +19,16 @@ FULL = "full"  # the quantization scheme of rows about weights as they were trai
 def over_seeds(records: pd.DataFrame, keys: Sequence[str], study: dict) -> pd.DataFrame:
     """Mean, sd and t interval over the runs of each arm, for each combination of `keys`.
 
-    A run that did not reach the matched loss (`reached` is False) has no value at that point: it is
-    left out of n and counted in `not_reached`. A value that is not finite makes the mean not
-    estimable and is counted in `not_finite`.
+    A value that is not finite makes the mean not estimable and is counted in `not_finite`.
     """
     edges = {arm["name"]: listed(arm["edges"]) for arm in study["arms"]}
     rows = []
     for group, own in records.groupby(["arm", *keys], sort=False, dropna=False):
-        interval = mean_interval(own.value[own.reached].to_numpy(), study["alpha"])
+        interval = mean_interval(own.value.to_numpy(), study["alpha"])
         rows.append(
             dict(zip(["arm", *keys], group, strict=True))
-            | {"n": interval.n, "not_reached": int((~own.reached).sum())}
-            | {"not_finite": interval.diverged, "mean": interval.mean, "sd": interval.sd}
+            | {"n": interval.n, "not_finite": interval.diverged}
+            | {"mean": interval.mean, "sd": interval.sd}
             | {"low": interval.low, "high": interval.high, "edge": edges[group[0]]}
             | {"data": study["data"], "protocol": study["protocol"]}
         )
@@ -48,9 +46,13 @@ def with_hidden_mean(spectra: pd.DataFrame) -> pd.DataFrame:
     scalars = spectra[spectra.metric != "singular_values"].drop(columns="index")
     scalars = scalars[scalars.groupby("metric").value.transform(lambda v: v.notna().any())]
     hidden = scalars[scalars.component.isin(HIDDEN_COMPONENTS)]
-    keys = ["arm", "seed", "point", "step", "reached", "object", "metric"]
-    means = hidden.groupby(keys, sort=False).value.agg(lambda v: np.mean(v.to_numpy()))
-    means = means.reset_index().assign(tensor=HIDDEN, component="hidden")
+    keys = ["arm", "seed", "point", "step", "loss", "object", "metric"]
+    means = hidden.groupby(keys, sort=False, dropna=False).value
+    means = (
+        means.agg(lambda v: np.mean(v.to_numpy()))
+        .reset_index()
+        .assign(tensor=HIDDEN, component="hidden")
+    )
     return pd.concat([over_experts(scalars), means], ignore_index=True)
 
 
@@ -70,7 +72,7 @@ def over_experts(records: pd.DataFrame) -> pd.DataFrame:
 def with_degradation(quantized: pd.DataFrame) -> pd.DataFrame:
     """The records, and in addition for each quantized model `accuracy_drop` and `loss_rise`, the
     change from the same weights in full precision (positive is worse)."""
-    keys = ["arm", "seed", "point", "metric"]
+    keys = ["arm", "seed", "point", "step", "metric"]
     whole = quantized[quantized.tensor == "all"]
     full = whole[whole.scheme == FULL].set_index(keys).value.rename("full")
     rounded = whole[whole.scheme != FULL].join(full, on=keys)

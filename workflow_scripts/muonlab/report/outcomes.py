@@ -1,87 +1,124 @@
-"""Outcomes of the runs as one tidy table, and which of them count at the matched loss."""
+"""Outcomes of the runs as one tidy table, at the end and where the compared arms have one loss."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
 
+from muonlab.report.levels import Along, along, diverged_runs, evaluated
 from muonlab.report.measured import HIDDEN, with_degradation, with_hidden_mean
 
+WHOLE = ("final_loss", "test_loss", "test_accuracy")
+COLUMNS = ["arm", "seed", "outcome", "value", "level", "nearest", "unknown"]
 
-def outcome_values(
-    outcomes: Sequence[dict],
-    runs: Sequence[dict],
-    summaries: Sequence[dict],
-    matched: Sequence[dict],
-    measured: dict[str, pd.DataFrame],
-) -> pd.DataFrame:
-    """arm, seed, outcome, value, reached: one row for each run and outcome.
+
+class Outcomes:
+    """The values of all runs in every outcome.
 
     `outcomes` are listed by the plan; `measured` holds the records of all runs for each measurement
-    (`spectra`, `curvature`, `quantization`, any of which may be missing). Spectral outcomes are
-    means over the hidden layers' weight matrices.
-    Steps to the matched loss are infinite for a run that did not reach it.
+    (`spectra`, `curvature`, `quantization`, any of which may be missing), `metrics` their curves.
+    Spectral outcomes are means over the hidden layers' weight matrices.
     """
-    whole = _run_values(runs, summaries, matched)
-    found = _measured_values(measured)
-    rows = []
-    for outcome in outcomes:
-        if outcome["point"]:
-            own = found[(found.quantity == outcome["quantity"]) & (found.point == outcome["point"])]
-            own = own[
-                (own.bits == outcome.get("bits", 0)) & (own.scheme == outcome.get("scheme", ""))
+
+    def __init__(
+        self,
+        outcomes: Sequence[dict],
+        runs: Sequence[dict],
+        summaries: Sequence[dict],
+        metrics: pd.DataFrame,
+        measured: dict[str, pd.DataFrame],
+    ):
+        self.outcomes = outcomes
+        self.diverged = diverged_runs(runs, summaries)
+        self.whole = _run_values(runs, summaries)
+        split = summaries[0]["evaluated_on"]
+        self.curves = evaluated(metrics, split, self.diverged)
+        # Quantities that were measured on the same data have the same loss, and so one table.
+        self.along = [along(records, self.diverged) for records in _quantities(measured)]
+        self.count = len({o["point"] for o in outcomes if o["point"].startswith("loss")})
+
+    def of(self, arms: Collection[str] | None = None) -> pd.DataFrame:
+        """arm, seed, outcome, value, level, nearest, unknown of `arms` (default: of all arms), one
+        row for each run and outcome.
+
+        At the points of equal loss, `level` is that loss, which all runs of `arms` passed;
+        `nearest` is the loss of the run's measured snapshot nearest to it; `unknown` says that the
+        run did not diverge and has no value there all the same. At the end, `nearest` is the loss
+        at the end. Steps to a loss are infinite for a diverged run.
+        """
+        steps = self.curves.steps_to(self.curves.levels(self.count, arms), arms)
+        found = [self.whole, steps.melt(id_vars=_FACTS, var_name="quantity")]
+        for quantities in self.along:
+            found += [
+                _ends(quantities, arms),
+                quantities.at(quantities.levels(self.count, arms), arms).melt(
+                    id_vars=_FACTS, var_name="quantity"
+                ),
             ]
-        else:
-            own = whole[whole.quantity == outcome["name"]]
-        rows.append(own[["arm", "seed", "value", "reached"]].assign(outcome=outcome["name"]))
-    return pd.concat(rows, ignore_index=True)
+        values = pd.concat(found, ignore_index=True)
+        if arms is not None:
+            values = values[values.arm.isin(arms)]
+        names = pd.DataFrame(
+            {"outcome": o["name"], "quantity": _quantity(o), "point": o["point"]}
+            for o in self.outcomes
+        )
+        table = names.merge(values, on=["quantity", "point"], how="inner", sort=False)
+        runs = pd.Series(zip(table.arm, table.seed, strict=True), index=table.index)
+        lost = runs.isin(self.diverged)
+        table["unknown"] = table.point.str.startswith("loss") & table.value.isna() & ~lost
+        return table[COLUMNS]
 
 
-def reached_alone(values: pd.DataFrame) -> pd.DataFrame:
-    """The values without those of runs that did not reach the matched loss. Where that leaves an
-    arm fewer than two runs, all of its values are set to missing, so that nothing is estimated."""
-    reached = values.groupby(["arm", "outcome"]).reached
-    enough = (reached.transform("sum") >= 2) | reached.transform("all")
-    return values.assign(value=values.value.where(enough))[values.reached | ~enough]
+_FACTS = ["arm", "seed", "point", "level", "nearest"]
 
 
-def both_reached(values: pd.DataFrame, a: str, b: str, paired: bool) -> pd.DataFrame:
-    """`reached_alone` for one pair of arms; if paired, a seed counts only where both arms reached
-    the matched loss."""
-    own = values[values.arm.isin([a, b])]
-    if paired:
-        both = own.groupby(["seed", "outcome"]).reached.transform("all")
-        own = own.assign(reached=both)
-    return reached_alone(own)
+def _quantity(outcome: dict) -> str:
+    """The name of an outcome's quantity among those that are measured along the runs."""
+    if "scheme" in outcome:
+        return f"{outcome['quantity']} {outcome['bits']} {outcome['scheme']}"
+    return outcome["quantity"]
 
 
-def _run_values(
-    runs: Sequence[dict], summaries: Sequence[dict], matched: Sequence[dict]
-) -> pd.DataFrame:
+def _run_values(runs: Sequence[dict], summaries: Sequence[dict]) -> pd.DataFrame:
     rows = []
-    for run, summary, match in zip(runs, summaries, matched, strict=True):
-        values = {name: summary[name] for name in ("final_loss", "test_loss", "test_accuracy")}
-        values["matched_step"] = match["step"] if match["reached"] else np.inf
+    for run, summary in zip(runs, summaries, strict=True):
+        for name in WHOLE:
+            value = np.nan if summary[name] is None else float(summary[name])
+            facts = {"point": "", "level": np.nan, "nearest": np.nan}
+            row = {"arm": run["arm"], "seed": run["seed"], "quantity": name, "value": value}
+            rows.append(row | facts)
+    return pd.DataFrame(rows)
+
+
+def _ends(quantities: Along, arms: Collection[str] | None) -> pd.DataFrame:
+    """The quantities at the end of each run, in the form of `Along.at`, as one row each."""
+    rows = []
+    for (arm, seed), own in quantities.runs.items():
+        if arms is not None and arm not in arms:
+            continue
+        last = own.iloc[-1]
+        facts = {"arm": arm, "seed": seed, "point": "end", "level": np.nan, "nearest": last.loss}
         rows += [
-            {"arm": run["arm"], "seed": run["seed"], "quantity": name, "reached": True}
-            | {"value": np.nan if value is None else float(value)}
-            for name, value in values.items()
+            facts | {"quantity": quantity, "value": value}
+            for quantity, value in last.drop("loss").items()
         ]
     return pd.DataFrame(rows)
 
 
-def _measured_values(measured: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    columns = ["arm", "seed", "point", "metric", "bits", "scheme", "value", "reached"]
-    parts = [pd.DataFrame(columns=columns)]
+def _quantities(measured: dict[str, pd.DataFrame]) -> list[pd.DataFrame]:
+    """For each measurement arm, seed, step, loss, quantity and value."""
+    parts = []
     if "spectra" in measured:
         spectra = with_hidden_mean(measured["spectra"])
         spectra = spectra[(spectra.tensor == HIDDEN) & (spectra.object == "weight")]
-        parts.append(spectra.assign(bits=0, scheme=""))
+        parts.append(spectra.assign(quantity=spectra.metric))
     if "curvature" in measured:
         curvature = measured["curvature"]
-        parts.append(curvature[curvature["index"] == 0].assign(bits=0, scheme=""))
+        curvature = curvature[(curvature["index"] == 0) & (curvature.metric != "loss")]
+        parts.append(curvature.assign(quantity=curvature.metric))
     if "quantization" in measured:
-        quantized = with_degradation(measured["quantization"])
-        parts.append(quantized[quantized.metric == "accuracy_drop"])
-    found = [part[columns] for part in parts if len(part)] or parts
-    return pd.concat(found).rename(columns={"metric": "quantity"})
+        drops = with_degradation(measured["quantization"])
+        drops = drops[drops.metric == "accuracy_drop"]
+        name = drops.metric + " " + drops.bits.astype(str) + " " + drops.scheme
+        parts.append(drops.assign(quantity=name))
+    return [part for part in parts if len(part)]

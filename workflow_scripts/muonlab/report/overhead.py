@@ -1,30 +1,42 @@
 """Whether the cost of a step is paid back: shared by the tables and the figure of overhead."""
 
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
 import pandas as pd
 
+from muonlab.report.levels import diverged_runs, evaluated
 from muonlab.statistics.cost_benefit import CostBenefit, cost_benefit
-from muonlab.statistics.speedup import time_to
 
 
-def steps_to_target(curves: pd.DataFrame, arm: str, study: dict) -> pd.Series:
-    """Steps that each run of an arm needed to reach the matched loss, by seed; inf if it never did.
+class Race(NamedTuple):
+    """The lowest loss that all runs of two arms came to, NaN if there is none, and the steps that
+    each run of an arm needed for it, by seed; inf for a run that diverged or if there is none."""
 
-    `curves`: arm, seed, step, split, metric, value. Between two evaluations the loss is
-    interpolated linearly.
-    """
-    own = curves[(curves.arm == arm) & (curves.metric == "loss")]
-    own = own[own.split == study["training"]["evaluate_on"]]
-    return pd.Series(
-        {
-            seed: float(time_to(run.step.to_numpy(), run.value.to_numpy(), study["target_loss"]))
-            for seed, run in own.sort_values("step").groupby("seed")
-        }
-    )
+    loss: float
+    steps: Mapping[str, pd.Series]
 
 
-def judged(profile: dict, curves: pd.DataFrame, study: dict, alpha: float) -> CostBenefit:
+def race(
+    curves: pd.DataFrame, runs: Sequence[dict], summaries: Sequence[dict], study: dict
+) -> Race:
+    """`curves`: arm, seed, step, split, metric, value of the `runs` of the two arms, which have the
+    `summaries`. Between two evaluations the loss is interpolated linearly."""
+    split = study["training"]["evaluate_on"]
+    losses = evaluated(curves, split, diverged_runs(runs, summaries))
+    lowest = losses.levels(study["levels"])[-1:]
+    found = losses.steps_to(lowest)
+    steps = {
+        arm: own.set_index("seed").step.sort_index().fillna(np.inf)
+        for arm, own in found.groupby("arm", sort=False)
+    }
+    return Race(float(lowest[0]), steps)
+
+
+def judged(profile: dict, run: Race, alpha: float) -> CostBenefit:
     """Compares the profile's first arm with its second, over the seeds of both."""
     arm, baseline = profile["arms"]
-    steps, other = (steps_to_target(curves, p["arm"], study) for p in (arm, baseline))
+    steps, other = (run.steps[p["arm"]] for p in (arm, baseline))
     seconds = [p["seconds"]["step"] for p in (arm, baseline)]
     return cost_benefit(steps.to_numpy(), other.loc[steps.index].to_numpy(), *seconds, alpha)

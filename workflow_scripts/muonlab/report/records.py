@@ -7,7 +7,6 @@ from pathlib import Path
 import pandas as pd
 
 from muonlab.io.atomic import replacing
-from muonlab.tuning.selection import first_at_or_under
 
 
 def read_curves(
@@ -48,26 +47,6 @@ def write_csv(table: pd.DataFrame, path: str | Path) -> None:
     """Writes the table atomically. Floats keep every digit; what is not estimable stays empty."""
     with replacing(path) as temporary:
         table.to_csv(temporary, index=False, lineterminator="\n")
-
-
-def matched_records(metrics: pd.DataFrame, summaries: Sequence[dict], target: float) -> list[dict]:
-    """Where each run reached the matched loss: step, loss, reached and target_loss of its first
-    evaluation at or under `target`. A run that never reached it has its evaluation of the lowest
-    loss instead, with reached False.
-
-    `metrics`: arm, seed, step, split, metric, value, one run after the other; `summaries` come in
-    the same order, and `evaluated_on` of each names the split whose loss counts.
-    """
-    losses = metrics[metrics.metric == "loss"]
-    runs = losses.groupby(["arm", "seed"], sort=False)
-    records = []
-    for (_, own), summary in zip(runs, summaries, strict=True):
-        own = own[own.split == summary["evaluated_on"]]
-        steps = [(int(s), float(v)) for s, v in zip(own.step, own.value, strict=True)]
-        step, loss, reached = first_at_or_under(steps, target)
-        record = {"step": step, "loss": loss if loss == loss else None, "reached": reached}
-        records.append(record | {"target_loss": target})
-    return records
 
 
 def listed(values: Mapping) -> str:

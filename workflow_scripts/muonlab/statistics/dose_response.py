@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from muonlab.statistics.hypothesis_tests import paired_t
-from muonlab.statistics.intervals import check_level, is_constant, mean_interval
+from muonlab.statistics.intervals import RESOLUTION, check_level, is_constant, mean_interval
 from muonlab.statistics.run_table import check_known, checked_runs, matrix_by_seed, runs_by_arm
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def dose_response(doses: ArrayLike, outcomes: ArrayLike, alpha: float = 0.05) ->
         slope_low=slope.low,
         slope_high=slope.high,
         p_slope=paired_t(slopes, np.zeros(n), alpha).p,
-        rho=rho.mean,
+        rho=0.0 if abs(rho.mean) < RESOLUTION else rho.mean,
         rho_low=float(np.maximum(rho.low, -1.0)),
         rho_high=float(np.minimum(rho.high, 1.0)),
         p_page=_page(doses, outcomes),

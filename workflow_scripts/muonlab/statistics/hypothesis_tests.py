@@ -1,4 +1,4 @@
-"""Tests of two arms (one number per seed): paired and Welch's t, TOST, ranks; Holm; power.
+"""Tests of two arms (one number per seed): paired and Welch's t, TOST, ranks; power.
 
 Every function takes flat samples, keeps the rules of `intervals` (NaN where nothing can be
 estimated, diverged runs never dropped), and lets scipy do the work where it has the test.
@@ -127,23 +127,6 @@ def wilcoxon_signed_rank(a: ArrayLike, b: ArrayLike) -> RankResult:
         return RankResult(n, np.nan, np.nan)
     result = stats.wilcoxon(difference)
     return RankResult(n, float(result.statistic), float(result.pvalue))
-
-
-def holm(p_values: ArrayLike) -> np.ndarray:
-    """Holm's step-down correction over one family of p values, shape (m,) (Holm 1979).
-
-    A NaN stays NaN and does not count in m. ValueError when a p is outside [0, 1].
-    """
-    p = as_sample(p_values, "p_values")
-    known = ~np.isnan(p)
-    if not ((p[known] >= 0) & (p[known] <= 1)).all():
-        raise ValueError("p_values must lie in [0, 1] or be NaN.")
-    # Own code: statsmodels' `multipletests` runs a full garbage collection at each call.
-    order = np.argsort(np.where(known, p, np.inf), kind="stable")[: known.sum()]
-    steps = p[order] * np.arange(len(order), 0, -1)
-    corrected = np.full(len(p), np.nan)
-    corrected[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
-    return corrected
 
 
 def minimum_detectable_difference(

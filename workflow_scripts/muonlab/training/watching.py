@@ -71,8 +71,8 @@ def makers(trainer: Trainer, folder: Path) -> Makers:
         made["components"] = lambda: ComponentMonitor(model, training["components_every"])
     keep = trainer.config.get("keep", {"snapshots": "none", "updates": False})
     if keep["snapshots"] != "none":
-        steps = {"all": training["snapshot_every"], "end": None}[keep["snapshots"]]
+        along = {"all": training, "end": None}[keep["snapshots"]]
         made["snapshots"] = lambda: Snapshots(
-            folder / FOLDER, trainer.total, steps, keep["updates"]
+            folder / FOLDER, trainer.total, keep["updates"], along
         )
     return made

@@ -1,4 +1,4 @@
-"""Chooses each arm's settings from its trials, and finds the loss that all arms reach."""
+"""Chooses each arm's settings from its trials."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,27 +14,21 @@ OUTERMOST = 0.05
 def select_trials(
     trials: Sequence[dict], tuning: dict, spaces: Mapping[str, Mapping] | None = None
 ) -> dict:
-    """The best trial of each arm, whether it lies on an edge of its space, and the common loss.
+    """The best trial of each arm, and whether it lies on an edge of its space.
 
     `trials` has one record for each arm, settings and seed, with the run's `final_loss` and
     `best_loss` (null if not finite) and `diverged`. The score of a trial is the mean over seeds of
-    its final or lowest loss (`tuning.score`); a trial with a diverged seed ranks last. The common
-    loss is the highest, over arms and tuning seeds, of the lowest losses of the arms' best trials,
-    so every arm reached it with every tuning seed. The matched loss, `target_loss`, is the common
-    loss plus `tuning.loss_tolerance`. `spaces` has each arm's search space in the form that `edges`
-    reads; without it, an arm's space consists of the values that its trials have. Raises UserError
-    if all trials of an arm diverged.
+    its final or lowest loss (`tuning.score`); a trial with a diverged seed ranks last. `spaces` has
+    each arm's search space in the form that `edges` reads; without it, an arm's space consists of
+    the values that its trials have. Raises UserError if all trials of an arm diverged.
     """
     arms = {}
     for arm in dict.fromkeys(trial["arm"] for trial in trials):
         scored = scored_trials([t for t in trials if t["arm"] == arm], tuning["score"])
         arms[arm] = _best(arm, scored, (spaces or {}).get(arm))
-    common = max(chosen["best_minimum"] for chosen in arms.values())
     return {
         "score": tuning["score"],
         "seeds": tuning["seeds"],
-        "common_loss": common,
-        "target_loss": common + tuning["loss_tolerance"],
         "arms": arms,
         "trials": list(trials),
     }
@@ -50,24 +44,6 @@ def edges(settings: dict, space: Mapping) -> dict[str, str]:
     """
     found = {field: _side(value, space[field]) for field, value in settings.items()}
     return {field: side for field, side in found.items() if side}
-
-
-def first_at_or_under(
-    losses: Sequence[tuple[int, float]], target: float
-) -> tuple[int, float, bool]:
-    """(step, loss, reached) of the first (step, loss) whose loss is at or under `target`.
-
-    If there is none, returns the pair with the lowest finite loss and reached = False; if no loss
-    is finite either, the first step with NaN.
-    """
-    for step, loss in losses:
-        if loss <= target:
-            return step, loss, True
-    finite = [(loss, step) for step, loss in losses if math.isfinite(loss)]
-    if not finite:
-        return losses[0][0], math.nan, False
-    loss, step = min(finite)
-    return step, loss, False
 
 
 def scored_trials(trials: Sequence[dict], score: str) -> list[dict]:

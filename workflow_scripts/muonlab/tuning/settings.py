@@ -71,8 +71,6 @@ class Tuning(Section):
     score: Literal["final", "minimum"] = "final"
     """The evaluation loss by which trials are ranked: at the end of training, or the lowest
     reached."""
-    loss_tolerance: float = Field(default=0.005, ge=0)
-    """Added to the common loss, which every arm reached in tuning, to give the matched loss."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Tuning":

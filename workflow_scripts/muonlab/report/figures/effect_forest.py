@@ -1,4 +1,4 @@
-"""A forest of effect sizes: every pair of arms on the main outcomes, at the end and matched."""
+"""A forest of effect sizes: every pair of arms, at the end and at the lowest common loss."""
 
 from collections.abc import Sequence
 
@@ -11,10 +11,11 @@ from matplotlib.figure import Figure
 from muonlab.declare import figure
 from muonlab.report.bands import arm_legend, nothing
 from muonlab.report.comparisons import on_all_outcomes
+from muonlab.report.levels import POINT
 from muonlab.report.style import BLUE, MARKERS, MUTED, OTHERS, finish, study_notes, use_style
 from muonlab.statistics.verdicts import DIFFERENT
 
-COLUMNS = {"end": "run as a whole, and at its end", "matched": "at matched loss"}
+COLUMNS = {"end": "run as a whole, and at its end", "level": "at the lowest common loss"}
 NAMES = {"d_z": "Cohen's d_z", "hedges_g": "Hedges' g"}
 SPECTRAL = {"spectral_entropy", "effective_rank", "condition_number"}
 ACROSS = 4  # panels in a row
@@ -28,9 +29,9 @@ MANY = 4  # up to this many pairs can be distinguished by marks and colours with
     "per arm, with simultaneous {interval} intervals on an axis that is linear within ±1: those of "
     "one family of comparisons hold together. Filled marks: the verdict is better or worse, lower "
     "or higher. Crosses at zero are not estimable; contrasts.csv says why. Spectral outcomes are "
-    "means over the hidden layers; of several quantization schemes only the first is shown. At "
-    "matched loss a pair is compared on the seeds on which both arms reached it. Pairs that are "
-    "compared on some outcomes alone are left out. Protocol: {protocol}.",
+    "means over the hidden layers; of several quantization schemes only the first is shown. The "
+    "lowest common loss is that which every run of a pair passed. Pairs that are compared on some "
+    "outcomes alone are left out. Protocol: {protocol}.",
 )
 def effects(contrasts: pd.DataFrame, outcomes: Sequence[dict], study: dict) -> Figure:
     """Standardised differences with intervals, one row for each outcome and one mark for each pair;
@@ -67,7 +68,8 @@ def _by_pair(
     effect: str,
     study: dict,
 ) -> Figure:
-    """Two panels, at the end and at matched loss: a row for each outcome, with all pairs in it."""
+    """Two panels, at the end and at the lowest common loss: a row for each outcome, with all pairs
+    in it."""
     figure, axes = plt.subplots(1, 2, figsize=(9.0, 1.5 + 0.36 * len(rows)), sharey=True)
     for axis, (point, title) in zip(axes, COLUMNS.items(), strict=True):
         if not pairs:
@@ -75,7 +77,7 @@ def _by_pair(
             continue
         names = [row[point] for row in rows.values()]
         _forest(axis, table, names, pairs, effect, study)
-        axis.set_title(title + (_counts(table, pairs) if point == "matched" else ""))
+        axis.set_title(title)
         axis.set_xlabel(NAMES[effect])
         axis.set_yticks(range(len(rows)), list(rows))
         axis.set_ylim(len(rows) - 0.5, -0.5)
@@ -94,7 +96,7 @@ def _by_outcome(
     """A panel for each outcome, a row for each pair, in the order of the config."""
     labels = {arm["name"]: arm["label"] for arm in study["arms"]}
     panels = [
-        (name, label + ("\nat matched loss" if point == "matched" else ""))
+        (name, label + ("\nat the lowest common loss" if point == "level" else ""))
         for label, names in rows.items()
         for point, name in names.items()
         if name
@@ -127,22 +129,19 @@ def _by_outcome(
 
 
 def _rows(outcomes: Sequence[dict]) -> dict[str, dict[str, str | None]]:
-    """Label → the outcome's names at the end and at matched loss, for the first scheme only."""
+    """Label → the outcome's names at the end and at the lowest common loss, for the first scheme
+    only."""
     scheme = _first_scheme(outcomes)
+    levels = [outcome["point"] for outcome in outcomes if outcome["point"].startswith(POINT)]
+    places = {"": "end", "end": "end"} | ({max(levels): "level"} if levels else {})
     rows: dict[str, dict[str, str | None]] = {}
     for outcome in outcomes:
         if outcome.get("scheme") in (None, scheme):
-            row = rows.setdefault(outcome["label"], {"end": None, "matched": None})
-            row[outcome["point"] or "end"] = outcome["name"]
+            row = rows.setdefault(outcome["label"], {"end": None, "level": None})
+            place = places.get(outcome["point"])
+            if place:
+                row[place] = outcome["name"]
     return rows
-
-
-def _counts(table: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> str:
-    """The number of runs compared for each pair at matched loss: seeds if paired, else the number
-    of runs of the smaller arm."""
-    own = table[table.point == "matched"]
-    own = own.assign(least=own[["n_a", "n_b"]].min(axis=1)).groupby(["arm_a", "arm_b"]).least.max()
-    return f" (n = {', '.join(str(int(own.get(pair, 0))) for pair in pairs)})"
 
 
 def _first_scheme(outcomes: Sequence[dict]) -> str | None:

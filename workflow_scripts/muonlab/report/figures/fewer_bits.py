@@ -10,53 +10,57 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from muonlab.declare import figure
+from muonlab.report.achieved import at_loss
 from muonlab.report.bands import arm_legend
+from muonlab.report.levels import diverged_runs, points, with_levels
 from muonlab.report.measured import FULL
 from muonlab.report.style import ArmStyle, arm_styles, finish, study_notes, use_style
 from muonlab.statistics.intervals import mean_interval
-
-POINTS = {"matched": "matched loss", "end": "end"}
 
 
 @figure(
     title="accuracy over bits",
     section="quantization",
     caption="Test accuracy on *{data}* with the weight matrices in fewer bits, by scheme, at "
-    "matched loss and at the end; *fp* is full precision. Means over n = {n} seeds per arm, bars "
-    "{interval} t intervals; runs that did not reach the matched loss are left out of that row, "
-    "and its label gives the number of the others. Activations stay in full precision. *tensor, "
-    "quantile* is the source's scheme, whose scale clips a thousandth of the weights; *mse* takes "
-    "the scale of least squared error. Rows of at most 128 weights are quantized alike by channel "
-    "and by group. Protocol: {protocol}.",
+    "the lowest test loss that every run passed (interpolated between snapshots) and at the end; "
+    "*fp* is full precision. Means over n = {n} seeds per arm, bars {interval} t intervals; "
+    "diverged runs do not count for that loss and are left out of its row. Activations stay in "
+    "full precision. *tensor, quantile* is the source's scheme, whose scale clips a thousandth of "
+    "the weights; *mse* takes the scale of least squared error. Rows of at most 128 weights are "
+    "quantized alike by channel and by group. Protocol: {protocol}.",
 )
-def quantization(quantization_records: pd.DataFrame, study: dict) -> Figure:
+def quantization(
+    quantization_records: pd.DataFrame, runs: Sequence[dict], summaries: Sequence[dict], study: dict
+) -> Figure:
     """Test accuracy over bits, a column for each scheme, a row for each point of the run.
 
-    `quantization_records`: arm, seed, point, reached, scheme, bits, tensor, metric, value. Full
-    precision is the leftmost place of each panel. Bars are intervals over seeds; runs that did not
-    reach the matched loss are left out of that row.
+    `quantization_records`: arm, seed, point, step, loss, scheme, bits, tensor, metric, value. Full
+    precision is the leftmost place of each panel. Bars are intervals over seeds.
     """
     use_style()
     rows = quantization_records[quantization_records.tensor == "all"]
     rows = rows[rows.metric == "accuracy"]
+    lost = diverged_runs(runs, summaries)
+    rows = with_levels(rows, ["scheme", "bits"], lost, study["levels"])
+    lowest = points(study["levels"])[-1]
+    level = rows.level[rows.point == lowest].iloc[0]
+    shown = {lowest: at_loss(level), "end": "end"}
     schemes = [s for s in dict.fromkeys(rows.scheme) if s != FULL]
     bits = sorted(set(rows.bits), reverse=True)
     styles = arm_styles(study["arms"])
     figure, axes = plt.subplots(
-        len(POINTS),
+        len(shown),
         max(1, len(schemes)),
         figsize=(max(6.4, 2.0 * len(schemes)), 5.2),
         squeeze=False,
         sharex=True,
         sharey=True,
     )
-    for line, (point, title) in zip(axes, POINTS.items(), strict=True):
-        own = rows[(rows.point == point) & rows.reached]
+    for line, (point, title) in zip(axes, shown.items(), strict=True):
+        own = rows[(rows.point == point) & (rows.value.notna() | (point == "end"))]
         for axis, scheme in zip(line, schemes, strict=True):
             _accuracy(axis, own[own.scheme.isin([scheme, FULL])], bits, styles, study["alpha"])
-        counts = own[own.scheme == FULL].groupby("arm").seed.nunique()
-        some = ", ".join(str(int(counts.get(arm, 0))) for arm in styles)
-        line[0].set_ylabel(f"{title} (n = {some})\ntest accuracy")
+        line[0].set_ylabel(f"{title}\ntest accuracy")
     for axis, scheme in zip(axes[0], schemes, strict=True):
         axis.set_title(scheme.replace("_", ", "))
     for axis in axes[-1]:

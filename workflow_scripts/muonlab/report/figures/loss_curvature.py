@@ -1,5 +1,7 @@
 """Sharpness, trace and directional sharpness over training, and the spectrum of the Hessian."""
 
+from collections.abc import Sequence
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -8,6 +10,7 @@ from matplotlib.figure import Figure
 
 from muonlab.declare import figure
 from muonlab.report.bands import arm_legend, band, nothing
+from muonlab.report.levels import diverged_runs, on_common_steps
 from muonlab.report.style import MUTED, ArmStyle, arm_styles, finish, study_notes, use_style
 
 PANELS = (
@@ -23,36 +26,28 @@ PANELS = (
     caption="Curvature of the training loss on one fixed batch of *{data}*, in evaluation mode: "
     "top Hessian eigenvalue, trace (Hutchinson), curvature along the run's own last update, and "
     "at the end the density of all eigenvalues (Lanczos quadrature over all seeds, smoothed by 1 "
-    "% of the range). Lines are means over n = {n} seeds per arm, bands {interval} t intervals; "
-    "diamonds are the single runs that reached the matched loss, at that point. At the start there "
-    "is no last update. Protocol: {protocol}.",
+    "% of the range). Lines are means over n = {n} seeds per arm, bands {interval} t intervals, "
+    "between the steps of the snapshots by straight lines; diverged runs are left out. At the "
+    "start there is no last update. Protocol: {protocol}.",
 )
-def sharpness(curvature_records: pd.DataFrame, study: dict) -> Figure:
-    """Curvature over training, mean and band over seeds; diamonds mark the matched loss.
+def sharpness(
+    curvature_records: pd.DataFrame, runs: Sequence[dict], summaries: Sequence[dict], study: dict
+) -> Figure:
+    """Curvature over training, mean and band over seeds.
 
-    `curvature_records`: arm, seed, point, step, reached, metric, index, value. The last panel is
+    `curvature_records`: arm, seed, point, step, loss, metric, index, value. The last panel is
     the density of the Hessian's eigenvalues at the end, of all seeds together.
     """
     use_style()
     figure, axes = plt.subplots(2, 2, figsize=(8.4, 6.0))
     styles = arm_styles(study["arms"])
+    lost = diverged_runs(runs, summaries)
     for axis, (metric, title) in zip(axes.flat[:3], PANELS, strict=True):
         rows = curvature_records[curvature_records.metric == metric]
         rows = rows[rows["index"] == 0]
         for arm, style in styles.items():
-            own = rows[(rows.arm == arm) & (rows.point == "trajectory")]
+            own = on_common_steps(rows[rows.arm == arm], lost)
             band(axis, own, style, own.step, study["alpha"])
-            matched = rows[(rows.arm == arm) & (rows.point == "matched") & rows.reached]
-            axis.plot(
-                matched.step,
-                matched.value,
-                "D",
-                color=style.colour,
-                markersize=3.6,
-                mec="white",
-                mew=0.6,
-                zorder=4,
-            )
         axis.axhline(0, color=MUTED, linewidth=0.9, linestyle=":")
         axis.set_title(title)
         axis.set_xlabel("step")
@@ -62,7 +57,7 @@ def sharpness(curvature_records: pd.DataFrame, study: dict) -> Figure:
     _density(axes.flat[3], ends, styles)
     arm_legend(figure, axes.flat[0])
     notes = study_notes(study)
-    notes.insert(1, "diamonds: runs at matched loss · one fixed training batch, evaluation mode")
+    notes.insert(1, "one fixed training batch, evaluation mode")
     finish(figure, f"{study['title']}: curvature of the loss", notes)
     return figure
 

@@ -53,8 +53,10 @@ def dose_response(dose_points: pd.DataFrame, dose_response: pd.DataFrame, study:
     differ in the Newton–Schulz iteration alone, and each family's trend from `dose_response`."""
     use_style()
     points, responses = dose_points, dose_response
-    figure, grid = plt.subplots(2, 2, figsize=(9.6, 8.4), sharey=True)
+    figure, grid = plt.subplots(2, 2, figsize=(9.6, 8.4))
     axes = grid.ravel()
+    for axis in axes[1:-1]:  # spectra differ by more than iterations do
+        axis.sharey(axes[0])
     names = list(dict.fromkeys(points.common))
     for axis, (metric, varied, matched, title, label) in zip(axes, PANELS, strict=True):
         axis.set_title(title)
@@ -74,10 +76,11 @@ def dose_response(dose_points: pd.DataFrame, dose_response: pd.DataFrame, study:
             axis.text(0.02, 0.985 - 0.14 * line, text, transform=axis.transAxes, va="top",
                       fontsize=7, color=colour)  # fmt: skip
         axis.margins(x=0.12)
-    for row in grid:
-        row[0].set_ylabel(f"{study['training']['evaluate_on']} loss (nats)")
-    low, high = axes[0].get_ylim()
-    axes[0].set_ylim(low, high + 0.35 * (high - low))
+    for axis in axes:
+        axis.set_ylabel(f"{study['training']['evaluate_on']} loss (nats)")
+    for axis in (axes[0], axes[-1]):
+        low, high = axis.get_ylim()
+        axis.set_ylim(low, high + 0.35 * (high - low))
     for axis, (metric, varied, matched, *_) in zip(axes, PANELS, strict=True):
         _names(axis, of(points, metric, varied, matched))
     finish(figure, f"{study['title']}: what of the update does the loss depend on?", _notes(study))

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from muonlab.declare import figure
-from muonlab.report.overhead import judged, steps_to_target
+from muonlab.report.overhead import Race, judged, race
 from muonlab.report.style import (
     BLUE,
     GREEN,
@@ -42,15 +42,21 @@ UNREACHED = "never"
     title="what a step costs",
     section="overhead",
     caption="How the time of a step divides into parts in **{title}** on *{data}*: medians of each "
-    "part over steps of both arms in turn, and, for each seed, steps and seconds to the matched "
-    "loss ({target_loss}), interpolated between evaluations. Seconds are steps times the median "
-    "time of a step, without evaluations. The line below the figure weighs the cost of a step "
-    "against the steps that it saves; its interval is a bootstrap over the n = {n} paired seeds "
-    "and over the timed steps, which is too narrow with few seeds. No other job of the workflow "
-    "ran during the profile, but other programs may have. Protocol: {protocol}.",
+    "part over steps of both arms in turn, and, for each seed, steps and seconds to the lowest "
+    "loss that every run of both arms came to, interpolated between evaluations. Seconds are steps "
+    "times the median time of a step, without evaluations. The line below the figure weighs the "
+    "cost of a step against the steps that it saves; its interval is a bootstrap over the n = {n} "
+    "paired seeds and over the timed steps, which is too narrow with few seeds. No other job of "
+    "the workflow ran during the profile, but other programs may have. Protocol: {protocol}.",
 )
-def overhead(profile: dict, overhead_metrics: pd.DataFrame, study: dict) -> Figure:
-    """Milliseconds of a step by part, and steps and seconds to the matched loss for each seed."""
+def overhead(
+    profile: dict,
+    overhead_metrics: pd.DataFrame,
+    overhead_runs: Sequence[dict],
+    overhead_summaries: Sequence[dict],
+    study: dict,
+) -> Figure:
+    """Milliseconds of a step by part, and steps and seconds to one loss for each seed."""
     use_style()
     figure, axes = plt.subplots(1, 4, figsize=(10.5, 3.5), width_ratios=(1.5, 0.7, 1.1, 1.1))
     labels = {arm["name"]: arm["label"] for arm in study["arms"]}
@@ -61,21 +67,21 @@ def overhead(profile: dict, overhead_metrics: pd.DataFrame, study: dict) -> Figu
     axes[1].set_axis_off()
     axes[0].set_xticks(range(len(names)), [labels[name] for name in names])
     axes[0].set(ylabel="milliseconds of a step", title="Where a step's time goes")
-    steps = {name: steps_to_target(overhead_metrics, name, study) for name in names}
+    to_loss = race(overhead_metrics, overhead_runs, overhead_summaries, study)
     seconds = {
-        record["arm"]: steps[record["arm"]] * np.median(record["seconds"]["step"])
+        record["arm"]: to_loss.steps[record["arm"]] * np.median(record["seconds"]["step"])
         for record in profile["arms"]
     }
     styles = arm_styles(study["arms"])
     for axis, values, title in (
-        (axes[2], steps, "Steps to the loss"),
+        (axes[2], {name: to_loss.steps[name] for name in names}, "Steps to the loss"),
         (axes[3], seconds, "Seconds to the loss"),
     ):
         _per_seed(axis, values, styles)
         axis.set_xticks(range(len(names)), [labels[name] for name in names])
         axis.set_title(title)
-    result = judged(profile, overhead_metrics, study, study["alpha"])
-    finish(figure, f"{study['title']}: what a step costs", _notes(profile, study, result))
+    notes = _notes(profile, study, to_loss)
+    finish(figure, f"{study['title']}: what a step costs", notes)
     return figure
 
 
@@ -142,7 +148,8 @@ def _per_seed(axis: Axes, values: dict[str, pd.Series], styles: dict) -> None:
     axis.grid(axis="x", visible=False)
 
 
-def _notes(profile: dict, study: dict, result: CostBenefit) -> list[str]:
+def _notes(profile: dict, study: dict, to_loss: Race) -> list[str]:
+    result = judged(profile, to_loss, study["alpha"])
     labels = {arm["name"]: arm["label"] for arm in study["arms"]}
     arm, baseline = (labels[record["arm"]] for record in profile["arms"])
     rounds = len(profile["arms"][0]["seconds"]["step"])
@@ -151,8 +158,8 @@ def _notes(profile: dict, study: dict, result: CostBenefit) -> list[str]:
     notes.insert(
         2,
         f"medians of {rounds} steps of each arm in turn · {profile['device']}, "
-        f"{profile['threads']} thread{'s' if profile['threads'] != 1 else ''} · matched loss "
-        f"{study['target_loss']:.3g}, interpolated between evaluations · interval: "
+        f"{profile['threads']} thread{'s' if profile['threads'] != 1 else ''} · loss "
+        f"{to_loss.loss:.3g}, interpolated between evaluations · interval: "
         f"{study['interval']}, bootstrap over seeds and steps",
     )
     return notes

@@ -1,6 +1,7 @@
 """Loss and accuracy of the arms over training."""
 
 import math
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 from muonlab.declare import figure
 from muonlab.report.bands import band
 from muonlab.report.crowd import PALE, end_labels, height, is_crowd, line_styles
+from muonlab.report.levels import diverged_runs, evaluated
 from muonlab.report.style import (
     MUTED,
     finish,
@@ -25,10 +27,17 @@ from muonlab.report.style import (
     section="training",
     caption="Loss and accuracy on the {split} split of *{data}* over training. Lines are means "
     "over n = {n} seeds per arm, bands their {interval} t intervals; each arm runs at the "
-    "learning rate that tuning chose for it ({rates}). The dotted line is the matched loss. "
+    "learning rate that tuning chose for it ({rates}). The dotted lines are the "
+    "losses at which arms are compared: every run passed them, diverged runs aside. "
     "Protocol: {protocol}.",
 )
-def learning_curves(metrics: pd.DataFrame, study: dict, data_facts: dict) -> Figure:
+def learning_curves(
+    metrics: pd.DataFrame,
+    runs: Sequence[dict],
+    summaries: Sequence[dict],
+    study: dict,
+    data_facts: dict,
+) -> Figure:
     """Loss and accuracy of every arm over epochs (for text, over steps), mean and band over seeds.
 
     `metrics`: arm, seed, step, split, metric, value. `data_facts`: the digest file of the prepared
@@ -55,7 +64,8 @@ def learning_curves(metrics: pd.DataFrame, study: dict, data_facts: dict) -> Fig
     log_axis(axes[0].yaxis)
     axes[1].set_ylabel("accuracy")
     _zoom_accuracy(axes[1], followed[followed.metric == "accuracy"].value)
-    _target_line(axes[0], study["target_loss"])
+    curves = evaluated(metrics, training["evaluate_on"], diverged_runs(runs, summaries))
+    _level_lines(axes[0], curves.levels(study["levels"]))
     notes = study_notes(study)
     if crowd:
         notes.insert(1, "in colour: tuned arms, with bands; grey: arms with a tuned arm's settings")
@@ -77,19 +87,20 @@ def _time_unit(study: dict, data_facts: dict) -> tuple[float, str]:
     return math.ceil(batches / training["accumulation"]), "epoch"
 
 
-def _target_line(axis: Axes, target: float) -> None:
-    axis.axhline(target, color=MUTED, linewidth=0.9, linestyle=":")
-    axis.annotate(
-        f"matched loss {target:.3f}",
-        (0, target),
-        xycoords=("axes fraction", "data"),
-        xytext=(3, -3),
-        textcoords="offset points",
-        va="top",
-        fontsize=7.5,
-        color=MUTED,
-        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.6},
-    )
+def _level_lines(axis: Axes, levels: np.ndarray) -> None:
+    """Lines at the losses at which the arms are compared, with their numbers at the right."""
+    for i, level in enumerate(levels[np.isfinite(levels)]):
+        axis.axhline(level, color=MUTED, linewidth=0.8, linestyle=":", zorder=1)
+        axis.annotate(
+            f"loss {i + 1}",
+            (1, level),
+            xycoords=("axes fraction", "data"),
+            xytext=(-2, 1),
+            textcoords="offset points",
+            ha="right",
+            fontsize=7,
+            color=MUTED,
+        )
 
 
 def _zoom_accuracy(axis: Axes, values: pd.Series) -> None:

@@ -1,6 +1,7 @@
 """Singular-value spectra of the arms, overlaid, by layer and point of the run."""
 
 import re
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,8 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from muonlab.declare import figure
+from muonlab.report.achieved import at_loss
 from muonlab.report.bands import arm_legend
-from muonlab.report.crowd import MANY, PALE, legend_styles
+from muonlab.report.crowd import PALE, legend_styles
+from muonlab.report.levels import diverged_runs, points, with_levels
 from muonlab.report.measured import over_experts
 from muonlab.report.style import (
     ArmStyle,
@@ -24,52 +27,57 @@ from muonlab.statistics.intervals import mean_interval
 # The name of a tensor in a layer: the layer's number, then its part, where layers have parts.
 LAYER = re.compile(r"layers\.(\d+)\.(\w+\.)?")
 MOST = 20  # up to this many tensors, all are shown
-POINTS = {"start": "start", "matched": "matched loss", "end": "end"}
 
 
 @figure(
     title="singular values",
     section="geometry",
-    caption="Singular values of each weight matrix on *{data}*, at the start, at matched loss "
-    "({target_loss}) and at the end: means over n = {n} seeds per arm, bands {interval} t "
-    "intervals; with only two runs, thin lines show the single runs instead. Runs that did not "
-    "reach the matched loss are left out of that column, and its title gives the number of the "
-    "others. With paired runs, all arms start from the same weights on each seed; otherwise their "
+    caption="Singular values of each weight matrix on *{data}*, at the start, at the lowest "
+    "loss that every run passed (interpolated between snapshots) and at the end: means over n = "
+    "{n} seeds per arm, bands {interval} t intervals; with only two runs, thin lines show the "
+    "single runs instead. Diverged runs do not count for that loss and are left out of its "
+    "column. With paired runs, all arms start from the same weights on each seed; otherwise their "
     "initial weights only have the same distribution. Protocol: {protocol}.",
 )
-def spectra(spectra_records: pd.DataFrame, study: dict) -> Figure:
+def spectra(
+    spectra_records: pd.DataFrame, runs: Sequence[dict], summaries: Sequence[dict], study: dict
+) -> Figure:
     """A row for each matrix, a column for each point: singular values over their index.
 
-    `spectra_records`: arm, seed, point, reached, object, tensor, component, metric, index, value.
-    Lines are means over seeds, bands their intervals. Runs that did not reach the matched loss are
-    left out of that column, and its title gives the number of the others. Stacked experts are
-    shown by the mean of their ordered singular values.
+    `spectra_records`: arm, seed, point, step, loss, object, tensor, component, metric, index,
+    value. Lines are means over seeds, bands their intervals. Stacked experts are shown by the mean
+    of their ordered singular values.
     """
     use_style()
     values = spectra_records[spectra_records.metric == "singular_values"]
     values = over_experts(values[values.object == "weight"])
+    keys, lost = ["tensor", "component", "index"], diverged_runs(runs, summaries)
+    values = with_levels(values, keys, lost, study["levels"])
+    lowest = points(study["levels"])[-1]
+    level = values.level[values.point == lowest].iloc[0]
+    shown = {"start": "start", lowest: at_loss(level), "end": "end"}
+    values = values[values.value.notna() | (values.point != lowest)]
     tensors = _shown(list(dict.fromkeys(values.tensor)))
     styles = legend_styles(study["arms"])
     figure, axes = plt.subplots(
         len(tensors),
-        len(POINTS),
+        len(shown),
         figsize=(8.4, 1.15 + 1.75 * len(tensors)),
         squeeze=False,
         sharex="row",
         sharey="row",
     )
     for row, tensor in zip(axes, tensors, strict=True):
-        own = values[(values.tensor == tensor) & values.reached]
-        for axis, point in zip(row, POINTS, strict=True):
+        own = values[(values.tensor == tensor) & values.point.isin(shown)]
+        for axis, point in zip(row, shown, strict=True):
             _overlay(axis, own[own.point == point], styles, study["alpha"])
         row[0].set_ylabel(f"{_name(own, tensor)}\nsingular value")
         # Limits follow the means: the interval of two runs would dwarf all lines.
         means = own.groupby(["arm", "point", "index"]).value.mean()
         top = means[np.isfinite(means)].max() if np.isfinite(means).any() else 1.0
         row[0].set_ylim(0, 1.12 * top)
-    for axis, (point, title) in zip(axes[0], POINTS.items(), strict=True):
-        counts = values[(values.point == point) & values.reached].groupby("arm").seed.nunique()
-        axis.set_title(f"{title} (n = {_numbers(counts, styles)})" if point == "matched" else title)
+    for axis, title in zip(axes[0], shown.values(), strict=True):
+        axis.set_title(title)
     for axis in axes[-1]:
         axis.set_xlabel("index")
     arm_legend(figure, axes[0][0])
@@ -100,14 +108,6 @@ def _overlay(axis: Axes, rows: pd.DataFrame, styles: dict[str, ArmStyle], alpha:
             axis.fill_between(x, low, high, color=style.colour, alpha=0.18, linewidth=0)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     axis.margins(x=0.03)
-
-
-def _numbers(counts: pd.Series, styles: dict[str, ArmStyle]) -> str:
-    """How many runs of each arm reached the matched loss; for many arms, the range of numbers."""
-    numbers = [int(counts.get(arm, 0)) for arm in styles]
-    if len(numbers) <= MANY:
-        return ", ".join(map(str, numbers))
-    return f"{min(numbers)} to {max(numbers)}" if min(numbers) < max(numbers) else str(numbers[0])
 
 
 def _shown(tensors: list[str]) -> list[str]:

@@ -5,14 +5,13 @@ from collections.abc import Sequence
 import pandas as pd
 
 from muonlab.declare import table
-from muonlab.report.outcomes import both_reached, outcome_values, reached_alone
+from muonlab.report.achieved import at_levels, explained
+from muonlab.report.outcomes import Outcomes
 from muonlab.statistics import all_arms as arms
 from muonlab.statistics.contrasts import contrasts as compare_pairs
 from muonlab.statistics.families import Families
 
 TUKEY = ["outcome", "arm_a", "arm_b", "difference", "low", "high", "p", "diverged", "reason"]
-NOT_REACHED = "Fewer than two seeds reached the matched loss."
-INFINITE_STEPS = "Not every run reached the matched loss; its number of steps is infinite."
 
 
 @table(
@@ -34,27 +33,31 @@ INFINITE_STEPS = "Not every run reached the matched loss; its number of steps is
             "interval. ``mdd_80`` is the true difference that this many seeds would detect in "
             "this family with a power of 80 %, ``sesoi_n`` the number of seeds that would detect "
             "the smallest difference of interest. Spectral outcomes are means over the hidden "
-            "layers. At the matched loss a pair is compared on the seeds on which both arms "
-            "reached it; ``left_out`` counts the others. ``compound`` pairs differ in more than "
-            "one variable. ``edge``: a setting of either arm lies at the edge of what was tried.",
+            "layers. At the points *loss 1* to *loss {levels}* a pair is compared at the loss "
+            "``level``, which every run of both arms passed, on the data that was measured; values "
+            "are interpolated between the two snapshots beside it. ``loss_difference`` is the "
+            "difference of the losses that were really achieved: of the measured snapshots nearest "
+            "to that level, and at the end of the losses there. Diverged runs do not count for the "
+            "levels, and make the comparison *not estimable*. ``compound`` pairs differ in more "
+            "than one variable. ``edge``: a setting of either arm lies at the edge of what was "
+            "tried.",
         ),
         "anova": (
             "analysis of variance",
             "All arms of **{title}** at once on *{data}* (protocol: {protocol}): one-way analysis "
             "of variance (Fisher's, with Welch's as the check) and Brown and Forsythe's test of "
             "equal variances. Arms are taken as independent samples, so seeds are not blocks here; "
-            "the comparison by seed is in the table *contrasts between arms*. Runs that did not "
-            "reach the matched loss are left out of the outcomes at that loss. What cannot be "
-            "estimated is empty, with the reason.",
+            "the comparison by seed is in the table *contrasts between arms*. ``level`` is a loss "
+            "that every run of all arms passed. What cannot be estimated is empty, with the "
+            "reason.",
         ),
         "tukey": (
             "Tukey's comparisons",
             "Tukey's comparisons of all pairs of arms (a − b) of **{title}** on *{data}* "
             "(protocol: {protocol}), with {interval} intervals. Arms are taken as independent "
             "samples, so seeds are not blocks here; the comparison by seed, and every verdict, is "
-            "in the table *contrasts between arms*. Runs that did not reach the matched loss are "
-            "left out of the outcomes at that loss. What cannot be estimated is empty, with the "
-            "reason.",
+            "in the table *contrasts between arms*. ``level`` is a loss that every run of all arms "
+            "passed. What cannot be estimated is empty, with the reason.",
         ),
     },
 )
@@ -62,7 +65,7 @@ def contrasts(
     outcomes: Sequence[dict],
     runs: Sequence[dict],
     summaries: Sequence[dict],
-    matched: Sequence[dict],
+    metrics: pd.DataFrame,
     pairs: Sequence[dict],
     study: dict,
     comparison: dict,
@@ -76,21 +79,21 @@ def contrasts(
         "quantization": quantization_records,
     }
     measured = {name: records for name, records in measured.items() if records is not None}
-    values = outcome_values(outcomes, runs, summaries, matched, measured)
+    values = Outcomes(outcomes, runs, summaries, metrics, measured)
     anova, tukey = compare_all(values, outcomes, comparison, study["order"])
     by_pair = compare(values, outcomes, pairs, study, comparison)
     return {"contrasts": by_pair, "anova": anova, "tukey": tukey}
 
 
 def compare(
-    values: pd.DataFrame, outcomes: Sequence[dict], pairs: Sequence[dict], study: dict, plan: dict
+    values: Outcomes, outcomes: Sequence[dict], pairs: Sequence[dict], study: dict, plan: dict
 ) -> pd.DataFrame:
     """Every pair of arms on every outcome: `statistics.contrasts`, and the facts behind each row.
 
     `pairs`: a, b, the variables in which they differ (more than one makes the pair compound) and,
     where they are not compared on all outcomes, the names of those. `plan`: alpha,
-    smallest_difference and families. At matched loss a pair is compared on the seeds on which both
-    arms reached it; `left_out` counts the others. Unpaired studies are compared by Welch's test.
+    smallest_difference and families. At equal loss a pair is compared at losses that every run of
+    the two arms passed. Unpaired studies are compared by Welch's test.
     """
     sesoi, paired = plan["smallest_difference"], study["training"]["paired"]
     names = [outcome["name"] for outcome in outcomes]
@@ -104,18 +107,18 @@ def compare(
         [(name, pair["a"], pair["b"]) for pair, own in compared for name in own],
     )
     # A single arm has no pairs; the table is then empty but still has its columns.
-    tables = (
-        [] if pairs else [compare_pairs(values, [], names, plan["alpha"], sesoi).assign(left_out=0)]
-    )
-    for pair, own in compared:
-        kept = both_reached(values, pair["a"], pair["b"], paired)
-        couple = [(pair["a"], pair["b"])]
+    tables = []
+    if not pairs:
+        own = values.of()
+        tables = [at_levels(compare_pairs(own, [], names, plan["alpha"], sesoi), own, None)]
+    for pair, asked in compared:
+        couple = (pair["a"], pair["b"])
+        own = values.of(couple)
         table = compare_pairs(
-            kept, couple, own, plan["alpha"], sesoi, paired=paired, better=better, families=families
-        )
-        lost = values[~values.reached & values.arm.isin([pair["a"], pair["b"]])]
-        table["left_out"] = table.outcome.map(lost.groupby("outcome").seed.nunique()).fillna(0)
-        table["left_out"] = table.left_out.astype(int)
+            own, [couple], asked, plan["alpha"], sesoi,
+            paired=paired, better=better, families=families,
+        )  # fmt: skip
+        table = at_levels(table, own, couple)
         table["compound"] = len(pair["variables"]) > 1
         table["variables"] = ", ".join(pair["variables"])
         tables.append(table)
@@ -125,18 +128,22 @@ def compare(
 
 
 def compare_all(
-    values: pd.DataFrame, outcomes: Sequence[dict], plan: dict, order: Sequence[str] = ()
+    values: Outcomes, outcomes: Sequence[dict], plan: dict, order: Sequence[str] = ()
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Analysis of variance and Tukey's comparisons over all arms, on runs that have a value.
+    """Analysis of variance and Tukey's comparisons over all arms, at losses that all runs passed.
 
     `order`: the arms in the order that gives differences their sign, the later minus the earlier.
     """
-    kept = reached_alone(values)
+    kept = values.of()
     names = [outcome["name"] for outcome in outcomes]
     tukey = arms.tukey(_ordered(kept, order), names, plan["alpha"])
     if tukey.empty:
         tukey = pd.DataFrame(columns=TUKEY, dtype=object)
-    return tuple(_with_reason(table, outcomes) for table in (arms.anova(kept, names), tukey))
+    level = kept.groupby("outcome")["level"].first()
+    return tuple(
+        _with_reason(explained(table, kept), outcomes).assign(level=table.outcome.map(level))
+        for table in (arms.anova(kept, names), tukey)
+    )
 
 
 def _ordered(values: pd.DataFrame, order: Sequence[str]) -> pd.DataFrame:
@@ -159,10 +166,4 @@ def _with_reason(table: pd.DataFrame, outcomes: Sequence[dict]) -> pd.DataFrame:
     label = table.outcome.map({o["name"]: o["label"] for o in outcomes})
     table.insert(1, "label", label)
     table.insert(2, "point", point)
-    unreached = (point == "matched") & table.reason.str.contains("diverged")
-    table["reason"] = table.reason.mask(unreached, NOT_REACHED)
-    table["reason"] = table.reason.mask(
-        (table.outcome == "matched_step") & table.reason.str.contains("diverged"),
-        INFINITE_STEPS,
-    )
     return table

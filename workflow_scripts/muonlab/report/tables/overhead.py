@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from muonlab.declare import table
-from muonlab.report.overhead import judged
+from muonlab.report.overhead import Race, judged, race
 from muonlab.statistics.cost_benefit import CostBenefit, share
 
 SHARES = ("data", "forward", "backward", "clip", "optimizer", "newton_schulz", "rest")
@@ -26,7 +26,8 @@ SHARES = ("data", "forward", "backward", "clip", "optimizer", "newton_schulz", "
             "range. ``state_bytes`` is the optimizers' state in a checkpoint, ``workspace_bytes`` "
             "the memory that they reuse; peaks are those of the training processes of all seeds "
             "(median, and range in ``low`` and ``high``). ``seconds_saved`` is positive where the "
-            "first arm reaches the matched loss sooner than ``baseline``; a step may take up to "
+            "first arm comes sooner than ``baseline`` to the lowest loss that every run of both "
+            "arms came to (``common_loss``); a step may take up to "
             "``break_even_step_time_ratio`` times as long before that advantage is lost.",
         ),
         "overhead_shapes": (
@@ -45,11 +46,14 @@ def overhead(
     overhead_metrics: pd.DataFrame,
     overhead_provenances: Sequence[dict],
     overhead_runs: Sequence[dict],
+    overhead_summaries: Sequence[dict],
     study: dict,
 ) -> dict[str, pd.DataFrame]:
     memory = peak_memory(overhead_runs, overhead_provenances)
     return {
-        "overhead": overhead_table(profile, memory, overhead_metrics, study),
+        "overhead": overhead_table(
+            profile, memory, race(overhead_metrics, overhead_runs, overhead_summaries, study), study
+        ),
         "overhead_shapes": shapes_table(profile),
     }
 
@@ -63,9 +67,7 @@ def peak_memory(runs: Sequence[dict], provenances: Sequence[dict]) -> pd.DataFra
     )
 
 
-def overhead_table(
-    profile: dict, memory: pd.DataFrame, curves: pd.DataFrame, study: dict
-) -> pd.DataFrame:
+def overhead_table(profile: dict, memory: pd.DataFrame, steps: Race, study: dict) -> pd.DataFrame:
     """Long form: arm, quantity, value, low, high, n, unit, verdict.
 
     Shares are ratios of medians over rounds, with intervals over rounds; quantities that depend on
@@ -77,9 +79,10 @@ def overhead_table(
         found = [*_shares(record, alpha), *_rates(record, profile), *_memory(record, memory)]
         rows += [{"arm": record["arm"], **row} for row in found]
     arm, baseline = (record["arm"] for record in profile["arms"])
-    result = judged(profile, curves, study, alpha)
+    result = judged(profile, steps, alpha)
     rounds = len(profile["arms"][0]["seconds"]["step"])
-    rows += [{"arm": arm, "baseline": baseline, **row} for row in _judgement(result, rounds)]
+    judgement = [_row("common_loss", steps.loss, "nats"), *_judgement(result, rounds)]
+    rows += [{"arm": arm, "baseline": baseline, **row} for row in judgement]
     table = pd.DataFrame(rows)
     first = ["arm", "baseline", "quantity", "value", "low", "high", "n", "unit", "verdict"]
     facts = {"device": profile["device"], "threads": profile["threads"], "data": study["data"]}

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from muonlab.declare import table
+from muonlab.report.crossings import by_run, crossings
 from muonlab.report.records import listed
 from muonlab.statistics.intervals import mean_interval
 
@@ -14,7 +15,6 @@ OUTCOMES = (
     "test_loss",
     "test_accuracy",
     "best_loss",
-    "matched_step",
     "seconds_per_epoch",
     "cpu_seconds_per_epoch",
 )
@@ -26,17 +26,21 @@ OUTCOMES = (
         "runs": (
             "runs",
             "One row for each reporting run of **{title}** on *{data}* (protocol: {protocol}). "
-            "``run`` is the folder that holds its records. ``matched_step`` is the step of the "
-            "first evaluation whose loss is at or under the matched loss {target_loss}; it is "
-            "empty where the run did not reach that loss. ``code_digest`` and ``observer_digest`` "
+            "``run`` is the folder that holds its records. ``step_at_loss_1`` to "
+            "``step_at_loss_{levels}`` are the steps at which the run came to losses that every "
+            "run of the study passed (``level_at_loss_1`` and so on, the lowest last), "
+            "interpolated between evaluations, with the tokens and the seconds of training until "
+            "then; they are infinite for a run that diverged, and diverged runs do not count for "
+            "these losses. ``code_digest`` and ``observer_digest`` "
             "name the versions of the training code and of the observers' code.",
         ),
         "summary": (
             "summary",
             "Mean, standard deviation and {interval} t interval of each outcome over n = {n} seeds "
-            "per arm of **{title}** on *{data}* (protocol: {protocol}). Where a seed diverged, or "
-            "did not reach the matched loss, the mean cannot be estimated and is left empty; no "
-            "seed is dropped.",
+            "per arm of **{title}** on *{data}* (protocol: {protocol}). Where a seed diverged, "
+            "the mean cannot be estimated and is left empty; no seed is dropped. "
+            "``step_at_loss_1`` to ``step_at_loss_{levels}`` are steps to the losses ``level``, "
+            "which every run of the study passed, with the tokens and the seconds until then.",
         ),
     },
 )
@@ -44,31 +48,33 @@ def runs(
     runs: Sequence[dict],
     summaries: Sequence[dict],
     provenances: Sequence[dict],
-    matched: Sequence[dict],
+    metrics: pd.DataFrame,
     study: dict,
 ) -> dict[str, pd.DataFrame]:
-    by_run = runs_table(runs, summaries, provenances, matched)
-    return {"runs": by_run, "summary": summary_table(by_run, study)}
+    when = crossings(metrics, runs, summaries, provenances, study["levels"])
+    table = runs_table(runs, summaries, provenances, when)
+    return {"runs": table, "summary": summary_table(table, study)}
 
 
 def runs_table(
     runs: Sequence[dict],
     summaries: Sequence[dict],
     provenances: Sequence[dict],
-    matched: Sequence[dict],
+    when: pd.DataFrame,
 ) -> pd.DataFrame:
-    """One row for each run. `runs`: arm, seed and run (the folder's name); the other arguments are
-    the records of the runs, in the same order."""
+    """One row for each run. `runs`: arm, seed and run (the folder's name); `summaries` and
+    `provenances` are the records of the runs, in the same order; `when` is `crossings`."""
     rows = []
-    for run, summary, provenance, match in zip(runs, summaries, provenances, matched, strict=True):
+    times, levels = by_run(when), when.groupby("point")["level"].first()
+    told = {f"level_at_{point.replace(' ', '_')}": level for point, level in levels.items()}
+    for run, summary, provenance in zip(runs, summaries, provenances, strict=True):
         rows.append(
             {"arm": run["arm"], "seed": run["seed"]}
             | {k: summary[k] for k in ("final_loss", "final_accuracy", "test_loss")}
             | {k: summary[k] for k in ("test_accuracy", "best_loss", "best_step", "steps")}
             | {"diverged": summary["diverged"], "diverged_at": summary["diverged_at"]}
-            | {"target_loss": match["target_loss"], "reached_target": match["reached"]}
-            | {"matched_step": match["step"] if match["reached"] else None}
-            | {"matched_loss": match["loss"] if match["reached"] else None}
+            | told
+            | times.loc[(run["arm"], run["seed"])].to_dict()
             | {"parameters": summary["parameters"], "evaluated_on": summary["evaluated_on"]}
             | {k: provenance[k] for k in ("seconds", "seconds_per_epoch", "cpu_seconds_per_epoch")}
             | {k: provenance[k] for k in ("peak_host_bytes", "device", "device_type", "threads")}
@@ -85,9 +91,11 @@ def summary_table(runs: pd.DataFrame, study: dict) -> pd.DataFrame:
     a single seed the mean is its value, without an interval.
     """
     rows = []
+    times = [name for name in runs if "_at_loss_" in name and not name.startswith("level")]
     for arm in study["arms"]:
         own = runs[runs.arm == arm["name"]]
-        for outcome in OUTCOMES:
+        for outcome in (*OUTCOMES, *times):
+            level = f"level_{outcome.partition('_')[2]}"
             values = own[outcome].astype(float)
             interval = mean_interval(values.to_numpy(), study["alpha"])
             rows.append(
@@ -95,6 +103,7 @@ def summary_table(runs: pd.DataFrame, study: dict) -> pd.DataFrame:
                     "arm": arm["name"],
                     "label": arm["label"],
                     "outcome": outcome,
+                    "level": runs[level].iloc[0] if outcome in times else None,
                     "n": len(own),
                     "diverged": int(own.diverged.sum()),
                     "mean": values.iloc[0] if len(own) == 1 else interval.mean,

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from muonlab.declare import text
+from muonlab.report.achieved import achieved, over_points, place
 from muonlab.report.anchors import anchor_line, anchor_rows
 from muonlab.report.claimed import claim_sentences, power_sentences
 from muonlab.report.comparisons import on_all_outcomes
@@ -18,22 +19,17 @@ from muonlab.report.waterfall import waterfall_sentences
 from muonlab.report.words import said
 from muonlab.statistics.verdicts import DIFFERENT, NOT_ESTIMABLE
 
-BITS, POINTS = (8, 4, 2), ("end", "matched")
+BITS = (8, 4, 2)
+# For each topic, outcomes of the whole run, and those at the end and at the levels of equal loss.
 TOPICS = {
-    "Loss and accuracy": ("final_loss", "test_loss", "test_accuracy", "matched_step"),
-    "Flatness": tuple(
-        f"{quantity}_{point}" for quantity in ("sharpness", "hessian_trace") for point in POINTS
-    ),
-    "Spectra of the hidden weights": tuple(
-        f"{quantity}_{point}"
-        for quantity in ("spectral_entropy", "effective_rank")
-        for point in POINTS
-    ),
-    "Quantization, one scale for each tensor": tuple(
-        f"accuracy_drop_int{bits}_tensor_quantile_{point}" for bits in BITS for point in POINTS
+    "Loss and accuracy": (("final_loss", "test_loss", "test_accuracy"), ()),
+    "Flatness": ((), ("sharpness", "hessian_trace")),
+    "Spectra of the hidden weights": ((), ("spectral_entropy", "effective_rank")),
+    "Quantization, one scale for each tensor": (
+        (),
+        tuple(f"accuracy_drop_int{bits}_tensor_quantile" for bits in BITS),
     ),
 }
-PLACES = {"end": ", at the end", "matched": ", at matched loss"}
 MANY = 3  # up to this many pairs fit side by side as columns
 PERPLEXITIES = {
     "final_loss": "ratio of final perplexities",
@@ -48,7 +44,6 @@ ARM_COLUMNS = {
     "test loss": ("test_loss", float),
     "test perplexity": ("test_loss", np.exp),
     "test accuracy": ("test_accuracy", float),
-    "steps to the matched loss": ("matched_step", float),
 }
 LEGEND = (
     "Each cell is the first arm minus the second, over seeds, with its simultaneous {interval} "
@@ -57,7 +52,12 @@ LEGEND = (
     "smallest difference of interest. Otherwise, bold: it excludes 0. Undecided: neither, with the "
     "number of seeds that would decide it. Fewer than four seeds give no verdict. —: the "
     "difference cannot be estimated. Each claim, each factorial and the ranking is a family; what "
-    "none of them contains is exploratory, and all of it on one outcome is one family."
+    "none of them contains is exploratory, and all of it on one outcome is one family. At loss 1 "
+    "to {levels}, from high to low, two arms are compared at a loss that every run of both passed, "
+    "which the cell names: the loss of the data that was measured, one training batch for "
+    "curvature, the test split for quantization, the evaluated split for all else. Δ is the "
+    "difference between the losses that their nearest snapshots really had, which interpolation "
+    "bridges."
 )
 
 
@@ -88,21 +88,23 @@ def findings(
     reported like any other, with its reason below the table.
     """
     labels = dict(zip(summary.arm, summary.label, strict=True))
-    told = _Told(study, labels, runs_table)
+    told = _Told(study, labels)
     lines = [] if anchor_checks is None else [anchor_line(anchor_checks), ""]
     lines += [*_basis(summary), *version_sentences(runs_table, arm_settings), ""]
     if told.of_text:
         lines += ["**Arms**", "", *_arms(summary, study), ""]
-    lines += [LEGEND.format(interval=study["interval"])]
+    lines += [LEGEND.format(interval=study["interval"], levels=study["levels"])]
     claimed = list(claim_sentences(contrasts, labels, (comparison or {}).get("families", ())))
     if claimed:
         lines += ["", "**Claims**", "", *claimed]
     weak = list(power_sentences(contrasts))
     if weak:
         lines += ["", "**What these seeds can see**", "", *weak]
-    whole = on_all_outcomes(contrasts)
-    for topic, outcomes in TOPICS.items():
-        rows = whole[whole.outcome.isin(outcomes)]
+    compared = on_all_outcomes(contrasts)
+    for topic, (whole, along) in TOPICS.items():
+        outcomes = (*whole, *over_points(along, study["levels"]))
+        outcomes += over_points(("step_at",), study["levels"]) if whole else ()
+        rows = compared[compared.outcome.isin(outcomes)]
         if len(rows):
             many = told.of_text or len(rows.drop_duplicates(["arm_a", "arm_b"])) > MANY
             shown = _long_table if many else _table
@@ -128,11 +130,10 @@ def findings(
 
 @dataclass(frozen=True)
 class _Told:
-    """What the notes below the tables are written from: the study, its arms' labels, its runs."""
+    """What the notes below the tables are written from: the study and its arms' labels."""
 
     study: dict
     labels: Mapping[str, str]
-    runs: pd.DataFrame
 
     @property
     def of_text(self) -> bool:
@@ -166,11 +167,15 @@ def _arms(summary: pd.DataFrame, study: dict) -> Iterator[str]:
         "column says so, on the test split; perplexity is the exponential of the mean loss."
     )
     yield ""
-    yield "| | " + " | ".join(ARM_COLUMNS) + " |"
-    yield "|---" * (1 + len(ARM_COLUMNS)) + "|"
+    lowest = f"step_at_loss_{study['levels']}"
+    level = summary.level[summary.outcome == lowest].iloc[0]
+    title = f"steps to loss {level:.4g}" if np.isfinite(level) else "steps to a common loss"
+    columns = ARM_COLUMNS | {title: (lowest, float)}
+    yield "| | " + " | ".join(columns) + " |"
+    yield "|---" * (1 + len(columns)) + "|"
     for arm, own in summary.groupby("label", sort=False):
         by_outcome = own.set_index("outcome")
-        cells = [_mean(by_outcome.loc[outcome], back) for outcome, back in ARM_COLUMNS.values()]
+        cells = [_mean(by_outcome.loc[outcome], back) for outcome, back in columns.values()]
         yield f"| {arm} | " + " | ".join(cells) + " |"
 
 
@@ -199,7 +204,7 @@ def _long_table(rows: pd.DataFrame, outcomes: tuple[str, ...], told: _Told) -> I
     for outcome in outcomes:
         own = rows[rows.outcome == outcome]
         if len(own):
-            title = own.iloc[0].label + PLACES.get(own.iloc[0].point, "")
+            title = own.iloc[0].label + place(own.iloc[0].point)
             columns.append((outcome, title, False))
             if told.of_text and outcome in PERPLEXITIES:
                 columns.append((outcome, PERPLEXITIES[outcome], True))
@@ -227,8 +232,8 @@ def _table(rows: pd.DataFrame, outcomes: tuple[str, ...], told: _Told) -> Iterat
         own = rows[rows.outcome == outcome]
         if len(own):
             cells = [_cell(row) for row in own.itertuples()]
-            place = PLACES.get(own.iloc[0].point, "")
-            yield f"| {own.iloc[0].label}{place} | " + " | ".join(cells) + " |"
+            name = own.iloc[0].label + place(own.iloc[0].point)
+            yield f"| {name} | " + " | ".join(cells) + " |"
         for row in own.itertuples():
             notes |= dict.fromkeys(_notes(row, told))
     if notes:
@@ -244,41 +249,15 @@ def _cell(row, ratio: bool = False) -> str:
     if ratio:
         value, low, high = np.exp([row.difference, row.low, row.high])
         numbers = f"×{value:.3g} [{low:.3g}, {high:.3g}]"
-    return f"{f'**{numbers}**' if row.verdict in DIFFERENT else numbers}, {said(row)}"
+    numbers = f"**{numbers}**" if row.verdict in DIFFERENT else numbers
+    return f"{numbers}{achieved(row)}, {said(row)}"
 
 
 def _notes(row, told: _Told) -> Iterator[str]:
     if row.verdict == NOT_ESTIMABLE:
         yield f"— {row.reason}"
-    elif row.left_out:
-        yield _left_out(row, told)
     if row.compound:
         yield (
             f"{told.pair(row)}: the arms differ in more than one setting ({row.variables}), so "
             "the difference cannot be attributed to any single one."
         )
-
-
-def _left_out(row, told: _Told) -> str:
-    """How many seeds did not reach the matched loss, and how many the comparison rests on."""
-    pair = f"{told.pair(row)}{PLACES.get(row.point, '')}"
-    lost, seeds = [], set()
-    for arm in (row.arm_a, row.arm_b):
-        own = told.runs[told.runs.arm == arm]
-        missing = own.seed[~own.reached_target.astype(bool)]
-        seeds |= set(missing)
-        if len(missing):
-            lost.append(f"{len(missing)} of {len(own)} {told.labels[arm]} seeds")
-    # An evaluation between two snapshots can reach the matched loss although no snapshot does.
-    if len(seeds) != row.left_out:
-        return (
-            f"{pair}: {row.left_out} seeds have no snapshot at or under the matched loss; this "
-            "comparison rests on the others."
-        )
-    rest = f"the other {row.n_a}" if len(lost) == 1 else f"the {row.n_a} on which both did"
-    if row.n_a != row.n_b:
-        rest = f"the {row.n_a} and {row.n_b} that did"
-    return (
-        f"{pair}: {' and '.join(lost)} did not reach the matched loss; this comparison rests on "
-        f"{rest}."
-    )
