@@ -201,11 +201,12 @@ def test_a_comparison_at_equal_loss_says_at_which_and_what_was_achieved():
 
 def test_each_verdict_is_told_beside_its_interval():
     numbers = "+1 [0.5, 1.5]"
-    assert f"**{numbers}**, higher" in text(left_out=0)
-    assert f" {numbers}, equivalent" in text(left_out=0, verdict="equivalent")
-    found = text(left_out=0, verdict="undecided", needs_n=123.0)
-    assert f" {numbers}, undecided (needs n ≈ 130)" in found and "**+1" not in found
-    assert f" {numbers}, no verdict (n = 3)" in text(left_out=0, verdict="no verdict", n_a=3)
+    level = " at 0.5 (Δ -0.02)"
+    assert f"**{numbers}**{level}, higher" in text()
+    assert f" {numbers}{level}, equivalent" in text(verdict="equivalent")
+    found = text(verdict="undecided", needs_n=123.0)
+    assert f" {numbers}{level}, undecided (needs n ≈ 130)" in found and "**+1" not in found
+    assert f" {numbers}{level}, no verdict (n = 3)" in text(verdict="no verdict", n_a=3)
 
 
 def test_a_claim_is_told_with_its_comparisons():
@@ -217,19 +218,19 @@ def test_a_claim_is_told_with_its_comparisons():
         {"name": "factorial x", "claim": "", "declared": False, "size": 4},
     ]
     told = findings(table, made["summary"], made["runs"], study(), {"families": families})
-    assert "- *Muon is sharper* (2 comparisons): sharpness (matched), Muon − AdamW: +1 " in told
-    assert "**higher**; sharpness (matched), Muon − AdamW: not estimable (n is 1)." in told
+    assert "- *Muon is sharper* (2 comparisons): sharpness (loss 2), Muon − AdamW: +1 " in told
+    assert "**higher**; sharpness (loss 2), Muon − AdamW: not estimable (n is 1)." in told
     assert "factorial x" not in told
 
 
 def test_what_the_seeds_cannot_see_is_told_with_the_number_that_could():
-    found = text(left_out=0, sesoi=0.1, sesoi_n=41.0)
+    found = text(sesoi=0.1, sesoi_n=41.0)
     assert (
         "sharpness: the declared smallest difference, 0.1, is smaller than what n = 5 seeds see "
         "with a power of 80 % in 1 of 1 comparisons (0.3); they need n ≈ 41."
     ) in found
-    assert "power of 80 %" not in text(left_out=0, sesoi=0.5, sesoi_n=3.0)
-    assert "power of 80 %" not in text(left_out=0)
+    assert "power of 80 %" not in text(sesoi=0.5, sesoi_n=3.0)
+    assert "power of 80 %" not in text()
 
 
 def test_a_compound_pair_is_explained():
