@@ -360,21 +360,27 @@ def test_outcomes_say_which_side_is_better():
     assert set(table[table.outcome == "sharpness_end"].verdict) <= {"lower", "higher", "undecided"}
 
 
-def test_swapping_the_sides_flips_every_verdict_of_a_table():
-    made = MadeUp(arms=tuple(LABELS), seeds=(1, 2, 3, 4))
+class Shifted:
+    """The outcomes of made-up runs, with arms that are far from each other."""
 
-    class Shifted:
-        """The outcomes, moved so that there are verdicts of every kind."""
+    def __init__(self, made):
+        self.values = made.values()
 
-        def of(self, arms=None):
-            own = made.values().of(arms)
-            return own.assign(value=own.value + 3 * (own.arm == "muon") - 5 * (own.arm == "adamw"))
+    def of(self, arms=None):
+        found = self.values.of(arms)
+        shift = 9 * (found.arm == "muon") - 9 * (found.arm == "adamw")
+        return found.assign(value=found.value.astype(float) + shift)
 
-    values = Shifted()
+
+@pytest.mark.parametrize("seeds", [(1, 2, 3), (1, 2, 3, 4)])
+def test_swapping_the_sides_flips_every_verdict_of_a_table(seeds):
+    made = MadeUp(arms=tuple(LABELS), seeds=seeds)
+    values = Shifted(made)
     plan = PLAN["contrasts"] | {"smallest_difference": {"final_loss": 90.0, "test_loss": 1e-9}}
     swapped = [pair | {"a": pair["b"], "b": pair["a"]} for pair in made.pairs]
     one, other = (compare(values, OUTCOMES, p, made.study, plan) for p in (made.pairs, swapped))
-    assert {"better", "worse", "lower", "higher", "equivalent"} <= set(one.verdict)
+    words = {"better", "worse", "higher", "equivalent"} if len(seeds) > 3 else {"no verdict"}
+    assert words <= set(one.verdict)
     assert list(other.verdict) == [flipped(word) for word in one.verdict]
     assert list(other.difference) == pytest.approx(list(-one.difference), nan_ok=True)
     assert list(other.needs_n) == pytest.approx(list(one.needs_n), nan_ok=True)
@@ -415,8 +421,8 @@ def test_tukeys_differences_have_the_sign_of_the_contrasts():
     pairs = set(zip(tukey.arm_a, tukey.arm_b, strict=True))
     assert pairs == {("muon", "adamw"), ("muon_hybrid", "adamw"), ("muon_hybrid", "muon")}
     row = one(tukey, outcome="test_loss", arm_a="muon", arm_b="adamw")
-    own = values.of()
-    means = own[own.outcome == "test_loss"].groupby("arm").value.mean()
+    table = values.of()
+    means = table[table.outcome == "test_loss"].groupby("arm").value.mean()
     assert row.difference == pytest.approx(means.muon - means.adamw)
 
 

@@ -101,6 +101,19 @@ def made_up_runs(losses=LOSSES, seeds=(1, 2, 3, 4), noise=0.01, broken=()):
     return ranking.ranked_runs(runs, summaries, provenances)
 
 
+class Losses:
+    """The final losses of runs, as the table of contrasts reads them."""
+
+    def __init__(self, runs):
+        self.table = runs[["arm", "seed"]].assign(
+            outcome="final_loss", value=runs.final_loss.astype(float),
+            level=math.nan, nearest=math.nan, unknown=False,
+        )  # fmt: skip
+
+    def of(self, arms=None):
+        return self.table if arms is None else self.table[self.table.arm.isin(arms)]
+
+
 def compared(runs, settings=SETTINGS, seeds=(1, 2, 3, 4), against="alpha"):
     """contrasts.csv: every arm with its base and with `against`, and adamw always subtracted."""
     arms = study(settings)["arms"]
@@ -109,10 +122,8 @@ def compared(runs, settings=SETTINGS, seeds=(1, 2, 3, 4), against="alpha"):
     others = [arm for arm in settings if arm != against]
     pairs += [(arm, against) for arm in others if {arm, against} not in known]
     pairs = [(b, a) if a == "adamw" else (a, b) for a, b in pairs]
-    values = runs.assign(outcome="final_loss", value=runs.final_loss.astype(float), reached=True)
     pairs = [{"a": a, "b": b, "variables": ["optimizer.ns_steps"]} for a, b in pairs]
-    columns = ["arm", "seed", "outcome", "value", "reached"]
-    return compare(values[columns], LOSS, pairs, study(settings, seeds), PLAN)
+    return compare(Losses(runs), LOSS, pairs, study(settings, seeds), PLAN)
 
 
 def rank(runs, settings=SETTINGS, against="alpha", seeds=(1, 2, 3, 4)):

@@ -176,8 +176,9 @@ def contrast(**facts):
     row = {"outcome": "sharpness_loss_2", "label": "sharpness", "point": "loss 2", "level": 0.5}
     row |= {"loss_a": 0.51, "loss_b": 0.53, "loss_difference": -0.02}
     row |= {"arm_a": "muon", "arm_b": "adamw", "difference": 1.0, "low": 0.5, "high": 1.5}
-    row |= {"verdict": "higher", "needs_n": math.nan, "n_a": 5, "n_b": 5, "mdd_80": 0.3}
+    row |= {"verdict": "higher", "needs_n": math.nan, "n_a": 5, "n_b": 5}
     row |= {"reason": "", "family": "exploratory", "sesoi": math.nan, "sesoi_n": math.nan}
+    row |= {"mdd_80": 0.3}
     return pd.DataFrame([row | {"compound": False, "variables": "optimizer"} | facts])
 
 
@@ -190,7 +191,7 @@ def text(digests=("code", "watch"), mixed=None, settings=None, **facts):
 
 def test_a_comparison_at_equal_loss_says_at_which_and_what_was_achieved():
     assert "| sharpness, at loss 2 | **+1 [0.5, 1.5]** at 0.5 (Δ -0.02), higher |" in text()
-    assert "at 0.5, higher" in text(loss_difference=math.nan)
+    assert " at 0.5, higher |" in text(loss_difference=math.nan)
     end = text(outcome="sharpness_end", point="end", level=math.nan)
     assert "| sharpness, at the end | **+1 [0.5, 1.5]**, higher |" in end
     # Tables that are read from files have NaN for an empty point.
@@ -200,13 +201,12 @@ def test_a_comparison_at_equal_loss_says_at_which_and_what_was_achieved():
 
 
 def test_each_verdict_is_told_beside_its_interval():
-    numbers = "+1 [0.5, 1.5]"
-    level = " at 0.5 (Δ -0.02)"
-    assert f"**{numbers}**{level}, higher" in text()
-    assert f" {numbers}{level}, equivalent" in text(verdict="equivalent")
-    found = text(verdict="undecided", needs_n=123.0)
-    assert f" {numbers}{level}, undecided (needs n ≈ 130)" in found and "**+1" not in found
-    assert f" {numbers}{level}, no verdict (n = 3)" in text(verdict="no verdict", n_a=3)
+    numbers, at_end = "+1 [0.5, 1.5]", {"point": "end", "outcome": "sharpness_end"}
+    assert f"**{numbers}**, higher" in text(**at_end)
+    assert f" {numbers}, equivalent" in text(**at_end, verdict="equivalent")
+    found = text(**at_end, verdict="undecided", needs_n=123.0)
+    assert f" {numbers}, undecided (needs n ≈ 130)" in found and "**+1" not in found
+    assert f" {numbers}, no verdict (n = 3)" in text(**at_end, verdict="no verdict", n_a=3)
 
 
 def test_a_claim_is_told_with_its_comparisons():
@@ -218,8 +218,10 @@ def test_a_claim_is_told_with_its_comparisons():
         {"name": "factorial x", "claim": "", "declared": False, "size": 4},
     ]
     told = findings(table, made["summary"], made["runs"], study(), {"families": families})
-    assert "- *Muon is sharper* (2 comparisons): sharpness (loss 2), Muon − AdamW: +1 " in told
-    assert "**higher**; sharpness (loss 2), Muon − AdamW: not estimable (n is 1)." in told
+    assert (
+        "- *Muon is sharper* (2 comparisons): sharpness, at loss 2, Muon − AdamW: +1 [0.5, 1.5] at "
+        "0.5 (Δ -0.02), **higher**; sharpness, at loss 2, Muon − AdamW: not estimable (n is 1)."
+    ) in told
     assert "factorial x" not in told
 
 

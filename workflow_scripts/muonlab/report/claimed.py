@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from muonlab.report.achieved import achieved, place
 from muonlab.report.sentences import interval
 from muonlab.report.words import said
 from muonlab.statistics.verdicts import NOT_ESTIMABLE, rounded_n
@@ -42,11 +43,11 @@ def power_sentences(contrasts: pd.DataFrame) -> Iterator[str]:
 
 
 def _comparison(row, labels: Mapping[str, str]) -> str:
-    place = f" ({row.point})" if isinstance(row.point, str) and row.point else ""
-    words = f"{row.label}{place}, {labels[row.arm_a]} − {labels[row.arm_b]}"
+    words = f"{row.label}{place(row.point)}, {labels[row.arm_a]} − {labels[row.arm_b]}"
     if row.verdict == NOT_ESTIMABLE:
         return f"{words}: {NOT_ESTIMABLE} ({str(row.reason).rstrip('.')})"
-    return f"{words}: {interval(row.difference, row.low, row.high, '+')}, **{said(row)}**"
+    numbers = interval(row.difference, row.low, row.high, "+")
+    return f"{words}: {numbers}{achieved(row)}, **{said(row)}**"
 
 
 def _range(values: pd.Series, form: str, shown=float) -> str:
