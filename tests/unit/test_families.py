@@ -147,6 +147,9 @@ def test_a_ranking_compares_every_arm_and_every_twin():
         assert arm == "muon" or frozenset((arm, "muon")) in of
     assert of[frozenset(("optimal_rms", "muon_rms"))]["outcomes"] == ["final_loss"]
     assert of[frozenset(("adamw", "muon"))]["outcomes"] == []
+    assert all(pair["a"] != pair["b"] for pair in of.values())
+    (twins,) = [f for f in study_families(study) if f["name"] == "ranking of twins"]
+    assert len(twins["pairs"]) == twins["size"] and ["muon_rms", "muon_rms"] not in twins["pairs"]
 
 
 # ---------------------------------------------------------------- simulated studies

@@ -359,7 +359,7 @@ STUDY = {
     "interval": "95 %",
     "seeds": [1, 2, 3, 4],
     "training": {"evaluate_on": "validation"},
-    "target_loss": 2.0,
+    "levels": 3,
     "arms": [
         {"name": "adamw", "label": "AdamW", "edges": {}, "tuned": True},
         {"name": "muon", "label": "Muon", "edges": {}, "tuned": True},
@@ -387,19 +387,47 @@ REACHED = {("muon", s): 41.0 + s for s in STUDY["seeds"]}
 REACHED |= {("adamw", s): 72.0 + 3 * s for s in STUDY["seeds"]}
 
 
+def listed(reached):
+    """The runs and their summaries; a run that never comes to the loss has diverged."""
+    runs = [{"arm": arm, "seed": seed} for arm, seed in reached]
+    return runs, [{"diverged": not math.isfinite(step)} for step in reached.values()]
+
+
+def race(reached):
+    return overhead.race(curves(reached), *listed(reached), STUDY)
+
+
+# The last run to come to a loss of 2 does so at step 84 and trains on to step 100.
+LATE = 100 / 84
+
+
 def value(table, arm, quantity):
     rows = table[(table.arm == arm) & (table.quantity == quantity)]
     assert len(rows) == 1
     return rows.iloc[0]
 
 
-def test_steps_to_the_loss_are_read_between_evaluations():
-    found = overhead.steps_to_target(curves(REACHED | {("muon", 3): math.inf}), "muon", STUDY)
-    assert found.to_dict() == pytest.approx({1: 42, 2: 43, 3: math.inf, 4: 45})
+def test_steps_to_the_loss_that_all_came_to_are_read_between_evaluations():
+    found = race(REACHED | {("muon", 3): math.inf})
+    assert found.loss == pytest.approx(4 - 2 * LATE)
+    expected = {1: 42 * LATE, 2: 43 * LATE, 3: math.inf, 4: 45 * LATE}
+    assert found.steps["muon"].to_dict() == pytest.approx(expected)
+    assert found.steps["adamw"][4] == pytest.approx(100)
+
+
+def test_without_a_loss_that_all_came_to_no_step_is_enough():
+    reached = dict(REACHED)
+    data = curves(reached)
+    level = (data.arm == "muon") & (data.seed == 1) & (data.metric == "loss")
+    data.loc[level & (data.split == "validation"), "value"] = 4.0
+    found = overhead.race(data, *listed(reached), STUDY)
+    assert math.isnan(found.loss) and np.isinf(found.steps["adamw"]).all()
+    judged = overhead.judged(made_up(), found, 0.05)
+    assert judged.verdict == "not estimable"
 
 
 def test_the_table_holds_shares_memory_and_worth():
-    table = overhead_table(made_up(), MEMORY, curves(REACHED), STUDY)
+    table = overhead_table(made_up(), MEMORY, race(REACHED), STUDY)
     assert value(table, "muon", "newton_schulz_of_step").value == pytest.approx(0.02 / 0.12)
     assert value(table, "muon", "newton_schulz_of_optimizer").value == pytest.approx(0.8)
     assert value(table, "muon", "optimizer_over_passes").value == pytest.approx(0.025 / 0.08)
@@ -410,7 +438,7 @@ def test_the_table_holds_shares_memory_and_worth():
     assert (peak.value, peak.low, peak.high, peak.n) == (20, 10, 30, 2)
     assert "peak_device_bytes" not in set(table.quantity)
     saved = value(table, "muon", "seconds_saved")
-    assert saved.value == pytest.approx(79.5 * 0.1 - 43.5 * 0.12)
+    assert saved.value == pytest.approx(LATE * (79.5 * 0.1 - 43.5 * 0.12))
     assert saved.verdict == "saves time" and saved.baseline == "adamw" and saved.n == 4
 
 
@@ -419,7 +447,7 @@ def test_the_table_holds_shares_memory_and_worth():
 )
 def test_the_level_of_the_overhead_follows_its_share(seconds, verdict):
     profile = made_up(newton_schulz=seconds, muon_step=0.1 + seconds)
-    table = overhead_table(profile, MEMORY, curves(REACHED), STUDY)
+    table = overhead_table(profile, MEMORY, race(REACHED), STUDY)
     assert value(table, "muon", "newton_schulz_of_step").verdict == verdict
     assert value(table, "adamw", "newton_schulz_of_step").verdict == "none"
 
@@ -434,11 +462,11 @@ def test_the_shapes_have_rates_against_the_ceiling_and_none_is_an_empty_table():
 
 @pytest.mark.parametrize("step", [0.12, 0.4, 0.18])
 def test_the_sentence_follows_the_numbers(step):
-    data = curves(REACHED)
+    data = race(REACHED)
     table = overhead_table(made_up(muon_step=step), MEMORY, data, STUDY)
     words = {"saves time": "it saves time", "costs time": "it costs time"}
     verdict = value(table, "muon", "seconds_saved").verdict
-    found = step_costs.sentence(overhead.judged(made_up(muon_step=step), data, STUDY, 0.05))
+    found = step_costs.sentence(overhead.judged(made_up(muon_step=step), data, 0.05))
     assert words.get(verdict, verdict) in found and f"{step / 0.1:.2f} ×" in found
 
 
@@ -449,7 +477,7 @@ def test_the_figure_stacks_the_whole_step(case):
         reached[("adamw", 2)] = math.inf
     if case == "one seed":
         reached = {key: step for key, step in reached.items() if key[1] == 1}
-    figure = step_costs.overhead(made_up(), curves(reached), STUDY)
+    figure = step_costs.overhead(made_up(), curves(reached), *listed(reached), STUDY)
     bars = [patch for patch in figure.axes[0].patches if patch.get_height()]
     heights = [sum(p.get_height() for p in bars if p.get_x() < 0.5), 0]
     heights[1] = sum(p.get_height() for p in bars) - heights[0]

@@ -1,4 +1,4 @@
-"""Tables and figures from small made-up records, with what is missing, unreached or diverged."""
+"""Tables and figures from small made-up records, with what is missing or diverged."""
 
 import json
 import math
@@ -11,16 +11,17 @@ import pytest
 
 from muonlab.plan.measure import Measure, outcomes
 from muonlab.report import measured
+from muonlab.report.achieved import NO_LEVEL, UNKNOWN
 from muonlab.report.comparisons import on_all_outcomes
-from muonlab.report.figures import hidden_geometry
+from muonlab.report.figures import hidden_geometry, over_loss
 from muonlab.report.figures.effect_forest import effects
 from muonlab.report.figures.fewer_bits import quantization, quantization_error
 from muonlab.report.figures.loss_curvature import sharpness
 from muonlab.report.figures.weight_spectra import spectra
-from muonlab.report.outcomes import outcome_values
+from muonlab.report.outcomes import Outcomes
 from muonlab.report.records import read_curves, write_csv
 from muonlab.report.style import save
-from muonlab.report.tables.contrasts import NOT_REACHED, compare, compare_all
+from muonlab.report.tables.contrasts import compare, compare_all
 from muonlab.report.tables.curvature import curvature as curvature_table
 from muonlab.report.tables.quantization import quantization as quantization_table
 from muonlab.report.tables.spectra import spectra as spectra_table
@@ -39,11 +40,12 @@ LABELS = {"adamw": "AdamW", "muon": "Muon", "muon_hybrid": "Muon hybrid"}
 
 
 class MadeUp:
-    """Records of a study with these arms and seeds; `unreached` and `broken` are (arm, seed)."""
+    """Records of a study with these arms and seeds. `broken` are (arm, seed) of runs that diverged,
+    `flat` of runs whose loss never fell."""
 
-    def __init__(self, arms=("adamw", "muon"), seeds=(1, 2, 3), unreached=(), broken=()):
+    def __init__(self, arms=("adamw", "muon"), seeds=(1, 2, 3), broken=(), flat=()):
         self.runs = [{"arm": a, "seed": s, "run": f"{a}/{s}"} for a in arms for s in seeds]
-        self.unreached, self.broken = set(unreached), set(broken)
+        self.flat, self.broken = set(flat), set(broken)
         self.rng = np.random.default_rng(0)
         self.study = {
             "title": "Made up",
@@ -53,7 +55,7 @@ class MadeUp:
             "interval": "95 %",
             "seeds": list(seeds),
             "training": {"paired": True, "geometry_every": 10, "evaluate_on": "validation"},
-            "target_loss": 0.2,
+            "levels": 3,
             "arms": [
                 {"name": a, "label": LABELS[a], "settings": {"lr": 0.1}, "edges": {}} for a in arms
             ],
@@ -63,20 +65,44 @@ class MadeUp:
             for i, a in enumerate(arms)
             for b in arms[:i]
         ]
+        self.summaries = [
+            {n: self.number(r) for n in ("final_loss", "test_loss", "test_accuracy")}
+            | {"diverged": key(r) in self.broken, "evaluated_on": "validation", "steps": 100}
+            for r in self.runs
+        ]
+        for summary in self.summaries:
+            missing = {n: None for n, v in summary.items() if v != v}
+            summary |= missing
 
     def number(self, run, low=0.5, high=1.5):
         return math.nan if key(run) in self.broken else float(self.rng.uniform(low, high))
 
-    def places(self, points):
+    def loss(self, run, step):
+        """Falls from 2 towards 0, a little differently in each run."""
+        if key(run) in self.broken and step == 100:
+            return math.nan
+        if key(run) in self.flat:
+            return 2.0
+        return 2.0 * math.exp(-step / (40 + run["seed"] * len(run["arm"]) % 13))
+
+    def metrics(self):
+        return pd.DataFrame(
+            {"arm": run["arm"], "seed": run["seed"], "step": step, "split": "validation"}
+            | {"metric": metric, "value": self.loss(run, step)}
+            for run in self.runs
+            for step in range(0, 101, 10)
+            for metric in ("loss", "accuracy")
+        )
+
+    def places(self):
         for run in self.runs:
-            for point in points:
-                reached = point != "matched" or key(run) not in self.unreached
-                base = {"arm": run["arm"], "seed": run["seed"], "point": point, "reached": reached}
-                yield run, base | {"step": {"start": 0, "matched": 50, "end": 100}[point]}
+            for step, point in ((0, "start"), (20, "rung"), (50, "rung"), (100, "end")):
+                base = {"arm": run["arm"], "seed": run["seed"], "point": point, "step": step}
+                yield run, base | {"rung": None, "loss": self.loss(run, step)}
 
     def spectra(self):
         rows = []
-        for run, base in self.places(["start", "matched", "end"]):
+        for run, base in self.places():
             for tensor, component in TENSORS.items():
                 base |= {"tensor": tensor, "component": component, "expert": None}
                 for metric in ("spectral_entropy", "effective_rank", "condition_number", "alpha"):
@@ -91,7 +117,7 @@ class MadeUp:
     def curvature(self):
         rows = []
         facts = {"examples": 64, "dtype": "float64", "backend": "lanczos"}
-        for run, base in self.places(["start", "matched", "end"]):
+        for run, base in self.places():
             for metric in ("sharpness", "hessian_trace", "directional_sharpness"):
                 rows.append(
                     base | facts | {"metric": metric, "index": 0, "value": self.number(run)}
@@ -99,14 +125,14 @@ class MadeUp:
             for i in range(5):
                 for metric in ("density_node", "density_weight"):
                     row = {"metric": metric, "index": i, "value": self.number(run)}
-                    rows.append(base | facts | row)
-        trajectory = [r | {"point": "trajectory"} for r in rows if r["point"] != "matched"]
-        rows += [r for r in trajectory if not r["metric"].startswith("density")]
+                    rows += [base | facts | row] * (base["point"] != "rung")
+        # At the start there is no update.
+        rows = [r for r in rows if r["step"] or r["metric"] != "directional_sharpness"]
         return pd.DataFrame(rows)
 
     def quantized(self):
         rows = []
-        for run, base in self.places(["matched", "end"]):
+        for run, base in self.places():
             kinds = [("full", 32), *((s, b) for s in SCHEMES for b in BITS)]
             for scheme, bits in kinds:
                 base |= {"scheme": scheme, "bits": bits}
@@ -132,23 +158,12 @@ class MadeUp:
         return pd.DataFrame(rows)
 
     def values(self):
-        summaries = [
-            {n: self.number(r) for n in ("final_loss", "test_loss", "test_accuracy")}
-            for r in self.runs
-        ]
-        summaries = [
-            {n: None if math.isnan(v) else v for n, v in summary.items()} for summary in summaries
-        ]
-        matched = [
-            {"step": int(50 + 10 * self.rng.integers(5)), "reached": key(r) not in self.unreached}
-            for r in self.runs
-        ]
         records = {
             "spectra": self.spectra(),
             "curvature": self.curvature(),
             "quantization": self.quantized(),
         }
-        return outcome_values(OUTCOMES, self.runs, summaries, matched, records)
+        return Outcomes(OUTCOMES, self.runs, self.summaries, self.metrics(), records)
 
     def contrasts(self):
         plan = PLAN["contrasts"]
@@ -173,7 +188,7 @@ def test_a_mean_over_seeds_is_that_of_the_records():
     made = MadeUp()
     records = made.quantized()
     row = one(
-        quantization_table(records, made.study),
+        quantization_table(records, made.runs, made.summaries, made.study),
         arm="muon", point="end", scheme="channel_mse", bits=2, tensor="all", metric="accuracy_drop",
     )  # fmt: skip
     own = records[
@@ -185,20 +200,33 @@ def test_a_mean_over_seeds_is_that_of_the_records():
     assert row.low < row["mean"] < row.high
 
 
-def test_an_unreached_run_is_counted_and_left_out_at_matched_loss_alone():
-    made = MadeUp(unreached=[("adamw", 2)])
-    table = curvature_table(made.curvature(), made.study)
-    matched = one(table, arm="adamw", point="matched", metric="sharpness")
-    assert (matched.n, matched.not_reached) == (2, 1)
-    end = one(table, arm="adamw", point="end", metric="sharpness")
-    assert (end.n, end.not_reached) == (3, 0)
+def test_at_a_level_a_mean_is_that_of_all_runs_between_their_snapshots():
+    made = MadeUp()
+    records = made.curvature()
+    table = curvature_table(records, made.runs, made.summaries, made.study)
+    assert set(table.point) == {"start", "loss 1", "loss 2", "loss 3", "end"}
+    row = one(table, arm="adamw", point="loss 3", metric="sharpness")
+    ends = [made.loss(run, 100) for run in made.runs]
+    assert row.level == max(ends) and row.n == 3
+    values = []
+    for _, own in records[(records.arm == "adamw") & (records.metric == "sharpness")].groupby(
+        "seed"
+    ):
+        (_, above), (_, below) = list(own.sort_values("step").iloc[-2:].iterrows())
+        share = (above.loss - row.level) / (above.loss - below.loss)
+        values.append(above.value + share * (below.value - above.value))
+    assert row["mean"] == pytest.approx(np.mean(values))
 
 
 def test_a_diverged_run_leaves_its_mean_empty():
     made = MadeUp(broken=[("muon", 1)])
-    table = spectra_table(made.spectra(), made.study)
+    table = spectra_table(made.spectra(), made.runs, made.summaries, made.study)
     row = one(table, arm="muon", point="end", tensor=measured.HIDDEN, metric="effective_rank")
     assert row.not_finite == 1 and math.isnan(row["mean"]) and math.isnan(row.low)
+    level = one(table, arm="muon", point="loss 3", tensor=measured.HIDDEN, metric="effective_rank")
+    assert level.not_finite == 1 and math.isnan(level["mean"])
+    other = one(table, arm="adamw", point="loss 3", tensor=measured.HIDDEN, metric="effective_rank")
+    assert other.n == 3 and math.isfinite(other["mean"]), "the levels are those of the others"
 
 
 def test_the_hidden_mean_is_the_mean_of_the_hidden_layers_and_empty_metrics_are_left_out():
@@ -215,7 +243,7 @@ def test_the_hidden_mean_is_the_mean_of_the_hidden_layers_and_empty_metrics_are_
 
 def test_one_seed_gives_no_interval():
     made = MadeUp(seeds=(1,))
-    table = curvature_table(made.curvature(), made.study)
+    table = curvature_table(made.curvature(), made.runs, made.summaries, made.study)
     assert table.low.isna().all() and (table.n == 1).all()
 
 
@@ -226,37 +254,67 @@ def test_every_pair_is_compared_on_every_outcome():
     made = MadeUp(arms=tuple(LABELS))
     table = made.contrasts()
     assert len(table) == 3 * len(OUTCOMES)
-    assert (table[table.outcome != "matched_step"].verdict != "not estimable").all()
+    assert (table.verdict != "not estimable").all()
 
 
 def test_a_contrast_is_the_mean_of_the_paired_differences():
     made = MadeUp()
     values = made.values()
     table = compare(values, OUTCOMES, made.pairs, made.study, PLAN["contrasts"])
-    own = values[values.outcome == "sharpness_end"].pivot(
-        index="seed", columns="arm", values="value"
-    )
+    own = values.of()
+    own = own[own.outcome == "sharpness_end"].pivot(index="seed", columns="arm", values="value")
     row = one(table, outcome="sharpness_end")
     assert row.difference == pytest.approx((own.muon - own.adamw).mean())
 
 
-def test_unreached_seeds_leave_matched_pairs_and_only_them():
-    table = MadeUp(seeds=(1, 2, 3, 4), unreached=[("adamw", 2)]).contrasts()
-    matched = one(table, outcome="sharpness_matched")
-    assert (matched.n, matched.left_out) == (3, 1)
-    assert (
-        one(table, outcome="sharpness_end").n,
-        one(table, outcome="sharpness_end").left_out,
-    ) == (4, 0)
-    steps = one(table, outcome="matched_step")
-    assert steps.verdict == "not estimable" and "infinite" in steps.reason
+def test_at_a_level_no_seed_is_left_out_and_the_losses_that_were_achieved_are_told():
+    made = MadeUp(seeds=(1, 2, 3, 4))
+    table = made.contrasts()
+    row = one(table, outcome="sharpness_loss_3")
+    assert (row.n, row.point) == (4, "loss 3")
+    assert row.level == max(made.loss(run, 100) for run in made.runs)
+    nearest = [
+        min((made.loss(run, s) for s in (0, 20, 50, 100)), key=lambda loss: abs(loss - row.level))
+        for run in made.runs
+        if run["arm"] == "muon"
+    ]
+    assert row.loss_a == pytest.approx(np.mean(nearest))
+    assert row.loss_difference == pytest.approx(row.loss_a - row.loss_b)
+    end = one(table, outcome="sharpness_end")
+    assert math.isnan(end.level)
+    assert end.loss_a == pytest.approx(
+        np.mean([made.loss({"seed": s, "arm": "muon"}, 100) for s in (1, 2, 3, 4)])
+    )
 
 
-def test_an_arm_that_never_reaches_is_not_estimable_and_says_why():
-    table = MadeUp(unreached=[("adamw", s) for s in (1, 2, 3)]).contrasts()
-    row = one(table, outcome="spectral_entropy_matched")
-    assert row.verdict == "not estimable" and row.reason == NOT_REACHED
-    assert math.isnan(row.p)
+def test_levels_are_those_of_the_two_arms_that_are_compared():
+    """A third arm that never falls takes no loss from the others."""
+    made = MadeUp(arms=tuple(LABELS), flat=[("muon_hybrid", s) for s in (1, 2, 3)])
+    table = made.contrasts()
+    pair = one(table, outcome="sharpness_loss_3", arm_a="muon", arm_b="adamw")
+    assert math.isfinite(pair.level) and math.isfinite(pair.difference)
+    with_flat = one(table, outcome="sharpness_loss_3", arm_a="muon_hybrid", arm_b="adamw")
+    assert with_flat.verdict == "not estimable" and with_flat.reason == NO_LEVEL
+
+
+def test_what_is_unknown_above_a_level_is_not_called_diverged():
+    made = MadeUp()
+    records = made.curvature()
+    unknown = (records.metric == "directional_sharpness") & (records.step <= 20)
+    values = Outcomes(
+        OUTCOMES, made.runs, made.summaries, made.metrics(), {"curvature": records[~unknown]}
+    )
+    wanted = [o for o in OUTCOMES if o["quantity"] in ("sharpness", "directional_sharpness")]
+    table = compare(values, wanted, made.pairs, made.study, PLAN["contrasts"])
+    row = one(table, outcome="directional_sharpness_loss_1")
+    assert row.verdict == "not estimable" and row.reason == UNKNOWN
+    assert math.isfinite(one(table, outcome="sharpness_loss_1").difference)
+    assert math.isfinite(one(table, outcome="directional_sharpness_loss_3").difference)
+
+
+def test_steps_to_a_level_are_infinite_for_a_run_that_diverged():
+    row = one(MadeUp(broken=[("muon", 1)]).contrasts(), outcome="step_at_loss_2")
+    assert row.verdict == "not estimable" and "diverged" in row.reason
 
 
 def test_a_diverged_run_makes_its_contrasts_not_estimable():
@@ -330,16 +388,17 @@ def test_an_arm_alone_gives_tables_without_rows_that_can_be_read_back(tmp_path):
     assert anova.p.isna().all() and len(tukey) == 0
     write_csv(made.contrasts(), tmp_path / "contrasts.csv")
     back = pd.read_csv(tmp_path / "contrasts.csv")
-    assert len(back) == 0 and {"arm_a", "d_z", "verdict", "left_out"} <= set(back)
+    assert len(back) == 0 and {"arm_a", "d_z", "verdict", "level"} <= set(back)
     plt.close(effects(back, OUTCOMES, made.study))
 
 
 def test_all_arms_at_once():
-    made = MadeUp(arms=tuple(LABELS), unreached=[("muon", 1)])
+    made = MadeUp(arms=tuple(LABELS))
     anova, tukey = compare_all(made.values(), OUTCOMES, PLAN["contrasts"])
     assert len(anova) == len(OUTCOMES) and len(tukey) == 3 * len(OUTCOMES)
-    assert one(anova, outcome="sharpness_matched").n == 8
-    assert one(anova, outcome="sharpness_end").n == 9
+    assert one(anova, outcome="sharpness_loss_3").n == 9
+    level = max(made.loss(run, 100) for run in made.runs)
+    assert one(anova, outcome="sharpness_loss_3").level == level
 
 
 def test_tukeys_differences_have_the_sign_of_the_contrasts():
@@ -360,27 +419,46 @@ CASES = {
     "one arm": {"arms": ("adamw",)},
     "diverged": {"broken": [("muon", 1)]},
     "all diverged": {"broken": [("muon", s) for s in (1, 2, 3)]},
-    "unreached": {"unreached": [("adamw", s) for s in (1, 2, 3)]},
+    "no common loss": {"flat": [("adamw", s) for s in (1, 2, 3)]},
 }
 
 
 def figure_of(made, name):
+    own = made.runs, made.summaries, made.study
     if name == "geometry":
         return hidden_geometry.geometry(made.geometry(), made.study)
-    if name == "spectra":
-        return spectra(made.spectra(), made.study)
-    if name == "sharpness":
-        return sharpness(made.curvature(), made.study)
-    if name == "quantization":
-        return quantization(made.quantized(), made.study)
+    if name == "geometry_over_loss":
+        return over_loss.geometry_over_loss(made.geometry(), made.metrics(), *own)
+    if name == "effects":
+        return effects(made.contrasts(), OUTCOMES, made.study)
     if name == "quantization_error":
         return quantization_error(made.quantized(), made.study)
-    return effects(made.contrasts(), OUTCOMES, made.study)
+    draw, records = {
+        "spectra": (spectra, made.spectra),
+        "sharpness": (sharpness, made.curvature),
+        "quantization": (quantization, made.quantized),
+        "spectra_over_loss": (over_loss.spectra_over_loss, made.spectra),
+        "curvature_over_loss": (over_loss.curvature_over_loss, made.curvature),
+        "quantization_over_loss": (over_loss.quantization_over_loss, made.quantized),
+    }[name]
+    return draw(records(), *own)
+
+
+OVER_LOSS = [f"{name}_over_loss" for name in ("geometry", "spectra", "curvature", "quantization")]
 
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize(
-    "name", ["geometry", "spectra", "sharpness", "quantization", "quantization_error", "effects"]
+    "name",
+    [
+        "geometry",
+        "spectra",
+        "sharpness",
+        "quantization",
+        "quantization_error",
+        "effects",
+        *OVER_LOSS,
+    ],
 )
 def test_a_figure_is_drawn_without_a_warning(name, case):
     with warnings.catch_warnings():
@@ -397,7 +475,9 @@ def band_heights(figure):
     return np.array([np.ptp(path.vertices[:, 1]) for path in paths])
 
 
-@pytest.mark.parametrize("name", ["geometry", "spectra", "sharpness", "quantization", "effects"])
+@pytest.mark.parametrize(
+    "name", ["geometry", "spectra", "sharpness", "quantization", "effects", *OVER_LOSS]
+)
 def test_intervals_have_the_level_of_the_study_and_say_so(name):
     made, other = MadeUp(seeds=(1, 2, 3, 4)), MadeUp(seeds=(1, 2, 3, 4))
     other.study |= {"alpha": 0.5, "interval": "50 %"}
@@ -409,6 +489,26 @@ def test_intervals_have_the_level_of_the_study_and_say_so(name):
         assert len(wide_bands) and (narrow_bands < wide_bands).all()
     plt.close(wide)
     plt.close(narrow)
+
+
+def test_over_the_loss_a_line_ends_where_the_first_of_its_runs_does():
+    made = MadeUp()
+    figure = figure_of(made, "curvature_over_loss")
+    axis = figure.axes[0]
+    lines = {line.get_label(): line for line in axis.lines}
+    worst = max(made.loss(run, 100) for run in made.runs)
+    for arm in ("adamw", "muon"):
+        x = lines[LABELS[arm]].get_xdata()
+        own = max(made.loss(run, 100) for run in made.runs if run["arm"] == arm)
+        assert (min(x), max(x)) == pytest.approx((own, 2.0))
+    marks = [line for line in axis.lines if line.get_linestyle() == "None"]
+    assert [len(line.get_xdata()) for line in marks] == [3, 3], "the ends of all runs are shown"
+    drawn = [set(line.get_xdata()) for line in axis.lines]
+    levels = sorted(x for points in drawn if len(points) == 1 for x in points)
+    assert len(levels) == 3 and levels[0] == pytest.approx(worst)
+    low, high = axis.get_xlim()
+    assert low > high, "the loss falls to the right"
+    plt.close(figure)
 
 
 def test_the_same_figure_gives_the_same_bytes(tmp_path):
@@ -445,7 +545,8 @@ def test_outcomes_have_names_of_their_own_and_are_plain_values():
 @pytest.mark.parametrize(
     ("section", "complaint"),
     [
-        ({"curvature": {"snapshots": 1}}, "snapshots"),
+        ({"along": 0}, "along"),
+        ({"levels": 2}, "levels"),
         ({"curvature": {"backend": "power"}}, "backend"),
         ({"quantization": {"bits": [16]}}, "bits"),
         ({"quantization": {"bits": [4, 4]}}, "twice"),

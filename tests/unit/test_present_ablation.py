@@ -63,7 +63,7 @@ def study(arms=SETTINGS, seeds=(1, 2, 3, 4), edges=None):
         "alpha": 0.05,
         "interval": "95 %",
         "seeds": list(seeds),
-        "target_loss": 3.0,
+        "levels": 3,
         "training": {"paired": True, "evaluate_on": "validation"},
         "arms": [
             {
@@ -101,10 +101,13 @@ def made_up_runs(losses=LOSSES, seeds=(1, 2, 3, 4), noise=0.01, broken=()):
     return ranking.ranked_runs(runs, summaries, provenances)
 
 
-def compared(runs, settings=SETTINGS, seeds=(1, 2, 3, 4)):
-    """contrasts.csv: every arm with its base and with alpha, and adamw always subtracted."""
-    pairs = [(arm["name"], arm["base"]) for arm in study(settings)["arms"] if arm["base"]]
-    pairs += [(arm, "alpha") for arm in settings if arm in TWINS]
+def compared(runs, settings=SETTINGS, seeds=(1, 2, 3, 4), against="alpha"):
+    """contrasts.csv: every arm with its base and with `against`, and adamw always subtracted."""
+    arms = study(settings)["arms"]
+    pairs = [(arm["name"], arm["base"]) for arm in arms if arm["base"] in settings]
+    known = {frozenset(pair) for pair in pairs}
+    others = [arm for arm in settings if arm != against]
+    pairs += [(arm, against) for arm in others if {arm, against} not in known]
     pairs = [(b, a) if a == "adamw" else (a, b) for a, b in pairs]
     values = runs.assign(outcome="final_loss", value=runs.final_loss.astype(float), reached=True)
     pairs = [{"a": a, "b": b, "variables": ["optimizer.ns_steps"]} for a, b in pairs]
@@ -115,7 +118,7 @@ def compared(runs, settings=SETTINGS, seeds=(1, 2, 3, 4)):
 def rank(runs, settings=SETTINGS, against="alpha", seeds=(1, 2, 3, 4)):
     different = {arm: ["optimizer.ns_steps"] for arm in settings}
     different |= {against: [], "adamw": ["optimizer", "optimizer.weight_decay"]}
-    rows = compared(runs, settings, seeds)
+    rows = compared(runs, settings, seeds, against)
     return ranking.ranking_table(runs, rows, study(settings, seeds), settings, different, against)
 
 
@@ -400,7 +403,8 @@ def test_a_relation_that_one_arm_makes_is_said_to_rest_on_it():
 
 def test_a_field_that_is_not_set_has_a_name_in_sentences(tmp_path):
     runs = made_up_runs(dict(zip(SPECTRA, [3.0, 3.1, 3.3, 3.2, 3.4, 3.5], strict=True)))
-    effects = ranking.field_effects(runs, study(SPECTRA), SPECTRA, "bravo", PLAN)
+    rows = compared(runs, SPECTRA, against="bravo")
+    effects = ranking.field_effects(runs, rows, study(SPECTRA), SPECTRA, "bravo")
     write_csv(effects, tmp_path / "effects.csv")
     table = rank(runs, SPECTRA, "bravo")
     ((topic, sentence),) = insights.field_sentences(pd.read_csv(tmp_path / "effects.csv"), table)

@@ -23,6 +23,7 @@ from muonlab.report.figures.effect_forest import effects
 from muonlab.report.figures.single_settings import one_at_a_time
 from muonlab.report.figures.training_curves import learning_curves
 from muonlab.report.measured import over_experts
+from muonlab.report.outcomes import Outcomes
 from muonlab.report.sentences import factorial_sentences, interval, sweep_sentences
 from muonlab.report.tables.contrasts import compare
 from muonlab.report.tables.factorials import ASKED, factorials_table
@@ -53,7 +54,7 @@ def study(arms=("adamw", *ROLES, "ns_3"), seeds=(1, 2, 3, 4, 5), title="Made up"
         "interval": "95 %",
         "seeds": list(seeds),
         "training": {"paired": True, "evaluate_on": "validation"},
-        "target_loss": 4.0,
+        "levels": 3,
         "arms": [
             {
                 "name": arm,
@@ -377,14 +378,17 @@ def test_experts_are_ranked_before_they_are_averaged():
 def test_experts_of_a_run_are_not_seeds():
     rng = np.random.default_rng(0)
     rows = [
-        {"arm": "muon", "seed": seed, "point": "end", "step": 9, "reached": True,
+        {"arm": "muon", "seed": seed, "point": "end", "step": 9, "loss": 1.0, "rung": None,
          "object": "weight", "tensor": "layers.0.experts.up", "component": "expert_up",
          "expert": float(expert), "metric": "stable_rank", "index": None, "value": rng.normal()}
         for seed in (1, 2, 3)
         for expert in range(4)
     ]  # fmt: skip
     frame = pd.DataFrame(rows)
-    row = one(spectra_table(frame, study()), tensor="layers.0.experts.up")
+    runs = [{"arm": "muon", "seed": seed} for seed in (1, 2, 3)]
+    summaries = [{"diverged": False}] * 3
+    table = spectra_table(frame, runs, summaries, study())
+    row = one(table[table.point == "end"], tensor="layers.0.experts.up")
     means = frame.groupby("seed").value.mean()
     assert row.n == 3
     assert (row["mean"], row.sd) == pytest.approx((means.mean(), means.std()))
@@ -436,16 +440,16 @@ def compared(context, shift):
     rows, runs = [], []
     for run in run_list(context):
         loss = 3 + shift.get(run["arm"], 0) + 0.01 * rng.normal()
-        for outcome in ("final_loss", "test_loss", "test_accuracy", "matched_step"):
+        for outcome in ("final_loss", "test_loss", "test_accuracy", "step_at_loss_3"):
             rows.append({"arm": run["arm"], "seed": run["seed"], "outcome": outcome, "value": loss})
         names = ("final_loss", "final_accuracy", "test_loss", "test_accuracy", "best_loss")
-        names += ("matched_step", "seconds_per_epoch", "cpu_seconds_per_epoch")
+        names += ("step_at_loss_3", "seconds_per_epoch", "cpu_seconds_per_epoch")
         runs.append(run | dict.fromkeys(names, loss) | {"diverged": False})
     names = [arm["name"] for arm in context["arms"]]
-    outcomes = ["final_loss", "test_loss", "test_accuracy", "matched_step"]
+    outcomes = ["final_loss", "test_loss", "test_accuracy", "step_at_loss_3"]
     table = contrasts(pd.DataFrame(rows), [(a, names[0]) for a in names[1:]], outcomes)
-    table = table.assign(label=table.outcome, point="", left_out=0, variables="", compound=False)
-    runs = pd.DataFrame(runs).assign(reached_target=True, code_digest="a1", observer_digest="b1")
+    table = table.assign(label=table.outcome, point="", level=3.5, variables="", compound=False)
+    runs = pd.DataFrame(runs).assign(level_at_loss_3=3.5, code_digest="a1", observer_digest="b1")
     return table, summary_table(runs, context), runs
 
 
@@ -522,7 +526,9 @@ def figure_of(name, seeds=(1, 2, 3, 4, 5), broken=(), arms=("adamw", *ROLES, "ns
     if name == "experts":
         return expert_load.experts(records(context, broken=broken), context)
     if name == "learning_curves":
-        return learning_curves(curve_records(context, broken), context, {})
+        summaries = [{"diverged": (r["arm"], r["seed"]) in broken} for r in run_list(context)]
+        curves = curve_records(context, broken)
+        return learning_curves(curves, run_list(context), summaries, context, {})
     table, *_ = compared(context, {})
     outcomes = [{"name": n, "quantity": n, "point": "", "label": n} for n in table.outcome.unique()]
     return effects(table, outcomes, context)
@@ -549,8 +555,16 @@ def test_a_figure_is_drawn_without_a_warning(name, case):
 
 def test_one_seed_says_so_and_not_that_it_diverged():
     context = study(("adamw", "muon"), seeds=(42,))
-    values = losses_of({"adamw": 3.0, "muon": 2.5}, seeds=(42,)).assign(reached=True)
-    outcomes = [{"name": "final_loss", "point": "", "label": "final loss"}]
+    losses = {"adamw": 3.0, "muon": 2.5}
+    runs = [{"arm": arm, "seed": 42} for arm in losses]
+    facts = {"test_loss": 1.0, "test_accuracy": 0.5, "diverged": False}
+    facts["evaluated_on"] = "validation"
+    summaries = [{"final_loss": loss} | facts for loss in losses.values()]
+    outcomes = [
+        {"name": "final_loss", "quantity": "final_loss", "point": "", "label": "final loss"}
+    ]
+    curves = curve_records(context)
+    values = Outcomes(outcomes, runs, summaries, curves, {})
     pairs = [{"a": "muon", "b": "adamw", "variables": ["optimizer"]}]
     plan = {"alpha": 0.05, "smallest_difference": {}}
     row = compare(values, outcomes, pairs, context, plan).iloc[0]

@@ -13,7 +13,6 @@ import pytest
 from muonlab.measure import stability as steadiness
 from muonlab.report.claims import SOURCES, examined, judged, read_sources
 from muonlab.report.measured import over_seeds
-from muonlab.report.records import matched_records
 from muonlab.report.tables.runs import runs
 from muonlab.report.tables.stability import stability
 from muonlab.report.texts.findings import LEGEND, findings
@@ -22,7 +21,7 @@ from muonlab.report.versions import version_sentences
 REPORT = Path(SOURCES).parent
 MARKS = {"table": {"section", "outputs"}, "text": {"title", "section", "caption"}}
 WORDS = {
-    "title", "data", "protocol", "n", "interval", "alpha", "split", "target_loss", "rates",
+    "title", "data", "protocol", "n", "interval", "alpha", "split", "levels", "rates",
     "against", "test", "effect",
 }  # fmt: skip
 
@@ -80,7 +79,7 @@ def test_the_level_of_an_interval_is_typed_nowhere():
         assert not re.search(r"\b9[05] %", path.read_text()), path.name
 
 
-# ---------------------------------------------------------------- matched losses and runs
+# ---------------------------------------------------------------- runs
 
 
 def metrics_of(losses, arm="muon", seed=1, split="validation"):
@@ -91,25 +90,6 @@ def metrics_of(losses, arm="muon", seed=1, split="validation"):
     return pd.DataFrame(rows)
 
 
-def test_the_matched_loss_is_the_first_evaluation_at_or_under_the_target():
-    metrics = pd.concat(
-        [
-            metrics_of([3.0, 2.0, 1.0, 0.5], seed=2),
-            metrics_of([0.0] * 4, seed=2, split="train"),
-            metrics_of([0.1] * 4, seed=2).assign(metric="accuracy"),
-            metrics_of([3.0, 2.5, 2.9], seed=1),
-            metrics_of([math.nan, math.inf], arm="adamw", seed=1),
-        ]
-    )
-    summaries = [{"evaluated_on": "validation"}] * 3
-    first, unreached, broken = matched_records(metrics, summaries, 1.0)
-    assert first == {"step": 20, "loss": 1.0, "reached": True, "target_loss": 1.0}
-    assert unreached == {"step": 10, "loss": 2.5, "reached": False, "target_loss": 1.0}
-    assert broken == {"step": 0, "loss": None, "reached": False, "target_loss": 1.0}
-    with pytest.raises(ValueError, match="longer|shorter"):
-        matched_records(metrics, summaries[:2], 1.0)
-
-
 def study(**facts):
     arms = [
         {"name": arm, "label": label, "tuned": True, "settings": {"lr": 0.1}, "edges": {}}
@@ -117,13 +97,13 @@ def study(**facts):
     ]
     known = {"title": "Made up", "data": "digits", "protocol": "fair", "kind": "images"}
     known |= {"training": {"paired": True, "evaluate_on": "validation"}, "seeds": [1, 2, 3, 4, 5]}
-    return known | {"alpha": 0.05, "interval": "95 %", "arms": arms} | facts
+    return known | {"alpha": 0.05, "interval": "95 %", "levels": 3, "arms": arms} | facts
 
 
-def run_records(digests=("code", "watch"), lost=()):
-    """The records of five runs of each of two arms; `lost` (arm, seed) miss the matched loss."""
+def run_records(digests=("code", "watch")):
+    """The records of five runs of each of two arms, all of which fall from 8 to 1 or so."""
     rng = np.random.default_rng(0)
-    listed, summaries, provenances, matched = [], [], [], []
+    listed, summaries, provenances, metrics = [], [], [], []
     for arm in ("muon", "adamw"):
         for seed in (1, 2, 3, 4, 5):
             listed.append({"arm": arm, "seed": seed, "run": f"{arm}/{seed}"})
@@ -136,9 +116,20 @@ def run_records(digests=("code", "watch"), lost=()):
             provenances[-1] |= {"threads": 1, "code_digest": digests[0]}
             if digests[1]:
                 provenances[-1]["observer_digest"] = digests[1]
-            reached = (arm, seed) not in lost
-            matched.append({"step": 5, "loss": 0.5, "reached": reached, "target_loss": 0.6})
-    return listed, summaries, provenances, matched
+            metrics.append(metrics_of([8.0, 4.0, 2.0, 1.0 + 0.1 * seed], arm, seed))
+    return listed, summaries, provenances, pd.concat(metrics, ignore_index=True)
+
+
+def test_runs_say_when_they_came_to_the_losses_that_all_passed():
+    tables = runs(*run_records(), study())
+    table, summary = tables["runs"], tables["summary"]
+    assert table.level_at_loss_3.eq(1.5).all(), "the minimum of the worst run"
+    assert table[table.seed == 5].step_at_loss_3.eq(30.0).all()
+    assert table[table.seed == 1].step_at_loss_3.to_numpy() == pytest.approx(20 + 10 * 0.5 / 0.9)
+    assert (table.step_at_loss_1 < table.step_at_loss_2).all()
+    rows = summary[summary.outcome == "step_at_loss_3"]
+    assert rows.level.eq(1.5).all() and rows["mean"].notna().all()
+    assert summary[summary.outcome == "final_loss"].level.isna().all()
 
 
 def test_runs_name_the_code_that_watched_them_where_it_is_known():
@@ -156,9 +147,7 @@ def test_intervals_have_the_level_of_the_study():
     )
     at = ("muon", "final_loss")
     assert wide.low[at] < narrow.low[at] < narrow.high[at] < wide.high[at]
-    records = pd.DataFrame(
-        {"arm": "muon", "value": [1.0, 2.0, 4.0], "reached": True, "metric": "x"}
-    )
+    records = pd.DataFrame({"arm": "muon", "value": [1.0, 2.0, 4.0], "metric": "x"})
     wide, narrow = (over_seeds(records, ["metric"], study(alpha=a)).iloc[0] for a in (0.01, 0.5))
     assert wide.low < narrow.low < narrow.high < wide.high
 
@@ -184,33 +173,30 @@ def test_the_stability_of_a_run_is_that_of_its_training_losses():
 
 
 def contrast(**facts):
-    row = {"outcome": "sharpness_matched", "label": "sharpness", "point": "matched"}
+    row = {"outcome": "sharpness_loss_2", "label": "sharpness", "point": "loss 2", "level": 0.5}
+    row |= {"loss_a": 0.51, "loss_b": 0.53, "loss_difference": -0.02}
     row |= {"arm_a": "muon", "arm_b": "adamw", "difference": 1.0, "low": 0.5, "high": 1.5}
-    row |= {"verdict": "higher", "needs_n": math.nan, "n_a": 5, "n_b": 5, "left_out": 3}
+    row |= {"verdict": "higher", "needs_n": math.nan, "n_a": 5, "n_b": 5, "mdd_80": 0.3}
     row |= {"reason": "", "family": "exploratory", "sesoi": math.nan, "sesoi_n": math.nan}
-    row |= {"mdd_80": 0.3}
     return pd.DataFrame([row | {"compound": False, "variables": "optimizer"} | facts])
 
 
-def text(lost=(), digests=("code", "watch"), mixed=None, settings=None, **facts):
-    made = runs(*run_records(digests, lost), study())
+def text(digests=("code", "watch"), mixed=None, settings=None, **facts):
+    made = runs(*run_records(digests), study())
     for column, values in (mixed or {}).items():
         made["runs"][column] = values
     return findings(contrast(**facts), made["summary"], made["runs"], study(), settings)
 
 
-def test_a_comparison_says_on_how_many_seeds_it_rests_and_why():
-    lost = {("adamw", 1), ("adamw", 2), ("adamw", 3)}
-    assert (
-        "3 of 5 AdamW seeds did not reach the matched loss; this comparison rests on the other 2."
-    ) in text(lost, n_a=2, n_b=2)
-    both = {("adamw", 1), ("adamw", 2), ("muon", 2), ("muon", 3)}
-    assert (
-        "2 of 5 Muon seeds and 2 of 5 AdamW seeds did not reach the matched loss; this comparison "
-        "rests on the 2 on which both did."
-    ) in text(both, n_a=2, n_b=2)
-    assert "3 seeds have no snapshot at or under the matched loss" in text()
-    assert "matched loss;" not in text(left_out=0)
+def test_a_comparison_at_equal_loss_says_at_which_and_what_was_achieved():
+    assert "| sharpness, at loss 2 | **+1 [0.5, 1.5]** at 0.5 (Δ -0.02), higher |" in text()
+    assert "at 0.5, higher" in text(loss_difference=math.nan)
+    end = text(outcome="sharpness_end", point="end", level=math.nan)
+    assert "| sharpness, at the end | **+1 [0.5, 1.5]**, higher |" in end
+    # Tables that are read from files have NaN for an empty point.
+    assert "| final loss |" in text(outcome="final_loss", label="final loss", point=math.nan)
+    why = "There is no loss that every run of the compared arms passed."
+    assert f"(1 of them). {why}" in text(verdict="not estimable", reason=why)
 
 
 def test_each_verdict_is_told_beside_its_interval():
@@ -247,7 +233,7 @@ def test_what_the_seeds_cannot_see_is_told_with_the_number_that_could():
 
 
 def test_a_compound_pair_is_explained():
-    found = text(left_out=0, compound=True, variables="optimizer, lr")
+    found = text(compound=True, variables="optimizer, lr")
     assert "Muon against AdamW: the arms differ in more than one setting (optimizer, lr)" in found
 
 
@@ -255,7 +241,9 @@ def test_findings_name_the_studys_own_level():
     made = runs(*run_records(), study())
     found = findings(contrast(), made["summary"], made["runs"], study(interval="90 %"))
     assert (
-        "90 % interval" in found and "95 %" not in found and "{" not in LEGEND.format(interval="")
+        "90 % interval" in found
+        and "95 %" not in found
+        and "{" not in LEGEND.format(interval="", levels=3)
     )
 
 

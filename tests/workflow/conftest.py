@@ -22,7 +22,7 @@ studies:
   moe: null
   ablation: null
   fashion:
-    training: {epochs: 2, eval_every: 10, snapshot_every: 10, log_every: 5}
+    training: {epochs: 2, eval_every: 10, log_every: 5}
     arms: {muon_hybrid: null}
     tuning: {seeds: [1001], grid: {lr: [0.003, 0.01]}}
     seeds: [1, 2]

@@ -28,7 +28,7 @@ COLUMNS = {"tensor": str, "value": float}
 
 
 @measurement()
-def norms(run, matched):
+def norms(run, places):
     for name, weight in run.weights(run.last).items():
         yield {"tensor": name, "value": float(weight.norm())}
 '''

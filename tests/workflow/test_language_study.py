@@ -10,7 +10,7 @@ SMALL = """\
   moe:
     data: mine
     model: {context: 16, width: 16, heads: 2, feedforward: 16, experts: 2}
-    training: {steps: 12, eval_every: 6, snapshot_every: 6, warmup_steps: 2, batch_size: 4}
+    training: {steps: 12, eval_every: 6, warmup_steps: 2, batch_size: 4}
     arms:
       adamw: {grid: {lr: [0.01], weight_decay: [0.1]}}
       muon: {grid: {lr: [0.01], momentum: [0.95]}}

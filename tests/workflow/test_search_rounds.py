@@ -8,7 +8,7 @@ studies:
   moe: null
   ablation: null
   fashion:
-    training: {epochs: 1, eval_every: 18, snapshot_every: 18, geometry_every: null}
+    training: {epochs: 1, eval_every: 18, geometry_every: null}
     %s
     tuning: {seeds: [1001], %s}
     seeds: [1]

@@ -8,7 +8,7 @@ NAMES = ("normuon", "adamuon", "spectral", "dion", "soap", "sgd")
 OVERLAY = f"""\
 studies:
   fashion:
-    training: {{epochs: 1, eval_every: 10, snapshot_every: 10, log_every: 5}}
+    training: {{epochs: 1, eval_every: 10, log_every: 5}}
     optimizers:
       {{{", ".join(f"{name}: {{name: {name}, weight_decay: 0.01}}" for name in NAMES)}}}
     arms:

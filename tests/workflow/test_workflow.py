@@ -60,17 +60,22 @@ def test_tables_hold_a_row_for_each_run(finished_once):
         assert (finished_once.folder / "results/mini/runs" / run / "run.json").exists()
 
 
-def test_the_matched_snapshot_is_the_first_under_the_target(finished_once):
+def test_no_run_is_left_out_at_equal_loss(finished_once):
+    """Every run passes every level, with a snapshot on each side of it."""
     results = finished_once.folder / "results" / "mini"
-    target = json.loads((results / "fashion/tuning/selection.json").read_text())["target_loss"]
     runs = pd.read_csv(results / "fashion/tables/runs.csv")
+    levels = runs[[f"level_at_loss_{i}" for i in (1, 2, 3)]].iloc[0]
     for row in runs.itertuples():
         metrics = pd.read_parquet(results / "runs" / row.run / "metrics.parquet")
         losses = metrics[(metrics.split == "validation") & (metrics.metric == "loss")]
-        under = losses[losses.value <= target]
-        assert row.reached_target == bool(len(under))
-        if row.reached_target:
-            assert row.matched_step == under.step.min()
+        assert losses.value.min() <= levels.min() and levels.max() < losses.value.iloc[0]
+    table = pd.read_csv(results / "fashion/tables/contrasts.csv")
+    equal = table[table.point.str.startswith("loss", na=False)]
+    assert set(equal.point) == {"loss 1", "loss 2", "loss 3"}
+    # Before the first snapshot there is no update along which sharpness could be measured.
+    equal = equal[~equal.outcome.str.startswith("directional_sharpness")]
+    assert equal[["level", "loss_a", "loss_b", "difference"]].notna().all(axis=None)
+    assert (equal.n == SEEDS).all()
 
 
 def test_figures_are_svg_and_png(finished_once):

@@ -128,7 +128,8 @@ def _ranking_pairs(study: StudyPlan) -> dict[str, list[tuple[str, str]]]:
 
 
 def _twins(study: StudyPlan) -> dict[str, str]:
-    """arm → the arm that differs from it in nothing but steps of one size."""
+    """arm → the arm that differs from it in nothing but steps of one size, tuned values
+    included."""
     matched = [
         arm for arm in study.arms.values() if arm.settings["optimizer"].get("scale") == MATCHED
     ]
@@ -136,5 +137,5 @@ def _twins(study: StudyPlan) -> dict[str, str]:
         arm.name: twin.name
         for arm in study.arms.values()
         for twin in matched
-        if differences(twin, arm) == [SCALE]
+        if twin.tuned_by == arm.tuned_by and differences(twin, arm) == [SCALE]
     }

@@ -63,21 +63,22 @@ class Along:
     def over_loss(self, arm: str, quantity: str, count: int = 80) -> pd.DataFrame:
         """seed, loss, value: one quantity of an arm's runs on `count` losses that all of these runs
         passed; empty if there are none."""
-        runs = self._counted([arm])
+        runs = {seed: own for (_, seed), own in self._counted([arm]).items() if quantity in own}
         fronts = [own.loss.to_numpy()[front(own.loss)] for own in runs.values()]
         fronts = [falling for falling in fronts if len(falling)]
-        if not fronts:
+        top = min((falling[0] for falling in fronts), default=np.nan)
+        bottom = max((falling[-1] for falling in fronts), default=np.nan)
+        if not top > bottom:
             return pd.DataFrame({"seed": [], "loss": [], "value": []})
-        grid = np.geomspace(min(f[0] for f in fronts), max(f[-1] for f in fronts), count)
-        grid[-1] = max(f[-1] for f in fronts)
+        grid = np.geomspace(top, bottom, count) if bottom > 0 else np.linspace(top, bottom, count)
+        grid[-1] = bottom  # exactly, whatever the rounding
         parts = [
             pd.DataFrame(
                 {"seed": seed, "loss": grid, "value": at_losses(own.loss, own[quantity], grid)}
             )
-            for (_, seed), own in runs.items()
-            if quantity in own
+            for seed, own in runs.items()
         ]
-        return pd.concat(parts, ignore_index=True) if grid[0] > grid[-1] else parts[0][:0]
+        return pd.concat(parts, ignore_index=True)
 
     def ends(self, arm: str, quantity: str) -> pd.DataFrame:
         """seed, loss, value of one quantity at the last moment of each of an arm's runs."""
