@@ -20,7 +20,7 @@ TABLES = {
 }
 TEXTS = {"fashion": ["findings"], "moe": ["findings"], "ablation": ["findings", "insights"]}
 FIGURES = {
-    "fashion": ["learning_curves", "quantization"],
+    "fashion": ["learning_curves", "quantization", "geometry_over_loss", "curvature_over_loss"],
     "moe": ["contributions"],
     "ablation": ["performance"],
 }

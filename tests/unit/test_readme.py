@@ -56,6 +56,7 @@ def context(study):
     return {
         "kind": "images" if study == "fashion" else "text",
         "interval": "95 %",
+        "levels": plan.measure["levels"],
         "training": next(iter(arms)).settings["training"],
         "arms": [{"name": arm.name, "label": arm.label} for arm in arms],
     }
