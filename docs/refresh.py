@@ -11,11 +11,11 @@ import shutil
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+EVERYWHERE = ["contrasts", "summary", "runs", "anchor_checks", "early_phase"]
 TABLES = {
-    "fashion": ["contrasts", "summary", "runs", "anchor_checks", "early_phase"],
-    "moe": ["contrasts", "summary", "runs", "anchor_checks", "early_phase"]
-    + ["factorials", "one_at_a_time", "speed_up"],
-    "ablation": ["contrasts", "summary", "runs", "anchor_checks", "early_phase", "one_at_a_time"]
+    "fashion": EVERYWHERE,
+    "moe": [*EVERYWHERE, "factorials", "one_at_a_time"],
+    "ablation": [*EVERYWHERE, "one_at_a_time"]
     + ["ranking", "field_effects", "dose_response", "basins"],
 }
 TEXTS = {"fashion": ["findings"], "moe": ["findings"], "ablation": ["findings", "insights"]}
@@ -24,14 +24,14 @@ FIGURES = {
     "moe": ["contributions"],
     "ablation": ["performance"],
 }
+# Tables that are a figure too, of the studies that have them. The README opens with the waterfalls.
+IF_MADE = ["speed_up", "waterfall"]
 # The README's excerpt of each study: from this line of its text to the next heading or the end.
 SHOWN = {
     "fashion": ("findings", "**Loss and accuracy**"),
     "moe": ("findings", "**What each component is worth**"),
     "ablation": ("insights", "| Claim of the source"),
 }
-
-
 ANCHORS = "**Anchor checks**"  # where this part of the findings begins
 
 
@@ -43,8 +43,9 @@ def excerpt(text: str, start_of: str) -> str:
 
 
 def section() -> str:
-    """The README's findings, from the texts in docs/."""
-    parts = []
+    """The README's findings, from the texts and figures in docs/."""
+    pictures = [f"docs/{study}/waterfall.png" for study in SHOWN]
+    parts = [f"![where the published gap goes]({p})" for p in pictures if (ROOT / p).exists()]
     for study, (name, start) in SHOWN.items():
         path = f"docs/{study}/{name}.md"
         shown = [excerpt((ROOT / path).read_text(), start)]
@@ -60,6 +61,12 @@ def refresh() -> None:
         target.mkdir(exist_ok=True)
         for name in TABLES[study]:
             shutil.copyfile(source / "tables" / f"{name}.csv", target / f"{name}.csv")
+        for name in IF_MADE:
+            for folder, suffix in (("tables", "csv"), ("figures", "png")):
+                kept = target / f"{name}.{suffix}"
+                kept.unlink(missing_ok=True)
+                if (source / folder / kept.name).exists():
+                    shutil.copyfile(source / folder / kept.name, kept)
         for name in TEXTS[study]:
             shutil.copyfile(source / f"{name}.md", target / f"{name}.md")
         for name in FIGURES[study]:

@@ -208,7 +208,7 @@ def test_the_counts_of_the_line_add_up():
 class Arm:
     def __init__(self, **optimizer):
         usual = {"name": "muon", "orthogonalize": True, "ns_coefficients": "jordan"}
-        usual |= {"ns_steps": 5, "scale": "match_rms_adamw"}
+        usual |= {"ns_steps": 5, "scale": "match_rms_adamw", "update_spectrum": None}
         self.settings = {"optimizer": usual | optimizer}
 
 
@@ -234,6 +234,8 @@ def test_iterations_without_a_band_are_left_out():
     arms = {
         "adamw": Arm(name="adamw"),
         "raw": Arm(orthogonalize=False),
+        "random": Arm(update_spectrum="random"),
+        "kept": Arm(update_spectrum=1.0),
         "exact": Arm(ns_coefficients="exact"),
         "stable": Arm(ns_coefficients="ultra_stable", ns_steps=10),
         "muon": Arm(),

@@ -16,15 +16,18 @@ from muonlab.report.figures.gap_waterfall import waterfall as drawn
 from muonlab.report.records import write_csv
 from muonlab.report.tables.waterfall import waterfall
 from muonlab.report.waterfall import waterfall_sentences
-from muonlab.statistics.paired import HIGHER, LOWER, NONE, UNDECIDED, paired
+from muonlab.statistics.paired import paired
+from muonlab.statistics.verdicts import HIGHER, LOWER, NO_VERDICT, NOT_ESTIMABLE, UNDECIDED
 
 STEPS = {"as published": -0.53, "initialisation": -0.31, "rates apart": -0.09, "budget": -0.1}
 
 
-def made_up(gaps=STEPS, n=5, noise=0.01, diverged=(), outcome="final_loss", part=None, seed=0):
+def made_up(gaps=STEPS, n=5, noise=0.01, diverged=(), outcome="final_loss", seed=0):
+    """Losses of two arms for each step; twice as large on the test split, and another noise on the
+    part of the evaluation split that curves read."""
     rng = np.random.default_rng(seed)
     level = 0.2 * rng.normal(size=n)
-    plan, runs, summaries = [], [], []
+    plan, runs, summaries, rows = [], [], [], []
     for i, (label, gap) in enumerate(gaps.items()):
         plan.append({"label": label, "a": f"muon_{i}", "b": f"adamw_{i}", "outcome": outcome})
         for k in range(n):
@@ -34,12 +37,20 @@ def made_up(gaps=STEPS, n=5, noise=0.01, diverged=(), outcome="final_loss", part
                 runs.append({"arm": arm, "seed": k, "run": f"{arm}/seed-{k}"})
                 summaries.append({"diverged": lost, "final_loss": None if lost else loss})
                 summaries[-1] |= {"test_loss": None if lost else 2 * loss}
-                if part is not None:
-                    summaries[-1]["part_loss"] = loss + part
+                part = loss + noise * rng.normal()
+                summaries[-1] |= {"evaluated_on": "validation", "part": part}
+                for step, split, value in (
+                    (0, "validation", 6.0),
+                    (100, "validation", part),
+                    (100, "whole", loss),
+                    (100, "train", 1.0),
+                ):
+                    row = {"arm": arm, "seed": k, "step": step, "split": split}
+                    rows.append(row | {"metric": "loss", "value": value})
     study = {"title": "Made up", "data": "python", "protocol": "fair", "alpha": 0.05, "arms": []}
     study |= {"interval": "95 %", "seeds": list(range(n)), "kind": "text"}
     study |= {"training": {"evaluate_on": "validation", "paired": True}}
-    return (plan, runs, summaries), study
+    return (plan, runs, summaries, pd.DataFrame(rows)), study
 
 
 def losses(runs, summaries, arm, key="final_loss"):
@@ -50,16 +61,17 @@ def losses(runs, summaries, arm, key="final_loss"):
 @given(seed=st.integers(0, 999), n=st.integers(2, 7))
 def test_gaps_and_changes_are_paired_t_intervals(seed, n):
     given_, study = made_up(n=n, seed=seed, noise=0.05)
-    _, runs, summaries = given_
+    _, runs, summaries, _ = given_
     table = waterfall(*given_, study)
     before = None
     for i, row in enumerate(table.itertuples()):
         gap = losses(runs, summaries, f"muon_{i}") - losses(runs, summaries, f"adamw_{i}")
-        expected = stats.ttest_1samp(gap, 0).confidence_interval(0.95)
+        # The gaps are one family of four comparisons, the changes one of three.
+        expected = stats.ttest_1samp(gap, 0).confidence_interval(1 - 0.05 / 4)
         assert row.gap == pytest.approx(gap.mean()) and row.n == n
         assert (row.gap_low, row.gap_high) == pytest.approx(tuple(expected), rel=1e-6)
         if before is not None:
-            expected = stats.ttest_rel(gap, before).confidence_interval(0.95)
+            expected = stats.ttest_rel(gap, before).confidence_interval(1 - 0.05 / 3)
             assert row.change == pytest.approx((gap - before).mean())
             assert (row.change_low, row.change_high) == pytest.approx(tuple(expected), rel=1e-6)
             assert row.before == pytest.approx(before.mean())
@@ -71,9 +83,9 @@ def test_gaps_and_changes_are_paired_t_intervals(seed, n):
 
 def test_swapping_the_sides_turns_every_sign_and_verdict():
     given_, study = made_up()
-    plan, runs, summaries = given_
+    plan, runs, summaries, metrics = given_
     turned = [step | {"a": step["b"], "b": step["a"]} for step in plan]
-    one, other = waterfall(*given_, study), waterfall(turned, runs, summaries, study)
+    one, other = waterfall(*given_, study), waterfall(turned, runs, summaries, metrics, study)
     assert np.allclose(one.gap, -other.gap) and np.allclose(one.gap_low, -other.gap_high)
     word = {HIGHER: LOWER, LOWER: HIGHER}
     assert list(one.gap_verdict.map(lambda v: word.get(v, v))) == list(other.gap_verdict)
@@ -83,29 +95,15 @@ def test_swapping_the_sides_turns_every_sign_and_verdict():
 
 
 def test_each_step_may_read_another_outcome():
-    given_, study = made_up(n=4, part=0.5)
-    plan, runs, summaries = given_
+    given_, study = made_up(n=4, noise=0.1)
+    plan, runs, summaries, _ = given_
     plan[1]["outcome"], plan[2]["outcome"] = "test_loss", "part_loss"
-    summaries[-1]["part_loss"] = None
-    study["training"]["evaluation_examples"] = 64
     table = waterfall(*given_, study)
-    gap = losses(runs, summaries, "muon_1", "test_loss") - losses(
-        runs, summaries, "adamw_1", "test_loss"
-    )
-    assert table.gap[1] == pytest.approx(gap.mean())
-    gap = losses(runs, summaries, "muon_2", "part_loss") - losses(
-        runs, summaries, "adamw_2", "part_loss"
-    )
-    assert table.gap[2] == pytest.approx(gap.mean())
-
-
-def test_the_loss_on_a_part_is_the_final_one_where_every_evaluation_reads_all():
-    given_, study = made_up(outcome="part_loss")
-    study["training"]["evaluation_examples"] = None
-    assert np.isfinite(waterfall(*given_, study).gap).all()
-    study["training"]["evaluation_examples"] = 64  # and the runs have not recorded it
-    table = waterfall(*given_, study)
-    assert table.gap.isna().all() and (table.gap_verdict == NONE).all()
+    for i, key in ((0, "final_loss"), (1, "test_loss"), (2, "part")):
+        own = losses(runs, summaries, f"muon_{i}", key) - losses(runs, summaries, f"adamw_{i}", key)
+        assert table.gap[i] == pytest.approx(own.mean()), key
+    whole = losses(runs, summaries, "muon_2") - losses(runs, summaries, "adamw_2")
+    assert table.gap[2] != pytest.approx(whole.mean())
 
 
 def test_a_diverged_run_is_never_dropped():
@@ -113,16 +111,16 @@ def test_a_diverged_run_is_never_dropped():
     table = waterfall(*given_, study)
     assert table.gap.isna().tolist() == [False, True, False, False]
     assert table.change.isna().tolist() == [True, True, True, False]
-    assert "not finite" in table.change_reason[1]
+    assert table.change_verdict[1] == NOT_ESTIMABLE and "not finite" in table.change_said[1]
     assert "not estimable" in "\n".join(waterfall_sentences(table, study))
 
 
 def test_below_four_seeds_nothing_is_concluded():
     given_, study = made_up(n=3)
     table = waterfall(*given_, study)
-    assert (table.gap_verdict == NONE).all() and np.isfinite(table.gap_low).all()
+    assert (table.gap_verdict == NO_VERDICT).all() and np.isfinite(table.gap_low).all()
     said = "\n".join(waterfall_sentences(table, study))
-    assert "closes" not in said and "n = 3 is below 4" in said
+    assert "closes" not in said and "no verdict (n = 3)" in said
 
 
 def test_the_sentences_follow_the_numbers_and_order_them():
@@ -133,7 +131,7 @@ def test_the_sentences_follow_the_numbers_and_order_them():
     assert items[-1].startswith("- budget")
     wider, study = made_up({"as published": -0.1, "mistake": -0.4})
     said = "\n".join(waterfall_sentences(waterfall(*wider, study), study))
-    assert "widens the gap" in said and "was added to the first gap" in said
+    assert "widens the gap" in said and "The gap has grown by" in said
 
 
 @settings(max_examples=40, deadline=None)
@@ -146,10 +144,17 @@ def test_a_paired_verdict_is_that_of_its_interval(values, shift):
     swapped = {HIGHER: LOWER, LOWER: HIGHER}
     assert turned.verdict == swapped.get(found.verdict, found.verdict)
     if len(a) < 4 or math.isnan(found.low):
-        assert found.verdict == NONE and found.reason
+        assert found.verdict in (NO_VERDICT, NOT_ESTIMABLE) and found.verdict in found.said
     else:
         inside = found.low <= 0 <= found.high
         assert (found.verdict == UNDECIDED) == inside
+
+
+def test_more_comparisons_make_the_interval_of_each_one_wider():
+    a = np.random.default_rng(0).normal(size=6)
+    one, of_ten = paired(a, 0 * a), paired(a, 0 * a, family=10)
+    assert of_ten.low < one.low < one.high < of_ten.high
+    assert (of_ten.low, of_ten.high) == (paired(a, 0 * a, 0.005).low, paired(a, 0 * a, 0.005).high)
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,8 @@ def iteration_bands(arms: Mapping[str, "ResolvedArm"]) -> dict[str, dict]:
         optimizer = arm.settings["optimizer"]
         if optimizer["name"] != "muon" or not optimizer["orthogonalize"]:
             continue
+        if optimizer["update_spectrum"] is not None:  # singular values that no iteration made
+            continue
         given, steps = optimizer["ns_coefficients"], optimizer["ns_steps"]
         band = None if given == "exact" else _band(_frozen(given), steps)
         if band is not None:

@@ -10,6 +10,7 @@ from muonlab.measure import stability as steadiness
 from muonlab.statistics.speedup import time_to
 
 SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)
+WHOLE = "whole"  # the split's name in metrics for the last evaluation, which reads all of it
 REDUCTION = 0.9  # of the fall of the loss from the first evaluation to the last one
 # The part of a run over which the convergence rate is fitted: after the steep start and, as a rule,
 # before the learning rate has decayed much.
@@ -38,6 +39,9 @@ def run_values(metrics: pd.DataFrame, study: Mapping) -> pd.DataFrame:
         train = run[run.split == "train"].sort_values("step")
         losses, norms = (train[train.metric == name] for name in ("loss", "gradient_norm"))
         found = {**_evaluated(evaluated), **_trained(losses, norms)}
+        whole = run[(run.split == WHOLE) & (run.metric == "loss")].value
+        if len(whole):
+            found["loss_at_100"] = float(whole.iloc[-1]), found["loss_at_100"][1]
         for metric in METRICS:
             value, step = found[metric]
             row = {"arm": arm, "seed": seed, "metric": metric, "value": value}
@@ -55,6 +59,17 @@ def evaluations(metrics: pd.DataFrame, study: Mapping, arms: Sequence[str]) -> d
         table = rows.pivot(index="seed", columns="step", values="value").sort_index(axis=1)
         curves[arm] = table.columns.to_numpy(dtype=float), table.sort_index().to_numpy()
     return curves
+
+
+def final_losses(metrics: pd.DataFrame, study: Mapping) -> dict[str, np.ndarray]:
+    """The final losses (seeds,) of each arm, seeds in rising order: those of the whole split, and
+    NaN for a run that did not come to its end."""
+    losses = metrics[metrics.metric == "loss"]
+    keys = ["arm", "seed"]
+    whole = losses[losses.split == WHOLE].groupby(keys).value.last()
+    runs = losses.groupby(keys).step.max().index
+    whole = whole.reindex(runs)
+    return {arm: own.to_numpy() for arm, own in whole.groupby(level="arm")}
 
 
 def _evaluated(curve: pd.DataFrame) -> dict[str, tuple[float, float]]:

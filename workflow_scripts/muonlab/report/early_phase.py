@@ -5,15 +5,14 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from muonlab.statistics.paired import HIGHER, LOWER, NONE
+from muonlab.statistics.verdicts import HIGHER, LOWER
 
 
 def early_sentences(table: pd.DataFrame, study: dict) -> Iterator[str]:
-    """One item for each tuned arm: how soon it is at a common loss, who ends lower, and where the
+    """One item for each arm: how soon it is at a common loss, who ends lower, and where the
     mean curves cross."""
     labels = {arm["name"]: arm["label"] for arm in study["arms"]}
-    tuned = {arm["name"] for arm in study["arms"] if arm.get("tuned", True)}
-    for row in table[table.arm.isin(tuned)].itertuples():
+    for row in table.itertuples():
         first, second = labels[row.arm], labels[row.against]
         if not np.isfinite(row.final):
             yield f"- {first} and {second} cannot be compared, since a run diverged."
@@ -42,7 +41,8 @@ def _level(row, first: str, second: str) -> str:
         ends = sorted(sign * end / per for end in (row.level_steps_low, row.level_steps_high))
         gap = abs(row.level_steps) / per
         said += f" ({gap:.3g} {unit} apart [{-ends[1]:.3g}, {-ends[0]:.3g}]".replace("-", "−")
-        said += f"{_aside(row.level_steps_verdict, row.n)})"
+        shown = row.level_steps_verdict in (LOWER, HIGHER)
+        said += ")" if shown else f"; {row.level_steps_said})"
     return said
 
 
@@ -54,7 +54,7 @@ def _end(row, first: str, second: str) -> str:
         numbers += f" [{row.final_low:+.3g}, {row.final_high:+.3g}]"
     numbers = numbers.replace("-", "−") + f" nats, {first} − {second}"
     if row.final_verdict not in (LOWER, HIGHER):
-        why = f"n = {row.n}, no verdict" if row.final_verdict == NONE else "undecided"
+        why = row.final_said.rstrip(".")
         return f"; which of them ends lower is not shown ({numbers}: {why})."
     lower = first if row.final_verdict == LOWER else second
     sooner = second if turned else first
@@ -73,9 +73,3 @@ def _lead(row, labels: dict[str, str]) -> str:
     if np.isfinite(row.crossing):
         return f"{said}; the mean curves cross for the last time {when(row.crossing, row)}."
     return f"{said}; the mean curves do not cross."
-
-
-def _aside(verdict: str, n: int) -> str:
-    if verdict in (LOWER, HIGHER):
-        return ""
-    return f"; n = {n}, no verdict" if verdict == NONE else "; undecided"

@@ -5,23 +5,22 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from muonlab.statistics.paired import HIGHER, LOWER
+from muonlab.statistics.verdicts import HIGHER, LOWER
 
 
 def waterfall_sentences(table: pd.DataFrame, study: dict) -> Iterator[str]:
     """The first and the last gap, then what each correction changed, the largest first."""
     first, last = table.iloc[0], table.iloc[-1]
     yield (
-        f"Gaps are losses of Muon minus AdamW in nats, seed by seed, with {study['interval']} "
-        f"intervals (n = {first.n}). {_said_gap(first)} {_said_gap(last)}"
+        "Gaps are losses of Muon minus AdamW in nats, seed by seed, with simultaneous "
+        f"{study['interval']} intervals (n = {first.n}). {_said_gap(first)} {_said_gap(last)}"
     )
     yield ""
     if np.isfinite(first.gap) and np.isfinite(last.gap) and first.gap:
         share = 100 * (1 - last.gap / first.gap)
-        where = (
-            "of the first gap is gone at the end" if share >= 0 else "was added to the first gap"
-        )
-        yield f"{abs(share):.0f} % {where}. Each correction, the largest first:"
+        size = f"{abs(share):.0f} % of the first gap"
+        said = f"{size} is gone at the end" if share >= 0 else f"The gap has grown by {size}"
+        yield f"{said}. Each correction, the largest first:"
         yield ""
     steps = table.iloc[1:]
     order = steps.change.abs().sort_values(ascending=False, kind="stable").index
@@ -44,6 +43,5 @@ def _said_gap(row) -> str:
 def _said_change(row) -> str:
     told = number(row.change, row.change_low, row.change_high)
     if row.change_verdict not in (HIGHER, LOWER):
-        reason = row.change_reason if isinstance(row.change_reason, str) else ""
-        return f"{told} ({reason or 'undecided'})."
+        return f"{told} ({row.change_said.rstrip('.')})."
     return f"{told}, which {'closes' if abs(row.gap) < abs(row.before) else 'widens'} the gap."

@@ -1,7 +1,7 @@
-"""The difference of two arms over paired seeds, with its interval and a word for what it shows.
+"""The difference of two arms over paired seeds, with its interval and verdict.
 
-This is the one place in which the tables of anchor checks, of the waterfall and of convergence
-compare arms.
+The tables of anchor checks, of the waterfall, of convergence and of the early phase compare arms
+here. Verdicts are those of `verdicts`: nothing here decides what an interval shows.
 """
 
 from dataclasses import dataclass
@@ -10,18 +10,19 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from muonlab.statistics.hypothesis_tests import paired_t
+from muonlab.statistics.verdicts import verdict
 
-LEAST = 4  # paired seeds below which an interval is given but nothing is concluded from it
-HIGHER, LOWER, UNDECIDED, NONE = "higher", "lower", "undecided", "no verdict"
+NOT_FINITE = "A value is not finite."
+NO_SPREAD = "The difference is the same on every seed."
 
 
 @dataclass(frozen=True)
 class Paired:
-    """The mean of a − b over n paired seeds with its 1 − α interval, in the values' unit.
+    """The mean of a − b over n paired seeds with its interval, in the values' unit.
 
-    `verdict` is "higher" or "lower" where the interval excludes 0, "undecided" where it does not,
-    and "no verdict" for fewer than LEAST seeds or where there is no interval; `reason` says why. A
-    single seed has a difference without an interval.
+    `verdict` is a word of `verdicts`, and `said` the verdict as it is printed, with the number of
+    seeds that would decide it or the reason why nothing can be estimated. A single seed has a
+    difference without an interval.
     """
 
     n: int
@@ -29,25 +30,32 @@ class Paired:
     low: float
     high: float
     verdict: str
-    reason: str
+    said: str
+
+    def columns(self, name: str) -> dict[str, float | str]:
+        """The cells of a table's row: `name` and `name`_low, _high, _verdict, _said."""
+        return {
+            name: self.difference,
+            f"{name}_low": self.low,
+            f"{name}_high": self.high,
+            f"{name}_verdict": self.verdict,
+            f"{name}_said": self.said,
+        }
 
 
-def paired(a: ArrayLike, b: ArrayLike, alpha: float = 0.05) -> Paired:
-    """a − b for samples (n,) that are paired by position.
+def paired(a: ArrayLike, b: ArrayLike, alpha: float = 0.05, family: int = 1) -> Paired:
+    """a − b for samples (n,) that are paired by position, as one of `family` comparisons.
 
-    A value that is not finite makes the difference not estimable. ValueError for unequal lengths.
+    The interval has the level 1 − α/family, so that those of the whole family hold together with
+    the level 1 − α. A value that is not finite makes the difference not estimable. ValueError for
+    unequal lengths.
     """
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    test = paired_t(a, b, alpha)
+    level = alpha / family
+    test = paired_t(a, b, level)
     n, finite = len(a), bool(np.isfinite([a, b]).all())
     difference = float(np.mean(a - b)) if n and finite else np.nan
-    verdict, reason = NONE, ""
-    if not finite:
-        reason = "a value is not finite"
-    elif n < LEAST:
-        reason = f"n = {n} is below {LEAST}"
-    elif np.isnan(test.low):
-        reason = "the difference is the same on every seed"
-    else:
-        verdict = HIGHER if test.low > 0 else LOWER if test.high < 0 else UNDECIDED
-    return Paired(n, difference, test.low, test.high, verdict, reason)
+    reason = (NO_SPREAD if n >= 2 else "") if finite else NOT_FINITE
+    found = verdict(difference, test.low, test.high, n, alpha=level, reason=reason)
+    said = f"{found.word}: {found.reason}" if found.reason else str(found)
+    return Paired(n, difference, test.low, test.high, found.word, said)

@@ -11,7 +11,7 @@ from muonlab.declare import figure
 from muonlab.report.bands import nothing
 from muonlab.report.style import BLUE, GREEN, MUTED, VERMILION, finish, study_notes, use_style
 from muonlab.report.waterfall import number
-from muonlab.statistics.paired import HIGHER, LOWER
+from muonlab.statistics.verdicts import HIGHER, LOWER
 
 ROW, BAR = 0.46, 0.62  # inches of a row, and the part of it that a bar fills
 COLUMNS = 0.66, 1.0  # right ends of the two columns of numbers, in widths of their panel
@@ -22,10 +22,10 @@ INK, SLATE = "#2f3640", "#5b6470"  # of lines and texts, and of the published ga
     title="where a published gap goes",
     section="findings",
     caption="The gap between Muon and AdamW on *{data}* (Muon − AdamW in nats; below 0 Muon ends "
-    "lower), from the published setting to the fair one. The first and the last bar are gaps, each "
-    "bar between them is what one correction changes, seed by seed; lines are {interval} t "
-    "intervals over n = {n} paired seeds. Pale bars: the interval of the change includes 0, or "
-    "there are fewer than four seeds. Protocol: {protocol}.",
+    "lower), from the published setting to the fair one. The first and the last bar are gaps, "
+    "each bar between them is what one correction changes, seed by seed; lines are simultaneous "
+    "{interval} intervals over n = {n} paired seeds. Pale bars: the interval of the change "
+    "includes 0, or there are fewer than four seeds. Protocol: {protocol}.",
 )
 def waterfall(waterfall_table: pd.DataFrame, study: dict) -> Figure:
     use_style()
@@ -34,7 +34,7 @@ def waterfall(waterfall_table: pd.DataFrame, study: dict) -> Figure:
     size = (9.2, 1.5 + ROW * rows)
     figure, (axis, words) = plt.subplots(1, 2, figsize=size, sharey=True, width_ratios=(1.9, 1))
     words.set_axis_off()
-    notes = study_notes(study, "lines: {} t interval over paired seeds")
+    notes = study_notes(study, "lines: simultaneous {} intervals over paired seeds")
     notes.insert(
         1,
         "green: closes the gap · red: widens it · pale: the interval includes 0, or n < 4",

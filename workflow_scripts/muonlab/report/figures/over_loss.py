@@ -187,11 +187,12 @@ def _draw(
     styles, levels = legend_styles(study["arms"]), quantities.levels(study["levels"])
     for axis, panel in zip(axes.flat, panels, strict=False):
         shown = [_line(axis, quantities, panel, *arm, study["alpha"]) for arm in styles.items()]
-        _levels(axis, levels, panel is panels[0])
         axis.set_title(panel.title, fontsize=8.5 if across > 3 else None)
         if not any(shown):
             nothing(axis, "No run has values along its loss.")
-        elif panel.logarithmic:
+            continue
+        _levels(axis, levels, panel is panels[0])
+        if panel.logarithmic:
             _few_labels(axis)
     _loss_axis(axes[0][0], quantities, list(styles))
     for axis in axes[-1]:
@@ -277,5 +278,6 @@ def _notes(quantities: Along, levels: np.ndarray, study: dict) -> list[str]:
     told = f"dotted: losses that every run passed ({said})" if said else "no loss is common to all"
     notes.insert(1, f"{told} · marks: the ends of single runs")
     if quantities.diverged:
-        notes.insert(2, f"left out: {len(quantities.diverged)} runs that diverged")
+        count = len(quantities.diverged)
+        notes.insert(2, f"left out, because diverged: {count} run{'s' if count != 1 else ''}")
     return notes

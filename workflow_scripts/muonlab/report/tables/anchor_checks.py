@@ -10,8 +10,9 @@ from muonlab.report.anchors import Checked, judged, unanswered
 from muonlab.report.lengths import ratio_text
 from muonlab.report.records import listed
 from muonlab.report.update_checks import RMS, in_bands, update_sizes
-from muonlab.statistics.paired import HIGHER, LEAST, LOWER, NONE, UNDECIDED, Paired, paired
+from muonlab.statistics.paired import paired
 from muonlab.statistics.speedup import SUSPICIOUS, WARNING
+from muonlab.statistics.verdicts import HIGHER, NO_VERDICT, NOT_ESTIMABLE, Verdict, verdict
 
 COLUMNS = ["check", "expected", "found", "value", "low", "high", "n", "result", "reason", "records"]
 # Newton–Schulz may take this many times the share of a step that its flops predict; where it takes
@@ -163,7 +164,9 @@ def momentum_helps(losses: pd.DataFrame, anchors: Mapping, study: dict) -> Check
         return unanswered("measure.anchors.without_momentum names no arm")
     if np.isinf(losses[without]).any() and np.isfinite(losses[with_it]).all():
         return judged(True, "", found=f"{without} diverged", n=len(losses))
-    return _shown(paired(losses[without], losses[with_it], study["alpha"]), "nats", study)
+    found = paired(losses[without], losses[with_it], study["alpha"])
+    numbers = found.difference, found.low, found.high
+    return _shown(numbers, Verdict(found.verdict, found.n), found.said, "nats")
 
 
 def basin_wider(basins: pd.DataFrame | None, anchors: Mapping, study: dict) -> Checked:
@@ -231,27 +234,21 @@ def _row(check: str, expected: str, checked: Checked, records: str) -> dict:
     return {"check": check, "expected": expected, "records": records, **vars(checked)}
 
 
-def _shown(found: Paired, unit: str, study: dict) -> Checked:
-    """Passes if the difference is shown to be above 0."""
-    if found.verdict == NONE:
-        return unanswered(f"no verdict: {found.reason}")
-    limits = f"[{found.low:.3g}, {found.high:.3g}]"
-    told = {"value": found.difference, "low": found.low, "high": found.high, "n": found.n}
-    told["found"] = f"{found.difference:+.3g} {limits} {unit} (n = {found.n})"
-    reason = f"the {study['interval']} interval includes 0"
-    return judged(
-        found.verdict == HIGHER, reason if found.verdict == UNDECIDED else "it is below 0", **told
-    )
+def _shown(numbers: tuple[float, float, float], found: Verdict, said: str, unit: str) -> Checked:
+    """Passes if the difference, with its interval, is shown to be above 0."""
+    if found.word in (NO_VERDICT, NOT_ESTIMABLE):
+        return unanswered(said.rstrip("."))
+    value, low, high = numbers
+    told = f"{value:+.3g} [{low:.3g}, {high:.3g}] {unit} (n = {found.n})"
+    facts = {"found": told, "value": value, "low": low, "high": high, "n": found.n}
+    return judged(found.word == HIGHER, said, **facts)
 
 
 def _basin(row, sign: int, study: dict) -> Checked:
     """The row of basins.csv on Muon against AdamW, or with sign −1 on AdamW against Muon."""
     reason = row.reason if isinstance(row.reason, str) else ""
-    if row.verdict == "not estimable" or reason:
-        return unanswered(reason or "the widths cannot be estimated")
+    if row.verdict == NOT_ESTIMABLE or reason:
+        return unanswered(reason.rstrip(".") or "the widths cannot be estimated")
     low, high = sorted((sign * row.low, sign * row.high))
-    n = int(row.n)
-    if n < LEAST:
-        return unanswered(f"no verdict: n = {n} is below {LEAST} (robustness.seeds)")
-    verdict = HIGHER if low > 0 else UNDECIDED if high >= 0 else LOWER
-    return _shown(Paired(n, sign * row.octaves, low, high, verdict, ""), "octaves", study)
+    found = verdict(sign * row.octaves, low, high, int(row.n), alpha=study["alpha"])
+    return _shown((sign * row.octaves, low, high), found, str(found), "octaves")

@@ -6,11 +6,19 @@ import numpy as np
 import pandas as pd
 
 from muonlab.declare import table
-from muonlab.report.convergence import METRICS, REDUCTION, crossing, evaluations, run_values
+from muonlab.report.convergence import (
+    METRICS,
+    REDUCTION,
+    crossing,
+    evaluations,
+    final_losses,
+    run_values,
+)
 from muonlab.statistics.intervals import mean_interval
-from muonlab.statistics.paired import Paired, paired
+from muonlab.statistics.paired import paired
 from muonlab.statistics.speedup import time_to
 
+Curve = tuple[np.ndarray, np.ndarray]  # steps (m,) and losses (seeds, m)
 EARLY = 0.1  # the share of the shorter run at which the early leader is read
 
 
@@ -19,30 +27,30 @@ EARLY = 0.1  # the share of the shorter run at which the early leader is read
     outputs={
         "convergence": (
             "stability and convergence",
-            "How steadily and how fast each arm of **{title}** converged on *{data}*: means "
-            "over n = {n} seeds with {interval} t intervals, and the paired difference from the "
-            "arm ``against``. A loss is read at the first evaluation at or after that share of "
-            "the run (``at_step``). ``steps_to_90``: until nine tenths of the fall from the "
-            "first evaluation to the last one. ``convergence_rate``: slope of the logarithm of "
-            "the training loss, in percent per step, fitted from 10 % to 50 % of the run. "
-            "``loss_spikes``: training losses more than three standard deviations above the "
-            "mean of the window before them, per 100 records (with windows of five records, two "
-            "or three per 100 are chance). ``loss_variance_end``: median rolling variance of "
-            "the training loss over the last 20 % of the run; ``gradient_variation_end``: "
-            "standard deviation over mean of the gradient norm there. Rolling windows are 5 % "
-            "of the run and at least five records. Fewer than four seeds give no verdict. "
+            "How steadily and how fast each arm of **{title}** converged on *{data}*: means over "
+            "n = {n} seeds with {interval} t intervals, and the paired difference from the arm "
+            "``against``. A loss is read at the first evaluation at or after that share of the "
+            "run (``at_step``). ``steps_to_90``: until nine tenths of the fall from the first "
+            "evaluation to the last one. ``convergence_rate``: slope of the logarithm of the "
+            "training loss, in percent per step, fitted from 10 % to 50 % of the run. "
+            "``loss_spikes``: training losses more than three standard deviations above the mean "
+            "of the window before them, per 100 records (with windows of five records, two or "
+            "three per 100 are chance). ``loss_variance_end``: median rolling variance of the "
+            "training loss over the last 20 % of the run; ``gradient_variation_end``: standard "
+            "deviation over mean of the gradient norm there. Rolling windows are 5 % of the run "
+            "and at least five records. Intervals of differences are simultaneous over the arms. "
             "Protocol: {protocol}.",
         ),
         "early_phase": (
             "who leads early, who ends lower",
-            "Each arm of **{title}** against the arm ``against`` on *{data}*: the difference of "
-            "their losses at the first evaluation at or after 10 % of the run and at the end, "
-            "the steps that each takes to one common ``level`` (nine tenths of the way from the "
-            "first loss to the higher of their two final losses), and where their mean curves "
-            "cross for the last time after that evaluation (``crossing``, empty if they do "
-            "not). Differences are arm − against, paired over n = {n} seeds, with {interval} "
-            "intervals; a negative one means a lower loss, or fewer steps. Fewer than four "
-            "seeds give no verdict. Protocol: {protocol}.",
+            "Each tuned arm of **{title}** against the arm ``against`` on *{data}*: the "
+            "difference of their losses at the first evaluation at or after 10 % of the run and "
+            "at the end, the steps that each takes to one common ``level`` (nine tenths of the "
+            "way from the first loss to the higher of their two final losses), and where their "
+            "mean curves cross for the last time after that evaluation (``crossing``, empty if "
+            "they do not). Differences are arm − against, paired over n = {n} seeds, with "
+            "simultaneous {interval} intervals; a negative one means a lower loss, or fewer "
+            "steps. Fewer than four seeds give no verdict. Protocol: {protocol}.",
         ),
     },
 )
@@ -68,55 +76,68 @@ def convergence_table(values: pd.DataFrame, baseline: str, study: dict) -> pd.Da
             row |= {"low": mean.low, "high": mean.high, "against": baseline}
             if arm["name"] != baseline:
                 other = groups[baseline, metric].set_index("seed").value.reindex(own.index)
-                row |= _described("difference", paired(own.value, other, study["alpha"]))
+                found = paired(own.value, other, study["alpha"], len(study["arms"]) - 1)
+                row |= found.columns("difference")
             rows.append(row)
     table = pd.DataFrame(rows)
     return table.assign(data=study["data"], protocol=study["protocol"])
 
 
 def early_phase_table(metrics: pd.DataFrame, baseline: str, study: dict) -> pd.DataFrame:
-    """One row for each arm but the baseline. Also `epoch`: the steps of an epoch where the length
-    of the runs is given in epochs, else empty."""
-    arms = [arm["name"] for arm in study["arms"]]
-    curves = evaluations(metrics, study, arms)
+    """One row for each tuned arm but the baseline. Also `epoch`: the steps of an epoch where the
+    length of the runs is given in epochs, else empty."""
+    arms = [arm["name"] for arm in study["arms"] if arm["tuned"] and arm["name"] != baseline]
+    curves = evaluations(metrics, study, [baseline, *arms])
+    finals = final_losses(metrics, study)
     training = study["training"]
     whole = curves[baseline][0][-1]
     epoch = np.nan if training.get("steps") or "epochs" not in training else whole
     epoch = epoch / training["epochs"] if np.isfinite(epoch) else np.nan
     rows = [
         {"arm": arm, "against": baseline, "epoch": epoch}
-        | dict(_compared(curves[arm], curves[baseline], study["alpha"]))
+        | dict(
+            _compared(
+                curves[arm],
+                curves[baseline],
+                finals[arm],
+                finals[baseline],
+                study["alpha"],
+                len(arms),
+            )
+        )
         for arm in arms
-        if arm != baseline
     ]
     columns = ["arm", "against", "epoch", "n", "early_step", "final_mean", "against_final_mean"]
     columns += [
         f"{name}{suffix}"
         for name in ("early", "final", "level_steps")
-        for suffix in ("", "_low", "_high", "_verdict", "_reason")
+        for suffix in ("", "_low", "_high", "_verdict", "_said")
     ]
     columns += ["level", "arm_steps", "against_steps", "crossing"]
     table = pd.DataFrame(rows, columns=columns)
     return table.assign(data=study["data"], protocol=study["protocol"])
 
 
-def _compared(arm: tuple, against: tuple, alpha: float) -> Iterator[tuple[str, float]]:
-    """The columns of one row of early_phase.csv, from (steps, losses) of both arms."""
+def _compared(
+    arm: Curve, against: Curve, last: np.ndarray, other_last: np.ndarray, alpha: float, family: int
+) -> Iterator[tuple[str, float | str]]:
+    """The columns of one row of early_phase.csv, from (steps, losses) of both arms and from their
+    final losses by seed."""
     (steps, losses), (other_steps, others) = arm, against
     shared, here, there = np.intersect1d(steps, other_steps, return_indices=True)
     early = int(np.argmax(shared >= EARLY * shared[-1]))
     yield "n", len(losses)
     yield "early_step", shared[early]
-    found = paired(losses[:, here[early]], others[:, there[early]], alpha)
-    yield from _described("early", found).items()
-    yield from _described("final", paired(losses[:, -1], others[:, -1], alpha)).items()
-    finals = float(np.mean(losses[:, -1])), float(np.mean(others[:, -1]))
-    yield from zip(("final_mean", "against_final_mean"), finals, strict=True)
-    starts = np.concatenate([losses[:, 0], others[:, 0]])
-    level = np.mean(starts) - REDUCTION * (np.mean(starts) - max(finals))
+    found = paired(losses[:, here[early]], others[:, there[early]], alpha, family)
+    yield from found.columns("early").items()
+    yield from paired(last, other_last, alpha, family).columns("final").items()
+    yield from (("final_mean", np.mean(last)), ("against_final_mean", np.mean(other_last)))
+    start = float(np.mean(np.concatenate([losses[:, 0], others[:, 0]])))
+    # Every run of both arms reaches this level.
+    level = start - REDUCTION * (start - max(losses[:, -1].max(), others[:, -1].max()))
     if np.isfinite(level):
         taken = [time_to(s, v, np.full(len(v), level)) for s, v in (arm, against)]
-        yield from _described("level_steps", paired(*taken, alpha)).items()
+        yield from paired(*taken, alpha, family).columns("level_steps").items()
         yield "level", level
         yield from zip(("arm_steps", "against_steps"), map(np.mean, taken), strict=True)
     apart = losses[:, here].mean(axis=0) - others[:, there].mean(axis=0)
@@ -124,13 +145,3 @@ def _compared(arm: tuple, against: tuple, alpha: float) -> Iterator[tuple[str, f
         "crossing",
         crossing(shared[early:], apart[early:]) if np.isfinite(apart).all() else np.nan,
     )
-
-
-def _described(name: str, found: Paired) -> dict:
-    return {
-        name: found.difference,
-        f"{name}_low": found.low,
-        f"{name}_high": found.high,
-        f"{name}_verdict": found.verdict,
-        f"{name}_reason": found.reason,
-    }

@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 
 from muonlab.declare import table
-from muonlab.statistics.paired import Paired, paired
+from muonlab.statistics.paired import paired
 
 PART = "part_loss"
-COLUMNS = ["step", "label", "a", "b", "outcome", "n", "before", "gap", "gap_low", "gap_high"]
-COLUMNS += ["gap_verdict", "gap_reason", "change", "change_low", "change_high", "change_verdict"]
-COLUMNS += ["change_reason"]
+ENDS = ("", "_low", "_high", "_verdict", "_said")
+COLUMNS = ["step", "label", "a", "b", "outcome", "n", "before"]
+COLUMNS += [f"{name}{end}" for name in ("gap", "change") for end in ENDS]
 
 
 @table(
@@ -21,11 +21,12 @@ COLUMNS += ["change_reason"]
             "where a published gap goes",
             "The gap between Muon (``a``) and AdamW (``b``) on *{data}*, a − b in nats, as one "
             "correction after the other is made to both, from the published setting to the fair "
-            "one: the mean over n = {n} paired seeds with its {interval} t interval, and the "
-            "change against the step before, seed by seed, with its own. A gap below 0 means that "
-            "Muon ends lower. ``outcome`` is the loss that is compared: the final one on the whole "
-            "split, the last one read on a part of it, or that of the test split. With fewer than "
-            "four seeds there is no verdict. Protocol: {protocol}.",
+            "one: the mean over n = {n} paired seeds, and the change against the step before, "
+            "seed by seed, with simultaneous {interval} intervals: the gaps are one family, and "
+            "the changes are another. A gap below 0 means that Muon ends lower. ``outcome`` is "
+            "the loss that is compared: the final one on the whole split, the last one read on a "
+            "part of it, or that of the test split. With fewer than four seeds there is no "
+            "verdict. Protocol: {protocol}.",
         ),
     },
 )
@@ -33,50 +34,49 @@ def waterfall(
     waterfall: Sequence[Mapping],
     runs: Sequence[dict],
     summaries: Sequence[dict],
+    metrics: pd.DataFrame,
     study: dict,
 ) -> pd.DataFrame:
     """One row for each step, in the order of the config."""
-    whole = study["training"].get("evaluation_examples") is None
-    gaps = [gap_by_seed(step, runs, summaries, whole) for step in waterfall]
+    losses = loss_table(runs, summaries, metrics)
+    gaps = [gap_by_seed(step, losses) for step in waterfall]
     rows, before = [], None
     for number, (step, gap) in enumerate(zip(waterfall, gaps, strict=True)):
         row = {"step": number, **{key: step[key] for key in ("label", "a", "b", "outcome")}}
-        found = paired(gap, np.zeros(len(gap)), study["alpha"])
-        row |= {"n": found.n, "gap": found.difference, **_described("gap", found)}
+        found = paired(gap, np.zeros(len(gap)), study["alpha"], len(gaps))
+        row |= {"n": found.n, **found.columns("gap")}
         if before is not None:
-            found = paired(gap, before.reindex(gap.index), study["alpha"])
-            row |= {"before": float(before.mean(skipna=False)), "change": found.difference}
-            row |= _described("change", found)
+            earlier = before.reindex(gap.index)
+            found = paired(gap, earlier, study["alpha"], len(gaps) - 1)
+            row |= {"before": float(before.mean(skipna=False)), **found.columns("change")}
         rows.append(row)
         before = gap
     table = pd.DataFrame(rows, columns=COLUMNS)
     return table.assign(data=study["data"], protocol=study["protocol"])
 
 
-def gap_by_seed(
-    step: Mapping, runs: Sequence[dict], summaries: Sequence[dict], whole: bool
-) -> pd.Series:
-    """The loss of the step's arm a minus that of its arm b, by seed; NaN where a run diverged or
-    has not recorded the step's outcome. `whole` says that every evaluation reads the whole split,
-    so that the loss on a part is the final loss."""
-    outcome = "final_loss" if step["outcome"] == PART and whole else step["outcome"]
-    losses = pd.DataFrame(
-        {
-            "arm": run["arm"],
-            "seed": run["seed"],
-            "loss": np.nan if summary["diverged"] else summary.get(outcome),
-        }
-        for run, summary in zip(runs, summaries, strict=True)
-        if run["arm"] in (step["a"], step["b"])
-    )
-    by_seed = losses.pivot(index="seed", columns="arm", values="loss").astype(float)
+def loss_table(
+    runs: Sequence[dict], summaries: Sequence[dict], metrics: pd.DataFrame
+) -> pd.DataFrame:
+    """arm, seed, final_loss, part_loss, test_loss of each run; NaN where it diverged.
+
+    `part_loss` is the last evaluation of the loss curve, which reads `evaluation_examples` of the
+    split. `metrics`: arm, seed, step, split, metric, value.
+    """
+    curves = metrics[metrics.metric == "loss"].sort_values("step")
+    parts = curves.groupby(["arm", "seed", "split"]).value.last()
+    rows = []
+    for run, summary in zip(runs, summaries, strict=True):
+        key = run["arm"], run["seed"], summary["evaluated_on"]
+        losses = {name: summary[name] for name in ("final_loss", "test_loss")}
+        losses[PART] = parts.get(key, np.nan)
+        if summary["diverged"]:
+            losses = dict.fromkeys(losses, np.nan)
+        rows.append({"arm": run["arm"], "seed": run["seed"], **losses})
+    return pd.DataFrame(rows)
+
+
+def gap_by_seed(step: Mapping, losses: pd.DataFrame) -> pd.Series:
+    """The loss of the step's arm a minus that of its arm b, by seed. `losses` is `loss_table`."""
+    by_seed = losses.pivot(index="seed", columns="arm", values=step["outcome"]).astype(float)
     return by_seed[step["a"]] - by_seed[step["b"]]
-
-
-def _described(name: str, found: Paired) -> dict:
-    return {
-        f"{name}_low": found.low,
-        f"{name}_high": found.high,
-        f"{name}_verdict": found.verdict,
-        f"{name}_reason": found.reason,
-    }
