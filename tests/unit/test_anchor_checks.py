@@ -13,6 +13,7 @@ from muonlab.optim.newton_schulz import newton_schulz
 from muonlab.plan.reported import iteration_bands
 from muonlab.plan.runs import load_plan
 from muonlab.report.anchors import FAIL, NOT_APPLICABLE, PASS, anchor_line, anchor_rows
+from muonlab.report.records import write_csv
 from muonlab.report.tables.anchor_checks import anchor_checks
 
 ROOT = Path(__file__).parents[2]
@@ -117,6 +118,15 @@ def test_all_pass_where_all_is_sound():
     assert list(table.check) == list(NAMES.values())
     assert (table.result == PASS).all() and (table.reason == "").all()
     assert anchor_line(table) == "All 8 anchor checks pass."
+
+
+def test_the_rows_are_the_same_after_the_table_was_written_and_read_back(tmp_path):
+    nothing = checked(anchors=ANCHORS | {"frozen": None}, basins=None)
+    for table in (checked(), checked(**FAILURES["edge"]), nothing):
+        write_csv(table, tmp_path / "table.csv")
+        back = pd.read_csv(tmp_path / "table.csv")
+        assert list(anchor_rows(back)) == list(anchor_rows(table))
+        assert anchor_line(back) == anchor_line(table)
 
 
 FAILURES = {

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from scipy.special import fdtrc
 
 from muonlab.statistics import group_tests as tests
@@ -75,6 +76,18 @@ def test_welch_anova_is_scipy(seed, sizes):
     if len(groups) == 2:  # then it is Welch's t test, squared
         t = welch_t(*groups)
         assert (got.f, got.df_within, got.p) == pytest.approx((t.t**2, t.df, t.p), rel=1e-8)
+
+
+@pytest.mark.parametrize(("sizes", "alpha"), [((4, 4, 4), 0.05), ((2, 5, 3, 6), 0.1)])
+def test_tukey_is_scipys_to_the_last_digits(sizes, alpha):
+    rng = np.random.default_rng(len(sizes))
+    groups = [rng.normal(i, 1 + i, n) for i, n in enumerate(sizes)]
+    want = stats.tukey_hsd(*groups)
+    interval = want.confidence_interval(1 - alpha)
+    for _ in range(2):  # the second time, the critical value is remembered
+        got = tests.tukey_hsd(*groups, alpha=alpha)
+        expected = [want.statistic, interval.low, interval.high, want.pvalue]
+        np.testing.assert_allclose(fields(got), expected, rtol=1e-12, atol=1e-14)
 
 
 @settings(max_examples=8, deadline=None)

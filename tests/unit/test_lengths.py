@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from muonlab.report.figures.length_crossing import speed_up as drawn
 from muonlab.report.lengths import CURVE, LENGTHS, ratio_text, speed_up_sentences
+from muonlab.report.records import write_csv
 from muonlab.report.tables.speed_up import speed_up
 from muonlab.statistics.lengths import length_ratio
 from muonlab.statistics.speedup import WARNING
@@ -175,6 +176,15 @@ def test_what_lies_beyond_is_said_in_words():
         (sentence,) = speed_up_sentences(table, study)
         assert f"ADAMW needs {words} the steps and tokens" in sentence
         assert (WARNING in sentence) == (gap > 0)
+
+
+@pytest.mark.parametrize("gap", [-0.3, 0.05, 0.9])
+def test_the_sentence_is_the_same_after_the_table_was_written_and_read_back(gap, tmp_path):
+    given, study = made_up(gap)
+    table = speed_up(*given, study)["speed_up"]
+    write_csv(table, tmp_path / "table.csv")
+    back = pd.read_csv(tmp_path / "table.csv")
+    assert list(speed_up_sentences(back, study)) == list(speed_up_sentences(table, study))
 
 
 def test_the_sentence_follows_the_numbers():

@@ -36,13 +36,16 @@ from muonlab.io.logs import note
 
 # Modules that Snakemake makes each job import before its own.
 SNAKEMAKE = ("snakemake.logging", "snakemake.iocontainers", "snakemake.script")
+LIBRARY = Path(__file__).resolve().parents[1]
 # Modules that the jobs import, including those that they import later (torch._dynamo is imported
-# when an optimizer is built).
+# when an optimizer is built, and pyarrow.pandas_compat when a table is written).
 TORCH = (
     *SNAKEMAKE,
     "torch._dynamo",
     "safetensors.torch",
+    "safetensors.numpy",
     "pandas",
+    "pyarrow.pandas_compat",
     "pyarrow.parquet",
     "tqdm",
     "scipy.sparse.linalg",
@@ -51,6 +54,7 @@ TORCH = (
     "muonlab.training.language",
     "muonlab.models.mlp",
     "muonlab.models.transformer",
+    *(f"muonlab.optim.{path.stem}" for path in sorted((LIBRARY / "optim").glob("[a-z]*.py"))),
     "muonlab.probes.job",
     "muonlab.probes.spectra",
     "muonlab.probes.curvature",
@@ -64,8 +68,15 @@ TABLES = (
     "pyarrow.parquet",
     "scipy.stats",
     "seaborn",
-    "muonlab.report.tables.contrasts",
+    "muonlab.tuning.rounds",
+    "muonlab.tuning.selection",
+    "muonlab.report.given",
     "muonlab.report.style",
+    *(
+        f"muonlab.report.{kind}.{path.stem}"
+        for kind in ("tables", "figures", "texts")
+        for path in sorted((LIBRARY / "report" / kind).glob("[a-z]*.py"))
+    ),
 )
 SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh", "ash"})
 SIGNALS = [
@@ -157,8 +168,7 @@ def peer(connection: socket.socket) -> int:
 
 
 def _address(driver: tuple[int, str], modules: tuple[str, ...]) -> str:
-    library = Path(__file__).resolve().parents[1]
-    code = [(path.as_posix(), path.stat().st_mtime_ns) for path in sorted(library.rglob("*.py"))]
+    code = [(path.as_posix(), path.stat().st_mtime_ns) for path in sorted(LIBRARY.rglob("*.py"))]
     environment = sorted(pair for pair in os.environ.items() if pair[0] not in NOISE)
     facts = [os.getuid(), driver, sys.executable, modules, code, environment]
     return "\0muonlab-" + hashlib.sha256(repr(facts).encode()).hexdigest()

@@ -60,7 +60,10 @@ def anchor_rows(table: pd.DataFrame) -> Iterator[str]:
     """The table of checks in Markdown."""
     yield HEADER
     yield "|---" * HEADER.count(" | ") + "|---|"
-    for row in table.fillna({"found": "", "reason": ""}).itertuples():
-        found = "; ".join(filter(None, (row.found, row.reason)))
+    for row in table.itertuples():
+        # Where all checks pass, no reason was written, and the column is read back as numbers.
+        found = "; ".join(
+            text for text in (row.found, row.reason) if isinstance(text, str) and text
+        )
         result = f"**{row.result}**" if row.result == FAIL else row.result
         yield f"| {row.check} | {row.expected} | {found} | {result} |"

@@ -82,9 +82,9 @@ def speed_up_sentences(table: pd.DataFrame, study: dict) -> Iterator[str]:
             f"(n = {sound.n.iloc[0]}; {baseline} was run at {sound.shortest.iloc[0]:.3g} to "
             f"{sound.longest.iloc[0]:.3g} times the length of {labels[arm]})."
         )
-        warnings = sound.warning.fillna("")
-        if (warnings != "").any():
-            sentence += f" **Warning:** {warnings[warnings != ''].iloc[0]}."
+        warnings = [text for text in sound.warning if isinstance(text, str) and text]
+        if warnings:
+            sentence += f" **Warning:** {warnings[0]}."
         steps = curve[(curve.unit == "step") & curve.ratio.notna()]
         if len(steps):
             sentence += f" The usual reading, off the one curve of {labels[steps.baseline.iloc[0]]}"

@@ -133,6 +133,10 @@ def _map(axis: Axes, rows: pd.DataFrame, tensors: list, bits: list, top: float) 
     table = rows.pivot_table(index="tensor", columns="bits", values="value", aggfunc="mean")
     table = table.reindex(index=tensors, columns=bits)
     table.index = [name.removesuffix(".weight") for name in tensors]
+    # seaborn draws the whole figure for each map, to see whether its labels overlap. With all other
+    # panels visible, that takes longer than everything else.
+    others = [other for other in axis.figure.axes if other is not axis]
+    plt.setp(others, visible=False)
     sns.heatmap(
         table,
         ax=axis,
@@ -145,5 +149,6 @@ def _map(axis: Axes, rows: pd.DataFrame, tensors: list, bits: list, top: float) 
         cbar=False,
         linewidths=0.5,
     )
+    plt.setp(others, visible=True)
     axis.set(xlabel="", ylabel="")
     axis.tick_params(labelsize=7.5, labelrotation=0)

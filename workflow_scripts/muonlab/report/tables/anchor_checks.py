@@ -138,7 +138,8 @@ def beat_frozen(losses: pd.DataFrame, anchors: Mapping, study: dict) -> Checked:
     return judged(
         not lost,
         f"not below {frozen}: {', '.join(lost)}",
-        found=f"the narrowest margin of {len(tuned)} arms is {low:.3g} nats ({closest})",
+        found=f"the narrowest margin of {len(tuned)} arms is "
+        + f"{low:.3g} nats ({closest})".replace("-", "−"),
         value=float(margins.to_numpy().mean()),
         low=low,
         high=high,
@@ -239,7 +240,7 @@ def _shown(numbers: tuple[float, float, float], found: Verdict, said: str, unit:
     if found.word in (NO_VERDICT, NOT_ESTIMABLE):
         return unanswered(said.rstrip("."))
     value, low, high = numbers
-    told = f"{value:+.3g} [{low:.3g}, {high:.3g}] {unit} (n = {found.n})"
+    told = f"{value:+.3g} [{low:.3g}, {high:.3g}] {unit} (n = {found.n})".replace("-", "−")
     facts = {"found": told, "value": value, "low": low, "high": high, "n": found.n}
     return judged(found.word == HIGHER, said, **facts)
 
