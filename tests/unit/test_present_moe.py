@@ -324,10 +324,18 @@ def test_a_map_holds_the_means_of_two_varied_numbers_alone():
 def test_the_default_study_has_the_sweeps_of_its_config():
     studies = load_plan([ROOT / "config.yaml"]).studies
     moe = studies["moe"]
-    assert varied_numbers(moe) == {"adamw": ["lr", "weight_decay"], "muon": ["lr", "momentum"]}
+    assert varied_numbers(moe) == {}, "a search over a box varies no setting alone"
+    assert set(moe.sensitivity["grid"]) == {"lr", "momentum"}
     steps = {"arm": "muon", "field": "ns_steps", "reference": 5}
     assert arm_sweeps(moe) == [steps | {"arms": [[3, "ns_3"], [5, "muon"], [7, "ns_7"]]}]
     assert varies_settings(moe) and not varies_settings(studies["fashion"])
+    runs = moe.sensitivity_runs({"lr": 0.02, "embedding_ratio": 5.0, "momentum": 0.9})
+    # Three rates and two momenta with the chosen ones beside them, on two seeds.
+    assert len(runs) == 4 * 3 * 2 and len({run.name for run in runs}) == len(runs)
+    for run in runs:
+        optimizer = run.config["optimizer"]
+        assert optimizer["lr"] == run.settings["lr"]
+        assert optimizer["lr"] * optimizer["embedding_ratio"] == pytest.approx(0.1, rel=1e-4)
 
 
 # ---------------------------------------------------------------- components and experts

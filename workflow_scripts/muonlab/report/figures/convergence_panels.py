@@ -42,6 +42,8 @@ def convergence(
     baseline: str,
     study: dict,
 ) -> Figure:
+    """Small multiples: the losses of the tuned arms, and how steadily and how soon each came to
+    its end, compared with the baseline."""
     use_style()
     arms = study["arms"]
     rows = 0.7 + (0.17 if is_crowd(arms) else 0.3) * len(arms)

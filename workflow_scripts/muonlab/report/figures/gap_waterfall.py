@@ -28,6 +28,7 @@ INK, SLATE = "#2f3640", "#5b6470"  # of lines and texts, and of the published ga
     "includes 0, or there are fewer than four seeds. Protocol: {protocol}.",
 )
 def waterfall(waterfall_table: pd.DataFrame, study: dict) -> Figure:
+    """Bars from the published gap down to the fair one, one for each correction between them."""
     use_style()
     table = waterfall_table
     rows = len(table) + 1

@@ -21,6 +21,7 @@ from muonlab.report.style import ArmStyle, arm_styles, finish, study_notes, use_
     "with its {interval} bootstrap interval over paired seeds. Protocol: {protocol}.",
 )
 def speed_up(speed_up_points: pd.DataFrame, speed_up_table: pd.DataFrame, study: dict) -> Figure:
+    """The baseline's final loss over its length, and where it meets those of the other arms."""
     use_style()
     figure, axis = plt.subplots(figsize=(6.6, 4.1))
     styles = arm_styles(study["arms"])
