@@ -157,6 +157,8 @@ class Measure(Section):
     interact."""
     ranking: Name | None = None
     """The arm with which all others are compared in the ranking; null makes no ranking."""
+    unranked: list[Name] = Field(default=[])
+    """Arms that the ranking leaves out, because they answer another question."""
     also: list[Name] = Field(default=[])
     """Further measurements, named after their functions in `muonlab/probes/`."""
     overhead: Overhead | None = None

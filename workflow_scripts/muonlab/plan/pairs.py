@@ -119,7 +119,7 @@ def _ranking_pairs(study: StudyPlan) -> dict[str, list[tuple[str, str]]]:
     if not against:
         return {}
     twins = _twins(study)
-    others = [arm for arm in study.arms if arm != against]
+    others = [arm for arm in study.arms if arm not in (against, *study.measure["unranked"])]
     matched = [twin for arm, twin in twins.items() if against in twins and arm != against]
     return {
         f"ranking against {against}": [oriented(study, arm, against) for arm in others],

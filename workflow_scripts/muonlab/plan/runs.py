@@ -273,6 +273,7 @@ def _check_arms_named(study: Study, place: tuple, sources: Sources) -> None:
     named["sensitivity", "arm"] = [study.sensitivity.arm] if study.sensitivity else []
     named["measure", "overhead", "arms"] = measure.overhead.arms if measure.overhead else []
     named["measure", "ranking"] = [measure.ranking] if measure.ranking else []
+    named["measure", "unranked"] = measure.unranked
     for i, one in enumerate(measure.factorials):
         for role in ("both", "without_first", "without_second", "neither"):
             named["measure", "factorials", str(i), role] = [getattr(one, role)]

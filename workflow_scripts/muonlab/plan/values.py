@@ -89,10 +89,14 @@ def arm_settings(known: Known) -> dict[str, dict]:
 
 
 def against_variables(known: Known) -> dict[str, list[str]]:
-    """The variables in which each arm differs from the one that it is ranked against."""
-    arms = known.study.arms
-    against = arms[known.study.measure["ranking"]]
-    return {name: differences(arm, against) for name, arm in arms.items()}
+    """The variables in which each ranked arm differs from the one that it is ranked against."""
+    arms, measure = known.study.arms, known.study.measure
+    against = arms[measure["ranking"]]
+    return {
+        name: differences(arm, against)
+        for name, arm in arms.items()
+        if name not in measure["unranked"]
+    }
 
 
 def changed_runs(known: Known) -> list[dict]:

@@ -48,7 +48,8 @@ def ranking_heatmap(ranking: pd.DataFrame, study: dict, arm_settings: Settings) 
     figure, axes = plt.subplots(1, len(MAPS), figsize=(9.6, 3.9))
     base = ranking.loc[ranking.arm == ranking.against.iloc[0], "loss"].iloc[0]
     known = ranking.set_index("arm")
-    groups = [largest_group(arm_settings, pair) for pair in MAPS]
+    ranked = {arm: own for arm, own in arm_settings.items() if arm in known.index}
+    groups = [largest_group(ranked, pair) for pair in MAPS]
     changes = [known.loc[arm, "loss"] - base for group in groups for arm in group]
     reach = np.nanmax(np.abs(changes), initial=1e-9) if changes else 1.0
     for axis, pair, group in zip(axes, MAPS, groups, strict=True):

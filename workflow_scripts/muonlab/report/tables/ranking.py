@@ -62,6 +62,9 @@ def ranking(
     variables: Mapping[str, Sequence[str]],
 ) -> dict[str, pd.DataFrame]:
     found = ranked_runs(runs, summaries, provenances)
+    # Arms that the study leaves out of its ranking have no variables here.
+    study = study | {"arms": [arm for arm in study["arms"] if arm["name"] in variables]}
+    arm_settings = {arm: own for arm, own in arm_settings.items() if arm in variables}
     return {
         "ranking": ranking_table(found, contrasts, study, arm_settings, variables, against),
         "field_effects": field_effects(found, contrasts, study, arm_settings, against),
