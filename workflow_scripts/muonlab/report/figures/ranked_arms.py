@@ -115,6 +115,7 @@ def ranking_curves(metrics: pd.DataFrame, ranking: pd.DataFrame, study: dict) ->
     use_style()
     against, split = ranking.against.iloc[0], study["training"]["evaluate_on"]
     losses = metrics[(metrics.split == split) & (metrics.metric == "loss")]
+    losses = losses[losses.arm.isin(ranking.arm)]
     means = losses.pivot_table(
         index="step", columns="arm", values="value", aggfunc=lambda v: v.mean(skipna=False)
     )
