@@ -33,6 +33,7 @@ def tuning_job(study, before, **more):
         **more,
         "tuning": before.study.tuning,
         "spaces": before.spaces,
+        "budgets": before.budgets,
         "trials": before.trial_records,
     }
 

@@ -16,7 +16,9 @@ with logged(snakemake.log[0]):
     runs = zip(job["trials"], records, strict=True)
     trials = [trial | record["summary"] for trial, record in runs]
     if "round" in job:
-        found = next_round(trials, job["tuning"], job["spaces"], job["limits"], job["round"])
+        found = next_round(
+            trials, job["tuning"], job["spaces"], job["limits"], job["round"], job["budgets"]
+        )
     else:
         found = select_trials(trials, job["tuning"], job["spaces"])
     write_json(snakemake.output[0], found)

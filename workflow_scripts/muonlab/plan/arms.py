@@ -43,7 +43,9 @@ class ResolvedArm:
     """An arm with every setting of its runs filled in, except the seed and the tuned fields.
 
     `tuned_by` is the arm whose chosen settings its runs use: the arm itself or, if it is not tuned
-    (and then has no trials), the nearest base that is. `fixed` names the fields of its optimizer
+    (and then has no trials), the nearest base that is. `budget` is the number of trials that it may
+    have, `alone` says that it is searched otherwise than the other arms, and `trials` are those of
+    the first round. `fixed` names the fields of its optimizer
     that the arm sets itself and for which it ignores what tuning chose. `factors` gives, by field,
     the factor by which a setting is multiplied after tuning.
     """
@@ -54,6 +56,8 @@ class ResolvedArm:
     compound: bool
     settings: dict
     space: dict
+    budget: int
+    alone: bool
     trials: list[Trial]
     tuned_by: str
     tuned: frozenset[str]
@@ -217,7 +221,8 @@ class _Resolver:
             base = self.arm(arm.base, (*above, name))
         settings = self._settings(arm, base, where)
         space = self._space(name, arm, settings, where) if arm.tune else {}
-        trials = self._trials(name, space) if arm.tune else []
+        budget = arm.trials or self.study.tuning.trials
+        trials = self._trials(name, space, budget) if arm.tune else []
         resolved = ResolvedArm(
             name=name,
             label=arm.label or name,
@@ -225,6 +230,8 @@ class _Resolver:
             compound=arm.compound,
             settings=settings,
             space=space,
+            budget=budget,
+            alone=arm.unequal_search,
             trials=trials,
             tuned_by=name if arm.tune else base.tuned_by,
             tuned=frozenset(trials[0].settings) if arm.tune else base.tuned,
@@ -337,16 +344,16 @@ class _Resolver:
                 self._put(settings, path_of(field), value, (*where, field))
         return space
 
-    def _trials(self, name: str, space: dict) -> list[Trial]:
+    def _trials(self, name: str, space: dict, budget: int) -> list[Trial]:
         """The trials of the first round, which are known before anything has run."""
         tuning = self.study.tuning
         if tuning.method == "grid":
             points = grid_points(space)
         else:
             first = {
-                "sobol": tuning.trials,
-                "zoom": trials_of_round(tuning.trials, tuning.rounds, 1),
-                "tpe": min(tuning.trials, STARTUP),
+                "sobol": budget,
+                "zoom": trials_of_round(budget, tuning.rounds, 1),
+                "tpe": min(budget, STARTUP),
             }[tuning.method]
             points = sobol_points(space, first, tuning.search_seed, place=f"arm {name}: box")
         return [Trial(name, tuple(point.items())) for point in points]

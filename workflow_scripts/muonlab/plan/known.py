@@ -53,6 +53,15 @@ class Known:
         return {name: arm.space for name, arm in self.study.tuned_arms.items()}
 
     @property
+    def budgets(self) -> dict[str, dict]:
+        """The number of trials that each tuned arm may have, and whether it is searched alone,
+        since it has declared another search than the other arms."""
+        return {
+            name: {"budget": arm.budget, "alone": arm.alone}
+            for name, arm in self.study.tuned_arms.items()
+        }
+
+    @property
     def limits(self) -> dict[str, dict]:
         """For each tuned arm, the (lowest, highest) value of each field that its optimizer
         allows."""

@@ -44,6 +44,9 @@ class Arm(Section):
     equally many tuned fields, unless an arm declares `unequal_search`."""
     box: Box | None = None
     """This arm's own ranges, if the study is tuned over a box (methods sobol, zoom and tpe)."""
+    trials: int | None = Field(default=None, ge=1)
+    """This arm's own number of trials, for sobol, zoom and tpe; null takes that of `tuning`. It
+    needs `unequal_search`."""
     unequal_search: bool = False
     """Declares that this arm is tuned over more or fewer fields, or with more or fewer trials, than
     the others."""
@@ -54,6 +57,8 @@ class Arm(Section):
     def _consistent(self) -> "Arm":
         check_values(self.grid or {}, "grid")
         check_values(self.box or {}, "box")
+        if self.trials is not None and not self.unequal_search:
+            raise ValueError("trials needs unequal_search: true")
         return self
 
 

@@ -10,13 +10,19 @@ from muonlab.tuning.zoom import finer_points
 
 
 def next_round(
-    trials: Sequence[dict], tuning: dict, spaces: Mapping[str, dict], limits: Mapping, number: int
+    trials: Sequence[dict],
+    tuning: dict,
+    spaces: Mapping[str, dict],
+    limits: Mapping,
+    number: int,
+    budgets: Mapping[str, dict] | None = None,
 ) -> dict:
     """Computes the scores and edges of all arms from their tuning runs, and calls `propose`.
 
     `trials` has the arm, settings and losses of each tuning run (see `selection.select_trials`),
     `spaces` the search space of each tuned arm, and `limits` the lowest and highest values that its
-    optimizer allows, by field.
+    optimizer allows, by field. `budgets` has, by arm, its number of trials and whether it is
+    searched alone (by default those of `tuning`, together with the others).
     """
     scored, arms = {}, {}
     for name, space in spaces.items():
@@ -25,6 +31,7 @@ def next_round(
         best = min(scored[name], key=lambda trial: trial["score"])
         found = edges(best["settings"], space)
         arms[name] = {"space": space, "edges": found, "limits": limits[name]}
+        arms[name] |= (budgets or {}).get(name, {})
     return propose(arms, tuning, scored, number)
 
 
@@ -33,36 +40,25 @@ def propose(
 ) -> dict:
     """The trials of round `number` (2 or more), as {spaces, points} for each arm.
 
-    `arms` has the space, edges and limits (by field of its optimizer) of each tuned arm; `scored`
-    has its trials so far, with settings and score. tpe proposes the next `batch` points of each arm
-    within its budget, and zoom the points of the next finer round. With zoom after its last planned
-    round, grid and sobol, the spaces of all arms are widened if the best trial of
-    any arm lies on an edge; otherwise there are no new points. The new points are those that a
-    widened grid adds, or, for a box, as many as the first round had.
+    `arms` has the space, edges and limits (by field of its optimizer) of each tuned arm, and may
+    have its `budget` of trials and `alone` (see `next_round`); `scored` has its trials so far, with
+    settings and score. tpe proposes the next `batch` points of each arm within its budget, and zoom
+    the points of the next finer round. With grid and sobol, the spaces of all arms are widened if
+    the best trial of any arm lies on an edge; otherwise there are no new points. The new points are
+    those that a widened grid adds, or, for a box, as many as the first round had.
     """
     spaces = {name: arm["space"] for name, arm in arms.items()}
+    if tuning["method"] == "zoom":
+        return _finer(arms, tuning, scored, number)
     if tuning["method"] == "tpe":
-        left = tuning["trials"] - STARTUP - (number - 2) * tuning["batch"]
         points = {
-            name: _tpe(name, space, scored[name], min(tuning["batch"], left), tuning)
-            for name, space in spaces.items()
+            name: _tpe(name, arm["space"], scored[name], number, _own(tuning, arm))
+            for name, arm in arms.items()
         }
         return {"spaces": spaces, "points": points}
     edges = {name: arm["edges"] for name, arm in arms.items()}
-    planned = tuning["method"] == "zoom" and number <= tuning["rounds"]
-    if not planned and not any(edges.values()):
+    if not any(edges.values()):
         return {"spaces": spaces, "points": {name: [] for name in spaces}}
-    if tuning["method"] == "zoom":
-        found = {
-            name: finer_points(
-                space, scored[name], number, tuning, arms[name]["limits"], f"arm {name}: box"
-            )
-            for name, space in spaces.items()
-        }
-        return {
-            "spaces": {name: hull for name, (hull, _) in found.items()},
-            "points": {name: points for name, (_, points) in found.items()},
-        }
     limits = _limits(arms)
     grown = extended(spaces, edges, limits)
     points = {
@@ -71,7 +67,37 @@ def propose(
     return {"spaces": grown, "points": points}
 
 
-def _tpe(name: str, space: dict, scored: Sequence[dict], count: int, tuning: dict) -> list[Point]:
+def _finer(
+    arms: Mapping[str, dict], tuning: dict, scored: Mapping[str, Sequence[dict]], number: int
+) -> dict:
+    """The next round of zoom. After the last planned one, arms get further trials because of an
+    edge: all arms that are searched together if one of them is on an edge, and an arm that is
+    searched alone if it is on one itself."""
+    planned = number <= tuning["rounds"]
+    together = any(arm["edges"] for arm in arms.values() if not arm.get("alone"))
+    spaces, points = {}, {}
+    for name, arm in arms.items():
+        spaces[name], points[name] = arm["space"], []
+        if planned or (arm["edges"] if arm.get("alone") else together):
+            spaces[name], points[name] = finer_points(
+                arm["space"],
+                scored[name],
+                number,
+                _own(tuning, arm),
+                arm["limits"],
+                f"arm {name}: box",
+            )
+    return {"spaces": spaces, "points": points}
+
+
+def _own(tuning: dict, arm: Mapping) -> dict:
+    """The settings of tuning with the arm's own number of trials."""
+    return tuning | {"trials": arm.get("budget", tuning["trials"])}
+
+
+def _tpe(name: str, space: dict, scored: Sequence[dict], number: int, tuning: dict) -> list[Point]:
+    left = tuning["trials"] - STARTUP - (number - 2) * tuning["batch"]
+    count = max(0, min(tuning["batch"], left))
     history = [(trial["settings"], trial["score"]) for trial in scored]
     return tpe_points(space, history, count, tuning["search_seed"], f"arm {name}: box")
 

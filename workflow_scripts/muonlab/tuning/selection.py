@@ -49,9 +49,8 @@ def edges(settings: dict, space: Mapping) -> dict[str, str]:
 def scored_trials(trials: Sequence[dict], score: str) -> list[dict]:
     """One record for each trial of an arm, averaged over seeds, in the order of the trials.
 
-    A record has `settings`, `score` (+inf if a seed diverged), `losses` (by seed) and
-    `best_minimum` (the lowest loss of the worst seed). `trials` and `score` are as in
-    `select_trials`.
+    A record has `settings`, `score` (+inf if a seed diverged) and `losses` (by seed). `trials` and
+    `score` are as in `select_trials`.
     """
     groups: dict[tuple, list[dict]] = {}
     for trial in trials:
@@ -62,9 +61,6 @@ def scored_trials(trials: Sequence[dict], score: str) -> list[dict]:
             "score": _mean([t[f"{'final' if score == 'final' else 'best'}_loss"] for t in group])
             if not any(t["diverged"] for t in group)
             else math.inf,
-            "best_minimum": max(
-                math.inf if t["best_loss"] is None else t["best_loss"] for t in group
-            ),
             "losses": [t[f"{'final' if score == 'final' else 'best'}_loss"] for t in group],
         }
         for settings, group in groups.items()
@@ -78,7 +74,7 @@ def _best(arm: str, scored: list[dict], space: Mapping | None) -> dict:
         raise UserError(f"tuning: every trial of the arm {arm} diverged; change its tuning.grid")
     if space is None:
         space = {f: [record["settings"][f] for record in scored] for f in best["settings"]}
-    found = {key: best[key] for key in ("settings", "score", "best_minimum")}
+    found = {key: best[key] for key in ("settings", "score")}
     return found | {
         "edges": edges(best["settings"], space),
         "trials": len(scored),
