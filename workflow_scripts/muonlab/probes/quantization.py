@@ -26,7 +26,7 @@ COLUMNS = {
 }
 
 
-@measurement(split="test")
+@measurement(of="arm", split="test")
 def quantization(
     run: FinishedRun, places: Sequence[Place], split: Any, settings: dict, device: str
 ) -> Iterator[dict]:

@@ -21,7 +21,7 @@ COLUMNS = {
 }
 
 
-@measurement()
+@measurement(of="arm")
 def spectra(run: FinishedRun, places: Sequence[Place]) -> Iterator[dict]:
     """Every spectral metric and the whole spectrum of each matrix (object `weight`) and of its
     change since the start (object `from_start`, W_t − W_0, in float64), of which the whole spectrum
