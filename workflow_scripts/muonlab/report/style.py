@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 import seaborn as sns
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from muonlab.io.atomic import replacing
@@ -87,10 +88,32 @@ def arm_styles(arms: Sequence[dict]) -> dict[str, ArmStyle]:
 def finish(figure: Figure, title: str, notes: Iterable[str]) -> None:
     """Adds the title above the figure, and below it the notes: data, seeds, intervals, warnings."""
     text = "\n".join(notes)
+    said = figure.text(0.012, 1, title, va="top", fontsize=11.5, fontweight="bold")
+    legend = _below_title(figure, said)
     height, lines = figure.get_figheight(), text.count("\n") + 1
-    figure.text(0.012, 1 - 0.06 / height, title, va="top", fontsize=11.5, fontweight="bold")
+    said.set_y(1 - 0.06 / height)
     figure.text(0.012, 0.06 / height, text, va="bottom", fontsize=7.5, color=MUTED)
-    figure.tight_layout(rect=(0, (0.12 + 0.13 * lines) / height, 1, 1 - 0.26 / height))
+    figure.tight_layout(rect=(0, (0.12 + 0.13 * lines) / height, 1, 1 - (0.26 + legend) / height))
+
+
+def _below_title(figure: Figure, title: Text) -> float:
+    """Moves the figure's legend below the title if there is no room beside it, and makes the figure
+    as much higher; returns that height in inches."""
+    if not figure.legends:
+        return 0.0
+    (legend,) = figure.legends
+    renderer, margin = figure.canvas.get_renderer(), 0.1 * figure.dpi
+    box = legend.get_window_extent(renderer)
+    if box.x0 > title.get_window_extent(renderer).x1 + margin and box.height < 0.36 * figure.dpi:
+        return 0.0
+    while box.width > figure.bbox.width - margin and legend._ncols > 1:
+        legend.set_ncols(legend._ncols - 1)
+        box = legend.get_window_extent(renderer)
+    added = box.height / figure.dpi
+    figure.set_figheight(figure.get_figheight() + added)
+    legend.set_loc("upper left")
+    legend.set_bbox_to_anchor((0.002, 1 - 0.22 / figure.get_figheight()), figure.transFigure)
+    return added
 
 
 def save(figure: Figure, svg: str | Path, png: str | Path) -> None:

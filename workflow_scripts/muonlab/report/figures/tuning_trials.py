@@ -17,6 +17,7 @@ from muonlab.tuning.selection import scored_trials
 ACROSS = 4  # panels side by side
 # The range of losses that is shown: from the lowest, this many times the distance to the median.
 SHOWN = 2.0
+MANY_DECADES = 300  # the ratio of the ends of an axis that has labels at its decades alone
 
 
 @figure(
@@ -49,14 +50,16 @@ def tuning_trials(selection: dict, choices: pd.DataFrame, study: dict, search_bo
         log = any(is_log(space[field]) for space in search_box.values() if field in space)
         if log:
             axis.set_xscale("log")
-            log_axis(axis.xaxis)
+            low, high = table[field].min(), table[field].max()
+            if high < MANY_DECADES * low:  # the labels 2 and 5 have room
+                log_axis(axis.xaxis)
         axis.set_xlabel(field)
     for axis in axes.flat[len(fields) :]:
         axis.set_visible(False)
     axes.flat[0].set_ylim(top=top)
     for axis in axes[:, 0]:
         axis.set_ylabel(f"{selection['score']} {study['training']['evaluate_on']} loss (nats)")
-    arm_legend(figure, axes.flat[0], columns=2)
+    arm_legend(figure, axes.flat[0])
     seeds = len(selection["seeds"])
     notes = [
         f"data: {study['data']} · dots: trials, means over {seeds} tuning seed(s) · large ring: "
