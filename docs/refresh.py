@@ -24,11 +24,11 @@ FIGURES = {
     "moe": ["contributions"],
     "ablation": ["performance"],
 }
-# Tables that are a figure too, of the studies that have them. The README opens with the waterfalls.
+# Tables that are a figure too, of the studies that have them.
 IF_MADE = ["speed_up", "waterfall"]
 # The README's excerpt of each study: from this line of its text to the next heading or the end.
 SHOWN = {
-    "fashion": ("findings", "**Loss and accuracy**"),
+    "fashion": ("findings", "**Claims**"),
     "moe": ("findings", "**What each component is worth**"),
     "ablation": ("insights", "| Claim of the source"),
 }
@@ -44,7 +44,8 @@ def excerpt(text: str, start_of: str) -> str:
 
 def section() -> str:
     """The README's findings, from the texts and figures in docs/."""
-    pictures = [f"docs/{study}/waterfall.png" for study in SHOWN]
+    # The README opens with the ablation's waterfall, outside this section.
+    pictures = [f"docs/{study}/waterfall.png" for study in SHOWN if study != "ablation"]
     parts = [f"![where the published gap goes]({p})" for p in pictures if (ROOT / p).exists()]
     for study, (name, start) in SHOWN.items():
         path = f"docs/{study}/{name}.md"

@@ -8,7 +8,9 @@ import pandas as pd
 from muonlab.report.achieved import achieved, place
 from muonlab.report.sentences import interval
 from muonlab.report.words import said
-from muonlab.statistics.verdicts import NOT_ESTIMABLE, rounded_n
+from muonlab.statistics.verdicts import DIFFERENT, EQUIVALENT, NOT_ESTIMABLE, rounded_n
+
+FEW = 4  # comparisons of a family that are all told
 
 
 def claim_sentences(
@@ -21,8 +23,17 @@ def claim_sentences(
             rows = contrasts[contrasts.family == family["name"]]
             claim = family["claim"] or family["name"].replace("_", " ")
             count = f"{family['size']} comparison{'s' if family['size'] > 1 else ''}"
-            found = "; ".join(_comparison(row, labels) for row in rows.itertuples())
-            yield f"- *{claim.rstrip('.')}* ({count}): {found}."
+            yield f"- *{claim.rstrip('.')}* ({count}): {_found(rows, labels)}."
+
+
+def _found(rows: pd.DataFrame, labels: Mapping[str, str]) -> str:
+    """The comparisons of one family; of many, those that are decided, and how many are not."""
+    told = rows if len(rows) <= FEW else rows[rows.verdict.isin([*DIFFERENT, EQUIVALENT])]
+    found = [_comparison(row, labels) for row in told.itertuples()]
+    rest = rows.drop(told.index).verdict.value_counts(sort=False)
+    others = "the other" if found else "all"
+    found += [f"{others} {count} {verdict}" for verdict, count in rest.items()]
+    return "; ".join(found)
 
 
 def power_sentences(contrasts: pd.DataFrame) -> Iterator[str]:
