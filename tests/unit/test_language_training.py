@@ -187,7 +187,7 @@ def test_text_stays_in_its_file_until_it_is_used(corpus):
 
 def test_the_whole_split_is_read_after_the_last_update(corpus):
     """Evaluations along the run read a part, and the final loss is that of the whole split."""
-    run = trainer_of(corpus, evaluation_examples=3)
+    run = trainer_of(corpus, training={"evaluation_examples": 3})
     run.train(lambda: None, 1e9)
     split = run.splits["validation"]
     whole, part = split.evaluate(run.model), split.evaluate(run.model, 3)

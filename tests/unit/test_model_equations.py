@@ -6,7 +6,7 @@ import torch
 from muonlab.models.feedforward import ACTIVATIONS, FeedForward
 from muonlab.models.mlp import MLP
 from muonlab.optim.adamw import AdamW
-from muonlab.optim.factory import for_every_tensor
+from muonlab.optim.factory import Rates, for_every_tensor
 from muonlab.optim.sgd import SGD
 
 X = torch.linspace(-3, 3, 25, dtype=torch.float64)
@@ -70,7 +70,8 @@ def test_the_perceptron_says_what_its_tensors_are_and_starts_within_their_bounds
 def stepped(kind, **fields):
     """Two updates of a matrix and a vector under gradients of ones and of twos."""
     named = [(n, torch.nn.Parameter(torch.ones(s))) for n, s in (("w", (2, 2)), ("b", (2,)))]
-    optimizer = for_every_tensor(kind, named, fields, lr=0.1)
+    parts = dict.fromkeys(("w", "b"), "hidden")
+    optimizer = for_every_tensor(kind, named, fields, parts, Rates({"lr": 0.1}))
     for scale in (1.0, 2.0):
         for _, p in named:
             p.grad = torch.full_like(p, scale)
@@ -107,5 +108,5 @@ def test_adamw_has_its_own_betas_eps_and_decay_of_matrices_alone():
 
 def test_a_model_without_vectors_has_one_group():
     named = [("w", torch.nn.Parameter(torch.ones(2, 2)))]
-    optimizer = for_every_tensor(AdamW, named, {}, lr=0.1)
+    optimizer = for_every_tensor(AdamW, named, {}, {"w": "hidden"}, Rates({"lr": 0.1}))
     assert [group["name"] for group in optimizer.param_groups] == ["matrices"]

@@ -112,8 +112,11 @@ def test_optional_needs_are_given_where_the_study_has_them():
 def test_measurements_are_of_runs_or_of_arms():
     fashion, ablation = known("fashion"), known("ablation")
     spectra = OUTPUTS.measurements(fashion, ["spectra"])
-    assert len(spectra) == 5 * len(PLAN.studies["fashion"].arms)
-    assert "results/mini/fashion/spectra/muon/seed-1.parquet" in spectra
+    assert len(spectra) == len(PLAN.studies["fashion"].arms)
+    assert "results/mini/fashion/spectra/muon.parquet" in spectra
+    curvature = OUTPUTS.measurements(fashion, ["curvature"])
+    assert len(curvature) == 5 * len(spectra)
+    assert "results/mini/fashion/curvature/muon/seed-1.parquet" in curvature
     assert len(OUTPUTS.measurements(ablation)) == len(PLAN.studies["ablation"].arms)
     assert "results/mini/moe/overhead/profile.json" in OUTPUTS.measurements(known("moe"))
 

@@ -70,14 +70,18 @@ def test_the_seeds_of_a_published_protocol_are_checked_too(tmp_path):
 
 @pytest.mark.parametrize(("relative", "seeds"), [(0.1, 1), (0.3, 2)])
 def test_robustness_changes_by_what_it_says_on_as_many_seeds_as_it_says(tmp_path, relative, seeds):
-    section = {"arms": ["muon"], "lr_factors": [3.0], "fields": ["weight_decay"]}
+    section = {"arms": ["muon"], "lr_factors": [3.0], "embedding_factors": [0.5]}
+    section |= {"fields": ["weight_decay"]}
     study = plan(tmp_path, robustness=section | {"relative": relative, "seeds": seeds})
     rows = study.robustness_runs("muon", {"lr": 0.01})
-    expected = [("lr", 3.0), ("weight_decay", 1 - relative), ("weight_decay", 1 + relative)]
+    expected = [("lr", 3.0), ("embedding_ratio", 0.5)]
+    expected += [("weight_decay", 1 - relative), ("weight_decay", 1 + relative)]
     assert [(field, factor, run.seed) for field, factor, run in rows] == [
         (*e, seed) for e in expected for seed in (1, 2)[:seeds]
     ]
-    for _, factor, run in rows[seeds:]:
+    for _, factor, run in rows[seeds : 2 * seeds]:
+        assert run.config["optimizer"]["embedding_ratio"] == factor
+    for _, factor, run in rows[2 * seeds :]:
         assert run.config["optimizer"]["weight_decay"] == pytest.approx(0.01 * factor)
 
 

@@ -8,10 +8,11 @@ import pytest
 import yaml
 
 from muonlab.io.errors import UserError
-from muonlab.plan.arms import differences, scaled, variables
+from muonlab.plan.arms import differences, variables
 from muonlab.plan.naming import LONGEST, RUN_PATTERN, flatten
 from muonlab.plan.runs import load_plan
 from muonlab.plan.schema import json_schema
+from muonlab.plan.tuned_fields import scaled
 from muonlab.report.variants import alike, twins
 
 ROOT = Path(__file__).parents[2]

@@ -516,9 +516,11 @@ def selection(scores):
 
 def test_more_trials_never_find_worse():
     chosen = selection({"alpha": [3.0, 4.0, 5.0], "adamw": [3.5, math.inf, 4.5]})
-    table = best_of_k(chosen, study())
+    table = best_of_k(chosen, study(), {"alpha": 3, "adamw": 3})
     own = table[table.arm == "alpha"]
     assert list(own.k) == [1, 2, 3]
+    first = best_of_k(chosen, study(), {"alpha": 2, "adamw": 3})
+    assert list(first[first.arm == "alpha"].k) == [1, 2], "later trials depend on earlier ones"
     assert own.expected.to_list() == pytest.approx([4.0, 10 / 3, 3.0])
     other = table[table.arm == "adamw"].expected.to_numpy()
     assert math.isinf(other[0]) and other[-1] == 3.5

@@ -23,7 +23,7 @@ from muonlab.plan.runs import load_plan
 from muonlab.training import folder as folder_module
 from muonlab.training.build import build_batches, build_model
 from muonlab.training.loop import Trainer
-from muonlab.training.metrics import Metrics, summarise
+from muonlab.training.metrics import WHOLE, Metrics, summarise
 from muonlab.training.run import train_run
 
 ROOT = Path(__file__).parents[2]
@@ -441,6 +441,7 @@ def test_a_loss_that_ends_above_its_start_is_divergence(final, diverged):
     metrics = Metrics()
     for step, loss in ((0, 2.3), (10, 1.0), (20, final)):
         metrics.add(step, "validation", loss=loss, accuracy=0.5)
+    metrics.add(20, WHOLE, loss=final, accuracy=0.5)
     summary = summarise(config(), metrics, steps=20, stopped_at=None)
     assert summary["diverged"] == diverged
     assert summary["best_loss"] == 1.0

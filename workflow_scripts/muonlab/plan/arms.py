@@ -1,7 +1,7 @@
 """Resolves arms: from a base and the fields that an arm changes to the complete settings of its
 runs. Also checks that an arm changes one variable only, unless it is declared compound."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from muonlab.plan.models import MODELS
@@ -9,21 +9,13 @@ from muonlab.plan.naming import flatten
 from muonlab.plan.optimizers import OPTIMIZERS
 from muonlab.plan.schema import Arm, Study
 from muonlab.plan.training import Training
+from muonlab.plan.tuned_fields import TUNABLE, Value, multiplied, path_of, with_value
 from muonlab.plan.validate import Sources, check, did_you_mean, refuse
 from muonlab.tuning.space import grid_points, sobol_points
 from muonlab.tuning.tpe import STARTUP
 from muonlab.tuning.zoom import trials_of_round
 
 SHARED_BY_OPTIMIZERS = ("optimizer.weight_decay",)
-# Decay rates. A factor multiplies their distance from 1, because that distance decides how many
-# updates they average over.
-DECAY_RATES = ("momentum", "beta1", "beta2")
-# The rates of the groups other than the hidden matrices, as multiples of lr.
-RATIOS = ("embedding_ratio", "head_ratio", "vector_ratio")
-# Fields of the training section that tuning may choose.
-TUNABLE = ("training.warmup_steps", "training.final_lr_fraction", "training.clip")
-
-Value = float | int | bool | str
 
 
 @dataclass(frozen=True)
@@ -45,9 +37,9 @@ class ResolvedArm:
     `tuned_by` is the arm whose chosen settings its runs use: the arm itself or, if it is not tuned
     (and then has no trials), the nearest base that is. `budget` is the number of trials that it may
     have, `alone` says that it is searched otherwise than the other arms, and `trials` are those of
-    the first round. `fixed` names the fields of its optimizer
-    that the arm sets itself and for which it ignores what tuning chose. `factors` gives, by field,
-    the factor by which a setting is multiplied after tuning.
+    the first round. `fixed` names the fields that the arm sets itself and for which it ignores what
+    tuning chose. `factors` gives, by field, the factor by which a setting is multiplied after
+    tuning.
     """
 
     name: str
@@ -86,64 +78,8 @@ class ResolvedArm:
             # If the arm swaps the optimizer, the new one may lack a field that its base was tuned
             # over.
             if own == name and path in known and field not in self.fixed:
-                section = _with(section, path.split("."), value)
+                section = with_value(section, path.split("."), value)
         return section
-
-
-def path_of(field: str) -> str:
-    """The dotted path of a tuned field: training.… stands for itself, and all others belong to the
-    optimizer."""
-    return field if field.startswith("training.") else f"optimizer.{field}"
-
-
-def multiplied(optimizer: dict, field: str, factor: float) -> dict:
-    """An optimizer's section with one number multiplied.
-
-    For a decay rate, its distance from 1 is multiplied. `lr` is multiplied for matrices alone: the
-    ratios of the other groups are divided by the factor, so that their rates stay.
-    """
-    changed = optimizer | {field: scaled(field, optimizer[field], factor)}
-    if field == "lr":
-        changed |= {ratio: scaled(ratio, optimizer[ratio], 1 / factor) for ratio in RATIOS}
-    return changed
-
-
-def with_settings(optimizer: dict, point: Mapping[str, Value]) -> dict:
-    """An optimizer's section with other values of some fields. Another `lr` is one for matrices
-    alone, as in `multiplied`."""
-    changed = optimizer | dict(point)
-    if "lr" in point and "embedding_ratio" not in point:
-        factor = point["lr"] / optimizer["lr"]
-        changed |= {ratio: scaled(ratio, optimizer[ratio], 1 / factor) for ratio in RATIOS}
-    return changed
-
-
-def check_sensitivity(
-    study: Study, arms: Mapping[str, ResolvedArm], place: tuple, sources: Sources
-) -> None:
-    """Raises UserError if `sensitivity` varies something that is not a number of its arm's
-    optimizer, or gives it a value that is not allowed."""
-    if study.sensitivity is None:
-        return
-    optimizer = arms[study.sensitivity.arm].settings["optimizer"]
-    numbers = [
-        f for f, v in optimizer.items() if isinstance(v, int | float) and not isinstance(v, bool)
-    ]
-    for field, values in study.sensitivity.grid.items():
-        where = (*place, "sensitivity", "grid", field)
-        if field not in numbers:
-            sentence = f"is not a number of the optimizer of arm {study.sensitivity.arm}"
-            refuse(sources, where, sentence + did_you_mean(field, numbers), numbers)
-        for value in values:
-            section = optimizer | {field: value}
-            check(OPTIMIZERS[optimizer["name"]], section, sources, where, exactly=True)
-
-
-def scaled(field: str, value: float, factor: float) -> float:
-    """A hyperparameter times `factor`. For a decay rate, its distance from 1 is multiplied."""
-    if field in DECAY_RATES:
-        return float(f"{1 - (1 - value) * factor:.6g}")
-    return float(f"{value * factor:.6g}")
 
 
 def differences(a: ResolvedArm, b: ResolvedArm) -> list[str]:
@@ -282,7 +218,7 @@ class _Resolver:
             hint = did_you_mean(dotted, changeable)
             refuse(self.sources, where, "is not a field that an arm can change" + hint)
         section, *path = dotted.split(".")
-        changed = _with(settings[section], path, value)
+        changed = with_value(settings[section], path, value)
         kinds = {"model": MODELS, "optimizer": OPTIMIZERS, "training": {None: Training}}[section]
         model = kinds[changed.get("name")]
         # Only this field is new, so it is the one to blame for any error in the section.
@@ -362,8 +298,3 @@ class _Resolver:
 def _set_fields(arm: Arm) -> set[str]:
     """The fields that the arm sets itself, named as tuned fields are."""
     return {dotted.removeprefix("optimizer.") for dotted in arm.set}
-
-
-def _with(section: dict, path: list[str], value: object) -> dict:
-    key, *rest = path
-    return section | {key: _with(section[key], rest, value) if rest else value}

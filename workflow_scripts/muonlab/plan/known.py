@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
 
-from muonlab.plan.arms import ResolvedArm, Value, path_of
+from muonlab.plan.arms import ResolvedArm
 from muonlab.plan.naming import flatten
 from muonlab.plan.optimizers import OPTIMIZERS
 from muonlab.plan.runs import Run, StudyPlan
 from muonlab.plan.training import Training
+from muonlab.plan.tuned_fields import Value, path_of
 from muonlab.section import field_limits
 
 

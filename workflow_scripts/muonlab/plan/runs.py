@@ -9,24 +9,17 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from muonlab.plan.arms import (
-    ResolvedArm,
-    Value,
-    check_sensitivity,
-    differences,
-    multiplied,
-    resolve_arms,
-    with_settings,
-)
+from muonlab.plan.arms import ResolvedArm, differences, resolve_arms
 from muonlab.plan.datasets import KINDS
-from muonlab.plan.families import pairs_of
+from muonlab.plan.fits import check_arms_named, check_perturbed, check_sensitivity
 from muonlab.plan.models import READS
 from muonlab.plan.naming import defaults_of, seed_name, settings_name
 from muonlab.plan.optimizers import OPTIMIZERS
-from muonlab.plan.reported import arms_named, misfits
-from muonlab.plan.schema import Config, Robustness, Study
+from muonlab.plan.reported import misfits
+from muonlab.plan.schema import Config
 from muonlab.plan.training import WATCHED
-from muonlab.plan.validate import Sources, did_you_mean, load_config, published, refuse
+from muonlab.plan.tuned_fields import Value, multiplied, with_settings
+from muonlab.plan.validate import Sources, load_config, published, refuse
 from muonlab.tuning.tpe import STARTUP
 
 TUNING, REPORTING = "tuning", "reporting"
@@ -245,9 +238,9 @@ def _study_plan(key: str, name: str, protocol: str, config: Config, sources: Sou
     if kind != needed:
         sentence = f"the model {study.model.name} reads {needed}, and {study.data!r} holds {kind}"
         refuse(sources, (*place, "data"), sentence)
-    _check_arms_named(study, place, sources)
+    check_arms_named(study, place, sources)
     arms = resolve_arms(study, place, sources)
-    _check_perturbed(study, arms, place, sources)
+    check_perturbed(study, arms, place, sources)
     check_sensitivity(study, arms, place, sources)
     for path, sentence in misfits(study.measure, arms, differences):
         refuse(sources, (*place, *path), sentence)
@@ -264,52 +257,6 @@ def _study_plan(key: str, name: str, protocol: str, config: Config, sources: Sou
         sensitivity=study.sensitivity.model_dump() if study.sensitivity else None,
         arms=arms,
     )
-
-
-def _check_arms_named(study: Study, place: tuple, sources: Sources) -> None:
-    """Raises UserError if `measure` or `robustness` names an arm that the study does not have."""
-    measure = study.measure
-    named = {("robustness", "arms"): study.robustness.arms if study.robustness else []}
-    named["sensitivity", "arm"] = [study.sensitivity.arm] if study.sensitivity else []
-    named["measure", "overhead", "arms"] = measure.overhead.arms if measure.overhead else []
-    named["measure", "ranking"] = [measure.ranking] if measure.ranking else []
-    named["measure", "unranked"] = measure.unranked
-    for i, one in enumerate(measure.factorials):
-        for role in ("both", "without_first", "without_second", "neither"):
-            named["measure", "factorials", str(i), role] = [getattr(one, role)]
-    named |= arms_named(measure)
-    named["measure", "baseline"] = [measure.baseline] if measure.baseline else []
-    for path, arms in named.items():
-        for arm in arms:
-            if arm not in study.arms:
-                refuse(sources, (*place, *path), f"{arm!r} is not an arm", study.arms)
-    removed = sources.removed((*place, "arms")) | sources.removed((*place, "published", "arms"))
-    for name, family in measure.contrasts.families.items():
-        for arm in {arm for pair in pairs_of(family.model_dump()) for arm in pair} - removed:
-            if arm not in study.arms:
-                where = (*place, "measure", "contrasts", "families", name)
-                refuse(sources, where, f"{arm!r} is not an arm", study.arms)
-
-
-def _check_perturbed(
-    study: Study, arms: Mapping[str, ResolvedArm], place: tuple, sources: Sources
-) -> None:
-    """Raises UserError if `robustness` names a field that is not a number in any optimizer of its
-    arms. The default fields are not checked: an arm that lacks one leaves it out."""
-    asked = study.robustness
-    if asked is None or asked.fields == Robustness.model_fields["fields"].default:
-        return
-    known = {
-        name
-        for arm in asked.arms
-        for name, value in arms[arm].settings["optimizer"].items()
-        if isinstance(value, float)  # a count or a boolean cannot be multiplied by 1.2
-    }
-    for name in asked.fields:
-        if name not in known:
-            sentence = f"{name!r} is not a number of an optimizer of {', '.join(asked.arms)}"
-            where = (*place, "robustness", "fields")
-            refuse(sources, where, sentence + did_you_mean(name, known), known)
 
 
 def _watched(training: dict, phase: str) -> dict:

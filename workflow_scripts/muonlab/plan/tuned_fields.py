@@ -1,0 +1,54 @@
+"""Fields of a run that tuning chooses and that arms change, and what becomes of a section of
+settings when one of them is set or multiplied."""
+
+from collections.abc import Mapping
+
+# Decay rates. A factor multiplies their distance from 1, because that distance decides how many
+# updates they average over.
+DECAY_RATES = ("momentum", "beta1", "beta2")
+# The rates of the groups other than the hidden matrices, as multiples of lr.
+RATIOS = ("embedding_ratio", "head_ratio", "vector_ratio")
+# Fields of the training section that tuning may choose.
+TUNABLE = ("training.warmup_steps", "training.final_lr_fraction", "training.clip")
+
+Value = float | int | bool | str
+
+
+def path_of(field: str) -> str:
+    """The dotted path of a tuned field: training.… stands for itself, and all others belong to the
+    optimizer."""
+    return field if field.startswith("training.") else f"optimizer.{field}"
+
+
+def multiplied(optimizer: dict, field: str, factor: float) -> dict:
+    """An optimizer's section with one number multiplied.
+
+    For a decay rate, its distance from 1 is multiplied. `lr` is multiplied for matrices alone: the
+    ratios of the other groups are divided by the factor, so that their rates stay.
+    """
+    changed = optimizer | {field: scaled(field, optimizer[field], factor)}
+    if field == "lr":
+        changed |= {ratio: scaled(ratio, optimizer[ratio], 1 / factor) for ratio in RATIOS}
+    return changed
+
+
+def with_settings(optimizer: dict, point: Mapping[str, Value]) -> dict:
+    """An optimizer's section with other values of some fields. Another `lr` is one for matrices
+    alone, as in `multiplied`."""
+    changed = optimizer | dict(point)
+    if "lr" in point and "embedding_ratio" not in point:
+        factor = point["lr"] / optimizer["lr"]
+        changed |= {ratio: scaled(ratio, optimizer[ratio], 1 / factor) for ratio in RATIOS}
+    return changed
+
+
+def scaled(field: str, value: float, factor: float) -> float:
+    """A hyperparameter times `factor`. For a decay rate, its distance from 1 is multiplied."""
+    if field in DECAY_RATES:
+        return float(f"{1 - (1 - value) * factor:.6g}")
+    return float(f"{value * factor:.6g}")
+
+
+def with_value(section: dict, path: list[str], value: object) -> dict:
+    key, *rest = path
+    return section | {key: with_value(section[key], rest, value) if rest else value}
