@@ -173,7 +173,7 @@ class Outputs:
         return {
             "make": made.function,
             "settings": settings if isinstance(settings, dict) else {},
-            "along": known.study.measure["along"] if made.of == "run" else None,
+            "along": known.study.measure["along"] if "places" in made.needs else None,
             "split": made.split,
         }
 
