@@ -57,6 +57,7 @@ def study_context(known: Known) -> dict:
                 "base": arm.base,
                 "compound": arm.compound,
                 "tuned": bool(arm.trials),
+                "alone": arm.alone,
                 "settings": known.reported_settings(arm),
                 "edges": known.edges(arm),
             }

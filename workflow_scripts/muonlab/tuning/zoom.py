@@ -82,7 +82,8 @@ def _tried(axis: Range | Choice, values: Sequence) -> dict:
     """The range of the values tried, or the list that they came from."""
     if isinstance(axis, Choice):
         return {"values": list(axis.values)}
-    low, high = min(values), max(values)
+    # No setting is negative, so 0 is no edge that could be passed.
+    low, high = 0.0 if axis.low == 0 else min(values), max(values)
     if low == high:  # a range needs two ends
         low, high = axis.low, axis.high
     found = {"low": low, "high": high, "log": axis.log}
