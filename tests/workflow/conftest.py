@@ -17,6 +17,34 @@ from muonlab.io.locks import exclusive
 ROOT = Path(__file__).parents[2]
 PARTS = ("Snakefile", "config.yaml", "rules", "workflow_scripts", "envs", "profiles", "studies")
 TRAINING = ("train_trial", "train_run")
+# The default studies without the arms that these tests do not need, tuned over a grid. It lies
+# between the default configuration and the overlay of a test.
+CORE = """\
+studies:
+  fashion:
+    arms:
+      {frozen: null, muon_at_adamw_rate: null, adamw_at_muon_rate: null, adamw_cosine: null,
+       muon_cosine: null}
+    tuning: {method: grid, extensions: 0}
+    measure: {anchors: {frozen: null}}
+  moe:
+    arms:
+      {frozen: null, no_ns_tuned: null, no_momentum_tuned: null, neither_tuned: null,
+       source_adamw: null, source_muon: null, no_leak_adamw: null, no_leak_muon: null,
+       decay_adamw: null, decay_muon: null, init_adamw: null, init_muon: null,
+       adamw_125: null, adamw_150: null, adamw_200: null}
+    tuning: {method: grid, grid: {lr: [0.01]}, extensions: 0}
+    sensitivity: null
+    measure:
+      anchors: {frozen: null, without_momentum: no_momentum}
+      waterfall: []
+      speed_up: null
+      factorials:
+        - {label: same rate, both: muon, without_first: no_ns, without_second: no_momentum,
+           neither: neither}
+        - {label: matched step, both: muon_rms, without_first: no_ns_rms,
+           without_second: no_momentum_rms, neither: neither_rms}
+"""
 TINY = """\
 studies:
   moe: null
@@ -67,7 +95,9 @@ class Project:
     def snakemake(self, *arguments: str, overlay: str = "tiny.yaml", timeout: int = 600) -> Outcome:
         command = [sys.executable, "-m", "snakemake", "--cores", "2"]
         if overlay:
-            command += ["--configfile", *overlay.split()]
+            # A user's file, whose mistakes are looked for, lies over the default one alone.
+            core = [] if overlay == "user.yaml" else ["core.yaml"]
+            command += ["--configfile", *core, *overlay.split()]
         environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
         done = subprocess.run(
             [*command, "--", *arguments] if not _options(arguments) else [*command, *arguments],
@@ -104,6 +134,7 @@ def checkout(folder: Path) -> Project:
             shutil.copytree(source, folder / part, ignore=ignore)
         else:
             shutil.copy2(source, folder / part)
+    (folder / "core.yaml").write_text(CORE)
     (folder / "tiny.yaml").write_text(TINY)
     return Project(folder)
 

@@ -23,8 +23,8 @@ studies:
 
 
 def command(run):
-    options = ["--set-resources", "train_run:checkpoint_seconds=0", "--configfile", "tiny.yaml"]
-    snakemake = [sys.executable, "-m", "snakemake", "--cores", "1", *options]
+    options = ["--set-resources", "train_run:checkpoint_seconds=0", "--configfile", "core.yaml"]
+    snakemake = [sys.executable, "-m", "snakemake", "--cores", "1", *options, "tiny.yaml"]
     return [*snakemake, "--", f"{run}/run.json"]
 
 
@@ -32,7 +32,7 @@ def long_project(folder):
     """A checkout, and the folder of its one reporting run with Muon."""
     project = checkout(folder)
     (project.folder / "tiny.yaml").write_text(LONG)
-    plan = load_plan([project.folder / "config.yaml", project.folder / "tiny.yaml"])
+    plan = load_plan([project.folder / f"{name}.yaml" for name in ("config", "core", "tiny")])
     (run,) = plan.studies["fashion"].reporting_runs("muon", {"lr": 0.01})
     return project.folder, f"results/mini/runs/{run.name}"
 

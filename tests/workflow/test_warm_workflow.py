@@ -57,7 +57,8 @@ def test_the_training_jobs_of_one_call_have_one_worker(finished_once, project):
 def test_ctrl_c_leaves_no_process(project):
     tiny = project.folder / "tiny.yaml"
     tiny.write_text(tiny.read_text().replace("epochs: 2", "epochs: 100000"))
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "tiny.yaml"]
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile"]
+    command += ["core.yaml", "tiny.yaml"]
     call = subprocess.Popen(
         command,
         cwd=project.folder,
