@@ -63,8 +63,8 @@ def study_pairs(study: StudyPlan) -> list[dict]:
 
 
 def study_families(study: StudyPlan) -> list[dict]:
-    """The families of comparisons that the config declares, and then one for each factorial and two
-    for the ranking: name, claim, declared, outcomes, pairs (each a and b of a − b) and size, the
+    """The families of comparisons that the config declares, and then one for each factorial, one
+    for the gaps of the waterfall and two for the ranking: name, claim, declared, outcomes, pairs (each a and b of a − b) and size, the
     number of comparisons.
 
     A factorial's size counts its synergy too, which compares no pair. The ranking's families are
@@ -83,6 +83,12 @@ def study_families(study: StudyPlan) -> list[dict]:
         found.append(asked | _members([LOSS], pairs, FACTORIAL_QUESTIONS))
     on_loss = [family for family in found if LOSS in family["outcomes"]]
     taken = {tuple(pair) for family in on_loss for pair in family["pairs"]}
+    steps = study.measure["waterfall"]
+    gaps = [oriented(study, one["a"], one["b"]) for one in steps if one["outcome"] == LOSS]
+    own = [pair for pair in dict.fromkeys(gaps) if pair not in taken]
+    falls = {"name": "waterfall", "claim": "", "declared": False}
+    found.append(falls | _members([LOSS], own, len(steps) if own else 0))
+    taken |= set(own)
     for name, pairs in _ranking_pairs(study).items():
         own = [pair for pair in dict.fromkeys(pairs) if pair not in taken]
         ranked = {"name": name, "claim": "", "declared": False}

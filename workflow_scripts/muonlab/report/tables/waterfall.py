@@ -22,8 +22,8 @@ COLUMNS += [f"{name}{end}" for name in ("gap", "change") for end in ENDS]
             "The gap between Muon (``a``) and AdamW (``b``) on *{data}*, a − b in nats, as one "
             "correction after the other is made to both, from the published setting to the fair "
             "one: the mean over n = {n} paired seeds, and the change against the step before, "
-            "seed by seed, with simultaneous {interval} intervals: the gaps are one family, and "
-            "the changes are another. A gap below 0 means that Muon ends lower. ``outcome`` is "
+            "seed by seed, with simultaneous {interval} intervals: the changes are one family, and "
+            "so are the gaps, but for one that belongs to a declared claim. A gap below 0 means that Muon ends lower. ``outcome`` is "
             "the loss that is compared: the final one on the whole split, the last one read on a "
             "part of it, or that of the test split. With fewer than four seeds there is no "
             "verdict. Protocol: {protocol}.",
@@ -36,14 +36,17 @@ def waterfall(
     summaries: Sequence[dict],
     metrics: pd.DataFrame,
     study: dict,
+    contrasts: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """One row for each step, in the order of the config."""
+    """One row for each step, in the order of the config. A gap that `contrasts` (contrasts.csv) has
+    too has the interval of its family there, so that one number has one verdict."""
     losses = loss_table(runs, summaries, metrics)
     gaps = [gap_by_seed(step, losses) for step in waterfall]
     rows, before = [], None
     for number, (step, gap) in enumerate(zip(waterfall, gaps, strict=True)):
         row = {"step": number, **{key: step[key] for key in ("label", "a", "b", "outcome")}}
-        found = paired(gap, np.zeros(len(gap)), study["alpha"], len(gaps))
+        size = family_size(step, contrasts) or len(gaps)
+        found = paired(gap, np.zeros(len(gap)), study["alpha"], size)
         row |= {"n": found.n, **found.columns("gap")}
         if before is not None:
             earlier = before.reindex(gap.index)
@@ -53,6 +56,15 @@ def waterfall(
         before = gap
     table = pd.DataFrame(rows, columns=COLUMNS)
     return table.assign(data=study["data"], protocol=study["protocol"])
+
+
+def family_size(step: Mapping, contrasts: pd.DataFrame | None) -> int | None:
+    """The number of comparisons in the family of the step's gap; None if it is not compared."""
+    if contrasts is None:
+        return None
+    pair = contrasts[["arm_a", "arm_b"]].apply(set, axis=1)
+    own = contrasts[(contrasts.outcome == step["outcome"]) & (pair == {step["a"], step["b"]})]
+    return int(own.family_size.iloc[0]) if len(own) else None
 
 
 def loss_table(
