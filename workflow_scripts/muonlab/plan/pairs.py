@@ -64,8 +64,8 @@ def study_pairs(study: StudyPlan) -> list[dict]:
 
 def study_families(study: StudyPlan) -> list[dict]:
     """The families of comparisons that the config declares, and then one for each factorial, one
-    for the gaps of the waterfall and two for the ranking: name, claim, declared, outcomes, pairs (each a and b of a − b) and size, the
-    number of comparisons.
+    for the gaps of the waterfall and two for the ranking: name, claim, declared, outcomes, pairs
+    (each a and b of a − b) and size, the number of comparisons.
 
     A factorial's size counts its synergy too, which compares no pair. The ranking's families are
     all other comparisons with the arm that is ranked against, and of twins with that arm's twin.

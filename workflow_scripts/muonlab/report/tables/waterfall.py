@@ -23,10 +23,10 @@ COLUMNS += [f"{name}{end}" for name in ("gap", "change") for end in ENDS]
             "correction after the other is made to both, from the published setting to the fair "
             "one: the mean over n = {n} paired seeds, and the change against the step before, "
             "seed by seed, with simultaneous {interval} intervals: the changes are one family, and "
-            "so are the gaps, but for one that belongs to a declared claim. A gap below 0 means that Muon ends lower. ``outcome`` is "
-            "the loss that is compared: the final one on the whole split, the last one read on a "
-            "part of it, or that of the test split. With fewer than four seeds there is no "
-            "verdict. Protocol: {protocol}.",
+            "so are the gaps, but for one that belongs to a declared claim. A gap below 0 means "
+            "that Muon ends lower. ``outcome`` is the loss that is compared: the final one on the "
+            "whole split, the last one read on a part of it, or that of the test split. With fewer "
+            "than four seeds there is no verdict. Protocol: {protocol}.",
         ),
     },
 )
