@@ -87,7 +87,7 @@ def study_families(study: StudyPlan) -> list[dict]:
     gaps = [oriented(study, one["a"], one["b"]) for one in steps if one["outcome"] == LOSS]
     own = [pair for pair in dict.fromkeys(gaps) if pair not in taken]
     falls = {"name": "waterfall", "claim": "", "declared": False}
-    found.append(falls | _members([LOSS], own, len(steps) if own else 0))
+    found.append(falls | _members([LOSS], own, len(own)))
     taken |= set(own)
     for name, pairs in _ranking_pairs(study).items():
         own = [pair for pair in dict.fromkeys(pairs) if pair not in taken]
