@@ -139,19 +139,29 @@ CONFIGS = {
     "seed is text": (fashion("seeds: [one]"), "studies.fashion.seeds.0", "integer"),
     "empty grid": (fashion("tuning: {grid: {lr: []}}"), "studies.fashion.tuning", "grid.lr"),
     "unknown field in the grid": (
-        fashion("tuning: {grid: {rl: [0.1]}}"),
+        fashion("tuning: {method: grid, grid: {rl: [0.1]}}"),
         "studies.fashion.tuning.grid.rl",
         "weight_decay",
     ),
     "negative rate in the grid": (
-        fashion("tuning: {grid: {lr: [-0.1]}}"),
+        fashion("tuning: {method: grid, grid: {lr: [-0.1]}}"),
         "studies.fashion.tuning.grid.lr",
         "greater than 0",
     ),
     "unequal trials": (
-        fashion("arms: {muon: {grid: {lr: [0.1]}}}"),
+        fashion("{tuning: {method: grid}, arms: {muon: {grid: {lr: [0.1]}}}}"),
         "studies.fashion.arms",
         "equally many trials",
+    ),
+    "a grid that no method reads": (
+        fashion("tuning: {grid: {lr: [0.1]}}"),
+        "studies.fashion.tuning",
+        "write method: grid beside it",
+    ),
+    "an arm's grid that no method reads": (
+        fashion("arms: {muon: {grid: {lr: [0.1]}}}"),
+        "studies.fashion.arms.muon.grid",
+        "give the arm a box",
     ),
     "snapshots between evaluations": (
         fashion("training: {eval_every: 20, snapshot_every: 30}"),

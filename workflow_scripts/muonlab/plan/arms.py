@@ -267,7 +267,13 @@ class _Resolver:
     def _space(self, name: str, arm: Arm, settings: dict, where: tuple) -> dict:
         """The arm's search space. Each of its values and ends of ranges is checked to be one that
         the optimizer's field allows."""
-        kind = "grid" if self.study.tuning.method == "grid" else "box"
+        method = self.study.tuning.method
+        kind = "grid" if method == "grid" else "box"
+        if kind == "box" and arm.grid is not None:
+            sentence = (
+                f"is read by the method grid alone, and the study's method is {method}; give "
+            )
+            refuse(self.sources, (*where, "grid"), f"{sentence}the arm a box, or the study a grid")
         own = getattr(arm, kind)
         space = (self.study.tuning if own is None else arm).model_dump()[kind]
         where = (*self.place, "tuning", kind) if own is None else (*where, kind)

@@ -76,6 +76,11 @@ class Tuning(Section):
     def _consistent(self) -> "Tuning":
         check_values(self.grid, "grid")
         check_values(self.box, "box")
+        if "grid" in self.model_fields_set and self.method != "grid":
+            raise ValueError(
+                f"grid is read by the method grid alone, and the method is {self.method}; write "
+                "method: grid beside it"
+            )
         if self.method == "zoom" and self.trials < self.rounds:
             raise ValueError(f"trials ({self.trials}) must be at least rounds ({self.rounds})")
         return self
