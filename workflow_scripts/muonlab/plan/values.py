@@ -119,9 +119,14 @@ def changed_runs(known: Known) -> list[dict]:
 
 
 def grid_runs(known: Known) -> list[dict]:
-    """The arm, settings, seed and run name of each run over the grid of `sensitivity`."""
+    """The arm, settings, seed and run name of each run over the grid of `sensitivity`, and the
+    values that its arm has of the grid's fields (`chosen`), whether tuning chose them or not."""
+    asked = known.study.sensitivity
+    optimizer = known.study.arms[asked["arm"]].optimizer(known.chosen(asked["arm"]))
+    chosen = {field: optimizer[field] for field in asked["grid"]}
     return [
         {"arm": run.arm, "settings": run.settings, "seed": run.seed, "run": run.name}
+        | {"chosen": chosen}
         for run in known.sensitivity_runs
     ]
 

@@ -49,8 +49,9 @@ def _tuned_points(
 ) -> Iterator[dict]:
     for arm in study["arms"]:
         trials = [trial for trial in all_trials if trial["arm"] == arm["name"]]
+        chosen = arm["settings"] | (trials[0].get("chosen", {}) if trials else {})
         for field in varied_fields(trials):
-            on_axis = [t for t in trials if beside(t["settings"], arm["settings"], {field})]
+            on_axis = [t for t in trials if beside(t["settings"], chosen, {field})]
             # Trials of a search over a box do not vary one setting at a time.
             if len({t["settings"][field] for t in on_axis}) < 2:
                 continue
@@ -63,7 +64,7 @@ def _tuned_points(
                     "seeds": seeds,
                     "seed": trial["seed"],
                     "loss": loss_of(trial, column),
-                    "reference": value == arm["settings"][field],
+                    "reference": value == chosen[field],
                 }
 
 

@@ -171,6 +171,7 @@ def sensitivity_map(
     use_style()
     trials = grid_trials(grid_runs, grid_summaries)
     arm = next(arm for arm in study["arms"] if arm["name"] == trials[0]["arm"])
+    arm = arm | {"settings": arm["settings"] | trials[0]["chosen"]}
     grid = _grid({"trials": trials, "score": "final"}, arm)
     seeds = len({trial["seed"] for trial in trials})
     figure, axis = plt.subplots(figsize=(6.4, 1.7 + 0.42 * (1 if grid is None else len(grid))))
