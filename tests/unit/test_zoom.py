@@ -70,6 +70,22 @@ def test_a_best_trial_on_an_edge_is_followed_beyond_it():
     assert hull["lr"] == {"low": 0.01, "high": highest, "log": True}
 
 
+def test_whole_numbers_from_zero_stay_whole_and_zero_is_no_edge():
+    space = {"training.warmup_steps": {"low": 0, "high": 40}}
+    known = scored([{"training.warmup_steps": n} for n in (0, 20, 40)],
+                   lambda p: p["training.warmup_steps"])  # fmt: skip
+    limits = {"training.warmup_steps": (0, math.inf)}
+    tuning = TUNING | {"trials": 8}
+    hull, points = finer_points(space, known, 2, tuning, limits)
+    values = [point["training.warmup_steps"] for point in points]
+    assert all(isinstance(value, int) and 0 <= value <= 40 for value in values)
+    assert hull["training.warmup_steps"] == {"low": 0, "high": 40, "log": False}
+    # The next round still draws whole numbers, and the best trial, 0, lies on no edge.
+    _, more = finer_points(hull, known, 3, tuning, limits)
+    assert all(isinstance(point["training.warmup_steps"], int) for point in more)
+    assert edges({"training.warmup_steps": 0}, hull) == {}
+
+
 def test_a_best_listed_value_on_an_edge_gets_a_neighbour():
     space = {"lr": BOX["lr"], "ns_steps": [3, 5, 7]}
     known = scored([{"lr": 0.01, "ns_steps": 7}, {"lr": 0.02, "ns_steps": 3}],

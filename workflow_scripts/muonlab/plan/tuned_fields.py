@@ -35,11 +35,9 @@ def multiplied(optimizer: dict, field: str, factor: float) -> dict:
 def with_settings(optimizer: dict, point: Mapping[str, Value]) -> dict:
     """An optimizer's section with other values of some fields. Another `lr` is one for matrices
     alone, as in `multiplied`."""
-    changed = optimizer | dict(point)
-    if "lr" in point and "embedding_ratio" not in point:
-        factor = point["lr"] / optimizer["lr"]
-        changed |= {ratio: scaled(ratio, optimizer[ratio], 1 / factor) for ratio in RATIOS}
-    return changed
+    if "lr" in point:
+        optimizer = multiplied(optimizer, "lr", point["lr"] / optimizer["lr"])
+    return optimizer | dict(point)
 
 
 def scaled(field: str, value: float, factor: float) -> float:

@@ -5,12 +5,9 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
+from muonlab.tuning.selection import loss_column
+
 TUNING, REPORTING, FIRST = "tuning", "reporting", "first reporting"
-
-
-def score_column(selection: dict) -> str:
-    """The loss by which tuning chose, as the runs' summaries call it."""
-    return "final_loss" if selection["score"] == "final" else "best_loss"
 
 
 def grid_trials(grid_runs: Sequence[dict], grid_summaries: Sequence[dict]) -> list[dict]:
@@ -24,17 +21,19 @@ def sweep_points(
     runs: Sequence[dict],
     summaries: Sequence[dict],
     study: dict,
-    grid: Sequence[dict] = (),
+    grid_runs: Sequence[dict] | None = None,
+    grid_summaries: Sequence[dict] | None = None,
 ) -> pd.DataFrame:
     """arm, field, value, seeds, seed, loss, reference: one row for each run of each sweep.
 
     For every arm tuned over a grid, each number of it is varied while the others keep their chosen
-    values, over tuning seeds; the chosen value is the reference. `grid` are the trials over the
-    grid of `sensitivity`, which are varied in the same way over the first reporting seeds. `sweeps`
-    (arm, field, arms: [value, arm] pairs, reference) lists arms that differ from a tuned one in one
-    number, over reporting seeds. The loss of a diverged run is NaN.
+    values, over tuning seeds; the chosen value is the reference. The runs over the grid of
+    `sensitivity`, if there is one, are varied in the same way, over the first reporting seeds.
+    `sweeps` (arm, field, arms: [value, arm] pairs, reference) lists arms that differ from a tuned
+    one in one number, over reporting seeds. The loss of a diverged run is NaN.
     """
-    column = score_column(selection)
+    column = loss_column(selection["score"])
+    grid = grid_trials(grid_runs or [], grid_summaries or [])
     rows = [
         *_tuned_points(selection["trials"], column, study, TUNING),
         *_tuned_points(grid, "final_loss", study, FIRST),
@@ -71,7 +70,7 @@ def _tuned_points(
 def _arm_points(
     selection: dict, sweeps: Sequence[dict], runs: Sequence[dict], summaries: Sequence[dict]
 ) -> Iterator[dict]:
-    column = score_column(selection)
+    column = loss_column(selection["score"])
     for sweep in sweeps:
         values = {arm: value for value, arm in sweep["arms"]}
         for run, summary in zip(runs, summaries, strict=True):

@@ -55,23 +55,25 @@ def scored_trials(trials: Sequence[dict], score: str) -> list[dict]:
     groups: dict[tuple, list[dict]] = {}
     for trial in trials:
         groups.setdefault(tuple(trial["settings"].items()), []).append(trial)
-    return [
-        {
-            "settings": dict(settings),
-            "score": _mean([t[f"{'final' if score == 'final' else 'best'}_loss"] for t in group])
-            if not any(t["diverged"] for t in group)
-            else math.inf,
-            "losses": [t[f"{'final' if score == 'final' else 'best'}_loss"] for t in group],
-        }
-        for settings, group in groups.items()
-    ]
+    found = []
+    for settings, group in groups.items():
+        losses = [trial[loss_column(score)] for trial in group]
+        lost = any(trial["diverged"] for trial in group)
+        mean = math.inf if lost else _mean(losses)
+        found.append({"settings": dict(settings), "score": mean, "losses": losses})
+    return found
+
+
+def loss_column(score: str) -> str:
+    """The loss by which tuning chooses, as the runs' summaries call it."""
+    return "final_loss" if score == "final" else "best_loss"
 
 
 def _best(arm: str, scored: list[dict], space: Mapping | None) -> dict:
     ordered = sorted(scored, key=lambda record: record["score"])
     best = ordered[0]
     if not math.isfinite(best["score"]):
-        raise UserError(f"tuning: every trial of the arm {arm} diverged; change its tuning.grid")
+        raise UserError(f"tuning: every trial of the arm {arm} diverged; give it lower rates")
     if space is None:
         space = {f: [record["settings"][f] for record in scored] for f in best["settings"]}
     found = {key: best[key] for key in ("settings", "score")}

@@ -1,9 +1,10 @@
 """A coarse round of trials over an arm's whole box, then finer rounds around its best trial.
 
 The first round has Sobol points of the whole box. Each later round has Sobol points of a box that
-is centred on the arm's best trial so far and half as wide as that of the round before, on the scale
-of each axis. Such a box may reach beyond the edge of the first one, on either side, so a best trial
-on an edge is followed outwards. All arms get equally many trials in every round.
+is centred on the arm's best trial so far. In round 2 it has half the width of the first box, on the
+scale of each axis; in round r it has 0.5^(r − 1) of the width of the range tried so far. Such a box
+may reach beyond the edge of the first one, on either side, so a best trial on an edge is followed
+outwards. Arms that are searched together get equally many trials in every round.
 """
 
 import math
@@ -67,7 +68,7 @@ def _around(axis: Range, best: float, share: float, limits: Limits) -> Range:
     high = ends[1] if ends[1] < limits[1] else max(axis.high, best)
     if axis.integer:
         low, high = math.floor(min(low, best - 1)), math.ceil(max(high, best + 1))
-        low, high = max(low, math.ceil(limits[0])), min(high, limits[1])
+        low, high = max(low, limits[0]), min(high, limits[1])
     return Range(axis.rounded(low), axis.rounded(high), axis.log, axis.integer, axis.from_one)
 
 
@@ -83,7 +84,7 @@ def _tried(axis: Range | Choice, values: Sequence) -> dict:
     if isinstance(axis, Choice):
         return {"values": list(axis.values)}
     # No setting is negative, so 0 is no edge that could be passed.
-    low, high = 0.0 if axis.low == 0 else min(values), max(values)
+    low, high = axis.low if axis.low == 0 else min(values), max(values)
     if low == high:  # a range needs two ends
         low, high = axis.low, axis.high
     found = {"low": low, "high": high, "log": axis.log}

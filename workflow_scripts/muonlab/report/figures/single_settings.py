@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from muonlab.declare import figure
 from muonlab.report.style import ArmStyle, arm_styles, finish, study_notes, use_style
-from muonlab.report.sweeps import grid_trials, sweep_points
+from muonlab.report.sweeps import sweep_points
 
 
 @figure(
@@ -38,8 +38,7 @@ def one_at_a_time(
     diverged.
     """
     use_style()
-    grid = grid_trials(grid_runs or [], grid_summaries or [])
-    points = sweep_points(selection, sweeps, runs, summaries, study, grid)
+    points = sweep_points(selection, sweeps, runs, summaries, study, grid_runs, grid_summaries)
     panels = list(dict.fromkeys(zip(points.field, points.seeds, strict=True)))
     columns = min(4, len(panels))
     lines = math.ceil(len(panels) / columns)

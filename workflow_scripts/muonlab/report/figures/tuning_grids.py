@@ -23,7 +23,8 @@ from muonlab.report.style import (
     study_notes,
     use_style,
 )
-from muonlab.report.sweeps import beside, grid_trials, loss_of, score_column, varied_fields
+from muonlab.report.sweeps import beside, grid_trials, loss_of, varied_fields
+from muonlab.tuning.selection import loss_column
 
 
 @figure(
@@ -46,7 +47,7 @@ def lr_sweep(selection: dict, study: dict, search_grid: object) -> Figure:
     figure, axis = plt.subplots(figsize=(6.4, 4.0))
     styles = arm_styles(study["arms"])
     score, tuning_seeds = selection["score"], len(selection["seeds"])
-    column = score_column(selection)
+    column = loss_column(selection["score"])
     arms = [arm for arm in study["arms"] if arm["tuned"] and "lr" in arm["settings"]]
     table = pd.DataFrame(
         [
@@ -198,7 +199,7 @@ def _grid(selection: dict, arm: dict) -> pd.DataFrame | None:
     fields = varied_fields(trials)
     if len(fields) != 2:
         return None
-    column = score_column(selection)
+    column = loss_column(selection["score"])
     rows = [
         {field: trial["settings"][field] for field in fields} | {"loss": loss_of(trial, column)}
         for trial in trials

@@ -7,10 +7,11 @@ import pandas as pd
 
 from muonlab.declare import table
 from muonlab.report.records import listed
-from muonlab.report.sweeps import REPORTING, TUNING, grid_trials, score_column, sweep_points
+from muonlab.report.sweeps import REPORTING, TUNING, sweep_points
 from muonlab.statistics.hypothesis_tests import paired_t
 from muonlab.statistics.intervals import mean_interval
 from muonlab.statistics.verdicts import verdict
+from muonlab.tuning.selection import loss_column
 
 OUTCOME = "final_loss"
 
@@ -42,10 +43,10 @@ def one_at_a_time(
     grid_runs: Sequence[dict] | None = None,
     grid_summaries: Sequence[dict] | None = None,
 ) -> pd.DataFrame:
-    grid = grid_trials(grid_runs or [], grid_summaries or [])
-    points = sweep_points(selection, sweeps, runs, summaries, study, grid)
+    points = sweep_points(selection, sweeps, runs, summaries, study, grid_runs, grid_summaries)
     # contrasts.csv compares final losses; a tuning by the lowest loss looks at others.
-    compared = compared_arms(contrasts, sweeps) if score_column(selection) == OUTCOME else None
+    of_final = loss_column(selection["score"]) == OUTCOME
+    compared = compared_arms(contrasts, sweeps) if of_final else None
     return one_at_a_time_table(points, study, compared)
 
 
