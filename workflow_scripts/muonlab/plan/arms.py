@@ -157,7 +157,10 @@ class _Resolver:
             base = self.arm(arm.base, (*above, name))
         settings = self._settings(arm, base, where)
         space = self._space(name, arm, settings, where) if arm.tune else {}
-        budget = arm.trials or self.study.tuning.trials
+        budget, tuning = arm.trials or self.study.tuning.trials, self.study.tuning
+        if tuning.method == "zoom" and budget < tuning.rounds:
+            sentence = f"({budget}) must be at least tuning.rounds ({tuning.rounds})"
+            refuse(self.sources, (*where, "trials"), sentence)
         trials = self._trials(name, space, budget) if arm.tune else []
         resolved = ResolvedArm(
             name=name,

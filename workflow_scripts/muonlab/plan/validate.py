@@ -118,7 +118,8 @@ def load_config(
 
 def published(study: Study, place: tuple, sources: Sources) -> Study:
     """The study with the fields of its `published` section overriding the others."""
-    merged = overlay(study.model_dump(exclude={"published"}), study.published)
+    # Only what the study sets: a default that the other protocol does not read is no setting.
+    merged = overlay(study.model_dump(exclude={"published"}, exclude_unset=True), study.published)
     return check(Study, _without_removed(merged), sources, place, also=(*place, "published"))
 
 
