@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 # The graph of jobs is many small objects, nearly all of which live until the end. With Python's own
-# thresholds its garbage collector goes through them so often that it takes a fifth of the time.
+# thresholds its garbage collector goes through them so often that it takes a noticeable part of the time.
 gc.freeze()
 gc.set_threshold(100_000, 50, 100)
 
@@ -28,8 +28,10 @@ from muonlab.plan.naming import REPORTING_PATTERN, RUN_PATTERN, TUNING_PATTERN
 from muonlab.plan.outputs import SPLITS, Outputs
 from muonlab.plan.runs import load_plan
 from muonlab.plan.written import Written
+from muonlab.tuning import draws
 
 keep_in(Path(".snakemake") / "muonlab-code.json")
+draws.keep_in(Path(".snakemake") / "muonlab-draws.json")
 
 try:
     # Snakemake lists the files of --configfile first and that of the `configfile:` directive last.

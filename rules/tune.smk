@@ -2,7 +2,7 @@
 
 Needs: the tuning runs. Gives: results/<name>/<study>/tuning/selection.json, which holds the chosen
 settings, and round-<n>.json for each later round, which holds the trials that follow from those of
-earlier rounds (there is no such file if the grid is never extended). Later jobs receive the chosen
+earlier rounds (there is none where the method has one round). Later jobs receive the chosen
 values as params, so adding a learning rate that does not win retrains nothing else.
 """
 

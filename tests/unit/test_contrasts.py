@@ -115,9 +115,12 @@ def test_a_family_shares_alpha_and_the_rest_of_an_outcome_is_exploratory():
 
 
 def test_a_family_may_count_questions_that_compare_no_pair():
-    four = Families([declared("factorial", ["x"], [("a", "b")], size=4)], [("x", "a", "b")])
+    made = [("x", "a", "b"), ("x", "a", "c")]
+    four = Families([declared("factorial", ["x"], [("a", "b")], size=4)], made)
     assert four.of("x", "b", "a").size == 4 and four.of("x", "b", "a").level(0.05) == 0.0125
     assert four.of("x", "a", "c") == Family("exploratory", 1)
+    with pytest.raises(ValueError, match="b and c on x are not among the comparisons made"):
+        four.of("x", "b", "c")
 
 
 def test_a_comparison_has_one_family():

@@ -127,7 +127,8 @@ def test_adamw_is_subtracted_wherever_it_stands():
         pairs += [tuple(pair) for family in families for pair in family["pairs"]]
         for a, b in pairs:
             assert kind[b] == "adamw" or kind[a] != "adamw"
-            assert oriented(study, a, b) == oriented(study, b, a) == (a, b)
+            order = arm_order(study)
+            assert oriented(order, a, b) == oriented(order, b, a) == (a, b)
         assert len({frozenset(pair) for pair in pairs}) == len(set(pairs)), "one sign for a pair"
 
 
@@ -153,6 +154,15 @@ def test_a_ranking_compares_every_arm_and_every_twin():
     assert all(pair["a"] != pair["b"] for pair in of.values())
     (twins,) = [f for f in study_families(study) if f["name"] == "ranking of twins"]
     assert len(twins["pairs"]) == twins["size"] and ["muon_rms", "muon_rms"] not in twins["pairs"]
+
+
+def test_the_gaps_of_a_waterfall_are_a_family_without_those_of_claims_and_of_parts():
+    study = default()["moe"]
+    (family,) = [f for f in study_families(study) if f["name"] == "waterfall"]
+    steps = study.measure["waterfall"]
+    asked = {(s["a"], s["b"]) for s in steps if s["outcome"] == "final_loss"}
+    assert {tuple(pair) for pair in family["pairs"]} == asked - {("muon", "adamw")}
+    assert family["size"] == len(family["pairs"]) and family["outcomes"] == ["final_loss"]
 
 
 # ---------------------------------------------------------------- simulated studies

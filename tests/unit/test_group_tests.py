@@ -134,3 +134,12 @@ def test_brown_forsythe_needs_three_values_and_deviations_that_vary():
     assert np.isnan(tests.brown_forsythe([1.0, 2.0], [1.0, 9.0]).p)
     assert np.isnan(tests.brown_forsythe([1.0, 2.0], [1.0, 2.0, 9.0]).p)
     assert np.isnan(tests.brown_forsythe([-1.0, -1, 1, 1], [-2.0, -2, 2, 2]).p)
+
+
+@pytest.mark.parametrize("k, df", [(2, 3), (3, 6), (4, 4), (8, 32), (26, 78), (46, 138), (5, 2)])
+def test_the_studentized_range_is_scipys(k, df):
+    from scipy import stats
+
+    q = np.array([0.0, 0.01, 0.5, 2.0, 4.0, 7.0, 12.0, 40.0])
+    expected = stats.studentized_range.sf(q, k, df)
+    assert tests.studentized_range_sf(q, k, df) == pytest.approx(expected, abs=1e-10)

@@ -120,3 +120,14 @@ def test_a_base_observer_does_nothing(data):
     trainer = trainer_of(data, Observer())
     trainer.train(lambda: None, 3600)
     assert trainer.step == 6 and Observer().state_dict() == {}
+
+
+def test_a_run_trains_all_but_its_frozen_matrices(data):
+    trainer = trainer_of(data, frozen=["input"])
+    before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+    trainer.train(lambda: None, 1e9)
+    components = trainer.model.components()
+    assert "input" in components.values()
+    for name, p in trainer.model.named_parameters():
+        assert torch.equal(p, before[name]) == (components[name] == "input"), name
+    assert "input" not in {route.component for route in trainer.optimizers.routes}

@@ -13,6 +13,7 @@ from muonlab.plan.naming import LONGEST, RUN_PATTERN, flatten
 from muonlab.plan.runs import load_plan
 from muonlab.plan.schema import json_schema
 from muonlab.plan.tuned_fields import scaled
+from muonlab.plan.values import against_variables
 from muonlab.report.variants import alike, twins
 
 ROOT = Path(__file__).parents[2]
@@ -394,3 +395,29 @@ def test_the_spectra_of_the_ablation_differ_in_the_spectrum_alone():
     assert values == {"None", "-0.5", "0.0", "0.5", "1.0", "random"}
     assert all(settings[name]["optimizer.scale"] == "fixed_rms" for name in group)
     assert {arms[name].tuned_by for name in group} == {"muon"}
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({"measure": {"ranking": "muon", "unranked": ["ice"]}}, "measure.unranked: 'ice' is not"),
+        ({"sensitivity": {"arm": "ice", "grid": {"lr": [0.1]}}}, "sensitivity.arm: 'ice' is not"),
+        ({"sensitivity": {"arm": "muon", "grid": {"rl": [0.1]}}}, "grid.rl: is not a number"),
+        ({"sensitivity": {"arm": "muon", "grid": {"nesterov": [True]}}}, "is not a number"),
+        ({"sensitivity": {"arm": "muon", "grid": {"momentum": [1.5]}}}, "must be less than 1"),
+        ({"sensitivity": {"arm": "muon", "grid": {"lr": [0.1, 0.1]}}}, "different values"),
+    ],
+)
+def test_what_ranking_and_sensitivity_name_must_be_there(tmp_path, sections, said):
+    with pytest.raises(UserError, match=said):
+        plan(tmp_path, toy(**sections))
+
+
+def test_an_unranked_arm_is_in_no_ranking_table(tmp_path):
+    third = {"third": {"base": "muon", "set": {"optimizer.momentum": 0.9}, "tune": False}}
+    asked = toy(arms=third, measure={"ranking": "muon", "unranked": ["third"]})
+
+    class Known:
+        study = plan(tmp_path, asked).studies["toy"]
+
+    assert set(against_variables(Known())) == {"adamw", "muon"}

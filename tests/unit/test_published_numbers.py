@@ -157,6 +157,7 @@ def test_a_claim_without_records_is_left_out():
 def test_values_at_the_end_are_those_of_the_records():
     runs = [{"arm": "x", "seed": 1}]
     summaries = [{"final_loss": 2.0, "final_accuracy": None, "test_loss": 2.5, "test_accuracy": 1}]
+    summaries[0]["diverged"] = False
     common = {"arm": "x", "seed": 1, "step": 5, "reached": True}
     quantized = pd.DataFrame(
         common

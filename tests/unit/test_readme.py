@@ -100,7 +100,7 @@ def test_the_kept_tables_are_of_the_default_studies(study):
 
 
 def test_the_arms_of_the_example_are_valid(tmp_path):
-    examples = re.findall(r"```yaml\n(studies:.*?)```", README, re.DOTALL)
+    examples = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
     assert examples
     for i, example in enumerate(examples):
         file = tmp_path / f"{i}.yaml"

@@ -10,13 +10,12 @@ from muonlab.statistics.dose_response import dose_response
 from muonlab.statistics.relation import (
     FLAT,
     HOLDS,
-    NOT_ESTIMABLE,
     ONE_ARM,
-    UNDECIDED,
     judged,
     leave_one_out,
     simultaneous,
 )
+from muonlab.statistics.verdicts import NOT_ESTIMABLE, UNDECIDED
 
 DOSES = np.array([0.0, 0.1, 0.2, 0.3, 0.4])
 

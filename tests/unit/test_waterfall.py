@@ -198,3 +198,23 @@ def test_bars_lead_from_each_gap_to_the_next():
 def test_a_step_knows_its_outcomes():
     with pytest.raises(ValueError, match="outcome"):
         WaterfallStep.model_validate({"label": "x", "a": "m", "b": "a", "outcome": "best_loss"})
+
+
+def test_a_gap_that_is_compared_elsewhere_is_taken_from_there():
+    given_, study = made_up()
+    row = {"outcome": "final_loss", "arm_a": "muon_3", "arm_b": "adamw_3", "n_a": 5, "n_b": 5}
+    row |= {"difference": -0.5, "low": -0.7, "high": -0.3, "verdict": "better", "needs_n": np.nan}
+    plain = waterfall(*given_, study)
+    for one, told in ((row, "better"), (turned(row), "better")):
+        found = waterfall(*given_, study, pd.DataFrame([one, one | {"outcome": "test_loss"}]))
+        last = found.iloc[3]
+        assert (last.gap, last.gap_low, last.gap_high) == (-0.5, -0.7, -0.3)
+        assert (last.gap_verdict, last.gap_said) == (told, told)
+        pd.testing.assert_frame_equal(plain[:3], found[:3])
+        pd.testing.assert_series_equal(plain.change_low, found.change_low)
+
+
+def turned(row):
+    """The same comparison with its arms the other way round."""
+    sides = {"arm_a": row["arm_b"], "arm_b": row["arm_a"], "verdict": "worse"}
+    return row | sides | {"difference": 0.5, "low": 0.3, "high": 0.7}

@@ -1,18 +1,21 @@
 """Rounds of a search that begins coarse and becomes finer, and fields that such a search tunes."""
 
 import math
+from statistics import fmean
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from muonlab.io.errors import UserError
 from muonlab.plan.known import Known
 from muonlab.plan.runs import load_plan
-from muonlab.tuning.rounds import next_round
+from muonlab.tuning import draws
+from muonlab.tuning.rounds import next_round, propose
 from muonlab.tuning.selection import edges, select_trials
 from muonlab.tuning.space import Scale, axes, sobol_points
+from muonlab.tuning.tpe import STARTUP, tpe_points
 from muonlab.tuning.zoom import finer_points, trials_of_round
 
 BOX = {
@@ -21,7 +24,7 @@ BOX = {
     "ns_steps": {"low": 3, "high": 9},
 }
 TUNING = {"method": "zoom", "trials": 16, "rounds": 2, "search_seed": 0, "score": "final"}
-TUNING |= {"seeds": [7, 8], "extensions": 2, "loss_tolerance": 0.0}
+TUNING |= {"seeds": [7, 8], "extensions": 2}
 
 
 def scored(points, loss):
@@ -31,9 +34,9 @@ def scored(points, loss):
 @settings(max_examples=50, deadline=None)
 @given(trials=st.integers(1, 60), rounds=st.integers(1, 8))
 def test_the_rounds_share_out_all_trials(trials, rounds):
-    if trials >= rounds:
-        shares = [trials_of_round(trials, rounds, 1 + i) for i in range(rounds)]
-        assert sum(shares) == trials and min(shares) >= 1
+    assume(trials >= rounds)
+    shares = [trials_of_round(trials, rounds, 1 + i) for i in range(rounds)]
+    assert sum(shares) == trials and min(shares) >= 1
 
 
 @settings(max_examples=40, deadline=None)
@@ -213,3 +216,107 @@ def test_the_runner_up_is_told_with_its_distance_by_seed():
     assert arm["runner_up"]["settings"] == {"lr": 0.2}
     assert arm["runner_up"]["behind"] == pytest.approx([0.1, -0.05])
     assert select_trials(trial(0.1, 1.0, 1.2), TUNING)["arms"]["a"]["runner_up"] is None
+
+
+DECAY = {"momentum": {"low": 0.0, "high": 0.95, "log": True, "from_one": True}}
+
+
+def test_an_arm_that_is_searched_alone_gets_and_gives_no_extra_trials():
+    space = {"lr": BOX["lr"]}
+    known = scored([{"lr": lr} for lr in (0.003, 0.01, 0.03)], lambda p: p["lr"])
+
+    def proposed(edges, number=3):
+        arms = {
+            name: {
+                "space": space,
+                "limits": {},
+                "edges": edges.get(name, {}),
+                "alone": name == "frozen",
+                "budget": 4 if name == "frozen" else 8,
+            }
+            for name in ("adamw", "muon", "frozen")
+        }
+        tuning = TUNING | {"trials": 8}
+        found = propose(arms, tuning, dict.fromkeys(arms, known), number)["points"]
+        return [len(found[name]) for name in arms]
+
+    low = {"lr": "low"}
+    assert proposed({}, number=2) == [4, 4, 2]
+    assert proposed({}) == [0, 0, 0]
+    assert proposed({"frozen": low}) == [0, 0, 2]
+    assert proposed({"muon": low}) == [4, 4, 0]
+
+
+def test_a_decay_rate_of_zero_is_no_edge_before_and_after_a_finer_round():
+    assert edges({"momentum": 0.001}, DECAY) == {}
+    known = scored([{"momentum": m} for m in (0.02, 0.3, 0.8)], lambda p: p["momentum"])
+    hull, points = finer_points(DECAY, known, 2, TUNING | {"trials": 8}, {"momentum": (0, 1)})
+    assert hull["momentum"]["low"] == 0 and min(p["momentum"] for p in points) >= 0
+    assert edges({"momentum": min(0.02, *(p["momentum"] for p in points))}, hull) == {}
+
+
+def test_trials_of_its_own_need_a_declared_unequal_search_and_enough_of_them(tmp_path):
+    tuning = {"method": "zoom", "trials": 8, "box": {"lr": BOX["lr"]}}
+    arm = {"optimizer": "muon", "trials": 4}
+    with pytest.raises(UserError, match="arms.muon: trials needs unequal_search: true"):
+        study(tmp_path, tuning, {"muon": arm})
+    found = study(tmp_path, tuning, {"muon": arm | {"unequal_search": True}}).arms["muon"]
+    assert (found.budget, found.alone, len(found.trials)) == (4, True, 2)
+    with pytest.raises(UserError, match=r"arms.muon.trials: \(1\) must be at least tuning.rounds"):
+        study(tmp_path, tuning, {"muon": arm | {"unequal_search": True, "trials": 1}})
+
+
+def test_tpe_proposes_decay_rates_inside_a_range_from_one():
+    pytest.importorskip("optuna")
+    axis = axes(DECAY)["momentum"]
+    history = [({"momentum": axis.at(i / STARTUP)}, abs(i - 7)) for i in range(STARTUP)]
+    points = tpe_points(DECAY, history, 6, seed=0)
+    assert len(points) == 6 and all(axis.holds(p["momentum"]) for p in points)
+    best = axis.scale.to(axis.at(0.7))
+    away = fmean(abs(axis.scale.to(p["momentum"]) - best) for p in points)
+    assert away < 0.3 * axis.scale.to(0.95), "around the best, on the range's own scale"
+
+
+def test_the_published_protocol_needs_no_other_method_of_tuning(tmp_path):
+    toy = {
+        "data": "digits",
+        "optimizers": {"adamw": {"name": "adamw"}},
+        "seeds": [1],
+        "arms": {"adamw": {"optimizer": "adamw"}},
+        "protocols": ["fair", "published"],
+        "tuning": {"seeds": [7], "method": "zoom"},
+    }
+    file = tmp_path / "one.yaml"
+    content = {"data": {"digits": {"source": "digits"}}, "studies": {"toy": toy}}
+    file.write_text(yaml.safe_dump(content))
+    assert set(load_plan([file]).studies) == {"toy", "toy_published"}
+
+
+@pytest.fixture
+def kept(tmp_path):
+    draws.keep_in(tmp_path / "draws.json")
+    yield tmp_path / "draws.json"
+    draws.keep_in(None)
+
+
+def test_points_are_those_of_scipy_whether_they_were_kept_or_not(kept):
+    from scipy.stats import qmc
+
+    sampler = qmc.Sobol(2, rng=5)
+    rows = [row for m in (4, 4, 5, 6) for row in sampler.random_base2(m).tolist()]
+    assert [row for i in range(4) for row in draws.block(2, 5, i)] == rows
+    draws.keep_in(kept)  # as in a new process
+    assert [row for i in range(4) for row in draws.block(2, 5, i)] == rows
+    fresh = sobol_points(BOX, 40, 3)
+    draws.keep_in(None)
+    assert sobol_points(BOX, 40, 3) == fresh
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"scipy": "0.1", "blocks": {"2/5/0": [[9, 9]]}}', '{"scipy": 3}']
+)
+def test_a_file_of_another_version_or_of_nothing_is_drawn_again(kept, content):
+    expected = draws.block(2, 5, 0)
+    kept.write_text(content)
+    draws.keep_in(kept)
+    assert draws.block(2, 5, 0) == expected

@@ -9,6 +9,7 @@ from muonlab.plan.optimizers import OPTIMIZERS
 from muonlab.plan.reported import arms_named
 from muonlab.plan.schema import Robustness, Study
 from muonlab.plan.validate import Sources, check, did_you_mean, refuse
+from muonlab.tuning.space import is_number
 
 
 def check_arms_named(study: Study, place: tuple, sources: Sources) -> None:
@@ -30,8 +31,8 @@ def check_arms_named(study: Study, place: tuple, sources: Sources) -> None:
                 refuse(sources, (*place, *path), f"{arm!r} is not an arm", study.arms)
     removed = sources.removed((*place, "arms")) | sources.removed((*place, "published", "arms"))
     for name, family in measure.contrasts.families.items():
-        for arm in {arm for pair in pairs_of(family.model_dump()) for arm in pair} - removed:
-            if arm not in study.arms:
+        for arm in dict.fromkeys(arm for pair in pairs_of(family.model_dump()) for arm in pair):
+            if arm not in study.arms and arm not in removed:
                 where = (*place, "measure", "contrasts", "families", name)
                 refuse(sources, where, f"{arm!r} is not an arm", study.arms)
 
@@ -65,9 +66,7 @@ def check_sensitivity(
     if study.sensitivity is None:
         return
     optimizer = arms[study.sensitivity.arm].settings["optimizer"]
-    numbers = [
-        f for f, v in optimizer.items() if isinstance(v, int | float) and not isinstance(v, bool)
-    ]
+    numbers = [field for field, value in optimizer.items() if is_number(value)]
     for field, values in study.sensitivity.grid.items():
         where = (*place, "sensitivity", "grid", field)
         if field not in numbers:

@@ -32,6 +32,11 @@ class Known:
     selection: Mapping[str, Any] | None = None
 
     @cached_property
+    def values(self) -> dict[str, Any]:
+        """The plain values that were asked for so far, by their names (see `plan.needs`)."""
+        return {}
+
+    @cached_property
     def trials(self) -> dict[str, list[dict[str, Value]]]:
         """The settings of each tuned arm's trials, in the order in which they were proposed."""
         trials = {

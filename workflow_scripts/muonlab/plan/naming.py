@@ -81,7 +81,7 @@ def flatten(section: dict, prefix: str = "") -> dict:
 
 
 def _short(field: str) -> str:
-    """`momentum`, but `adamw.betas` as `adamw_betas`."""
+    """`momentum`, but `adamw.beta1` as `adamw_beta1`."""
     return field.replace(".", "_")
 
 

@@ -126,7 +126,7 @@ class Needs:
     def _add(self, name: str, known: Known, given: Given) -> None:
         study = known.study
         if name in VALUES:
-            given.values[name] = VALUES[name].of(known)
+            given.values[name] = value(name, known)
         elif name in RUN_FILES:
             self._add_run_files(name, known, given)
         elif name in STUDY_FILES:
@@ -136,13 +136,13 @@ class Needs:
         elif measured := self._measurement(name):
             given.files[name] = self.measured_files(measured, known)
             given.of[name] = "runs" if measured.of == "run" else "arms"
-            given.values.setdefault("runs", VALUES["runs"].of(known))
+            given.values.setdefault("runs", value("runs", known))
         else:
             given.files[name] = [self.study_file(study.name, f"tables/{self._table(name)[0]}.csv")]
 
     def _add_run_files(self, name: str, known: Known, given: Given) -> None:
         of, file, _ = RUN_FILES[name]
-        runs = given.values.setdefault(of, VALUES[of].of(known))
+        runs = given.values.setdefault(of, value(of, known))
         folders = [f"{self.root}/runs/{run['run']}" for run in runs]
         given.of[name] = of
         if file.startswith("records/"):
@@ -183,3 +183,10 @@ def is_measured(name: str, study: StudyPlan) -> bool:
     if name == "direction" and study.measure["ranking"]:
         return True
     return bool(study.measure.get(name)) or name in study.measure["also"]
+
+
+def value(name: str, known: Known) -> Any:
+    """A plain value, computed once for all the jobs that ask for it."""
+    if name not in known.values:
+        known.values[name] = VALUES[name].of(known)
+    return known.values[name]

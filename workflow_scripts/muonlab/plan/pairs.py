@@ -1,7 +1,7 @@
 """Which arms of a study are compared, in which direction, and to which family each comparison
 belongs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 from muonlab.plan.arms import ResolvedArm, differences
@@ -47,7 +47,7 @@ def study_pairs(study: StudyPlan) -> list[dict]:
 
     Fields that tuning chooses do not count as variables.
     """
-    on_all = list(_asked_pairs(study))
+    on_all = dict.fromkeys(_asked_pairs(study))
     some: dict[tuple[str, str], list[str]] = {}
     for family in study_families(study):
         for pair in map(tuple, family["pairs"]):
@@ -70,21 +70,21 @@ def study_families(study: StudyPlan) -> list[dict]:
     A factorial's size counts its synergy too, which compares no pair. The ranking's families are
     all other comparisons with the arm that is ranked against, and of twins with that arm's twin.
     """
-    names = [outcome["name"] for outcome in outcomes(study.measure)]
+    names, order = [outcome["name"] for outcome in outcomes(study.measure)], arm_order(study)
     found = []
     for name, family in study.measure["contrasts"]["families"].items():
-        pairs = [oriented(study, a, b) for a, b in pairs_of(family) if {a, b} <= set(study.arms)]
+        pairs = [oriented(order, a, b) for a, b in pairs_of(family) if {a, b} <= set(study.arms)]
         own = matching(family["outcomes"], names)
         declared = {"name": name, "claim": family["claim"], "declared": True}
         found.append(declared | _members(own, pairs, len(own) * len(pairs)))
     for one in study.measure["factorials"]:
-        pairs = [oriented(study, one[a], one[b]) for a, b in FACTORIAL_PAIRS]
+        pairs = [oriented(order, one[a], one[b]) for a, b in FACTORIAL_PAIRS]
         asked = {"name": f"factorial {one['label']}", "claim": "", "declared": False}
         found.append(asked | _members([LOSS], pairs, FACTORIAL_QUESTIONS))
     on_loss = [family for family in found if LOSS in family["outcomes"]]
     taken = {tuple(pair) for family in on_loss for pair in family["pairs"]}
     steps = study.measure["waterfall"]
-    gaps = [oriented(study, one["a"], one["b"]) for one in steps if one["outcome"] == LOSS]
+    gaps = [oriented(order, one["a"], one["b"]) for one in steps if one["outcome"] == LOSS]
     own = [pair for pair in dict.fromkeys(gaps) if pair not in taken]
     falls = {"name": "waterfall", "claim": "", "declared": False}
     found.append(falls | _members([LOSS], own, len(own)))
@@ -96,9 +96,9 @@ def study_families(study: StudyPlan) -> list[dict]:
     return [family for family in found if family["size"]]
 
 
-def oriented(study: StudyPlan, one: str, other: str) -> tuple[str, str]:
-    """Two arms as (a, b) of their difference a − b; `arm_order` says which is which."""
-    order = arm_order(study)
+def oriented(order: Sequence[str], one: str, other: str) -> tuple[str, str]:
+    """Two arms as (a, b) of their difference a − b, of which a comes later in `order`, the study's
+    `arm_order`."""
     return (one, other) if order.index(one) > order.index(other) else (other, one)
 
 
@@ -108,15 +108,15 @@ def _members(names: list[str], pairs: list[tuple[str, str]], size: int) -> dict:
 
 def _asked_pairs(study: StudyPlan) -> Iterator[tuple[str, str]]:
     """The pairs that are compared on all outcomes, as `contrasts.pairs` asks."""
-    arms = list(study.arms.values())
+    arms, order = list(study.arms.values()), arm_order(study)
     if study.measure["contrasts"]["pairs"] == "all":
         for one, other in combinations(study.arms, 2):
-            yield oriented(study, one, other)
+            yield oriented(order, one, other)
         return
     for arm in arms:
         base = arm.base or arms[0].name
         if base != arm.name:
-            yield oriented(study, arm.name, base)
+            yield oriented(order, arm.name, base)
 
 
 def _ranking_pairs(study: StudyPlan) -> dict[str, list[tuple[str, str]]]:
@@ -124,12 +124,12 @@ def _ranking_pairs(study: StudyPlan) -> dict[str, list[tuple[str, str]]]:
     against = study.measure["ranking"]
     if not against:
         return {}
-    twins = _twins(study)
+    twins, order = _twins(study), arm_order(study)
     others = [arm for arm in study.arms if arm not in (against, *study.measure["unranked"])]
     matched = [twin for arm, twin in twins.items() if against in twins and arm != against]
     return {
-        f"ranking against {against}": [oriented(study, arm, against) for arm in others],
-        "ranking of twins": [oriented(study, twin, twins[against]) for twin in matched],
+        f"ranking against {against}": [oriented(order, arm, against) for arm in others],
+        "ranking of twins": [oriented(order, twin, twins[against]) for twin in matched],
     }
 
 

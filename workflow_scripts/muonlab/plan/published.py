@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
+from muonlab.plan.validate import read_yaml
 
 if TYPE_CHECKING:
     from muonlab.plan.runs import StudyPlan
@@ -19,7 +19,7 @@ SOURCES = Path(__file__).parents[1] / "report" / "sources.yaml"
 @cache
 def read_sources() -> dict:
     """`write_ups` (titles by name) and `claims`, as the file has them."""
-    return yaml.safe_load(SOURCES.read_text(encoding="utf-8"))
+    return read_yaml(SOURCES)
 
 
 def published_numbers(plan: "StudyPlan") -> list[dict]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from muonlab.plan.arms import differences
+from muonlab.tuning.space import is_number
 
 if TYPE_CHECKING:
     from muonlab.plan.runs import StudyPlan
@@ -12,12 +13,12 @@ if TYPE_CHECKING:
 def varied_numbers(plan: "StudyPlan") -> dict[str, list[str]]:
     """For each tuned arm, the fields for which its grid has two or more numbers.
 
-    Empty for sobol and tpe, whose trials do not vary one setting at a time.
+    Empty for every method but grid, whose trials do not vary one setting at a time.
     """
     if plan.tuning["method"] != "grid":
         return {}
     return {
-        name: [f for f, own in arm.space.items() if len(own) > 1 and all(map(_is_number, own))]
+        name: [f for f, own in arm.space.items() if len(own) > 1 and all(map(is_number, own))]
         for name, arm in plan.arms.items()
         if arm.trials
     }
@@ -38,7 +39,7 @@ def arm_sweeps(plan: "StudyPlan") -> list[dict]:
         if section != "optimizer" or field in base.tuned or arm.factors:
             continue
         value, reference = (a.settings["optimizer"].get(field) for a in (arm, base))
-        if _is_number(value) and _is_number(reference):
+        if is_number(value) and is_number(reference):
             sweeps.setdefault((base.name, field), [[reference, base.name]])
             sweeps[base.name, field].append([value, arm.name])
     return [
@@ -53,7 +54,3 @@ def varies_settings(plan: "StudyPlan") -> bool:
     return bool(plan.sensitivity or arm_sweeps(plan)) or any(
         fields not in ([], ["lr"]) for fields in grids.values()
     )
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -3,15 +3,16 @@ settings when one of them is set or multiplied."""
 
 from collections.abc import Mapping
 
+from muonlab.tuning.space import Value, rounded
+
 # Decay rates. A factor multiplies their distance from 1, because that distance decides how many
 # updates they average over.
 DECAY_RATES = ("momentum", "beta1", "beta2")
+DIGITS = 6  # significant digits of a hyperparameter that was multiplied
 # The rates of the groups other than the hidden matrices, as multiples of lr.
 RATIOS = ("embedding_ratio", "head_ratio", "vector_ratio")
 # Fields of the training section that tuning may choose.
 TUNABLE = ("training.warmup_steps", "training.final_lr_fraction", "training.clip")
-
-Value = float | int | bool | str
 
 
 def path_of(field: str) -> str:
@@ -43,8 +44,8 @@ def with_settings(optimizer: dict, point: Mapping[str, Value]) -> dict:
 def scaled(field: str, value: float, factor: float) -> float:
     """A hyperparameter times `factor`. For a decay rate, its distance from 1 is multiplied."""
     if field in DECAY_RATES:
-        return float(f"{1 - (1 - value) * factor:.6g}")
-    return float(f"{value * factor:.6g}")
+        return rounded(1 - (1 - value) * factor, DIGITS)
+    return rounded(value * factor, DIGITS)
 
 
 def with_value(section: dict, path: list[str], value: object) -> dict:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from muonlab.statistics.verdicts import HIGHER, LOWER
+from muonlab.statistics.verdicts import DIFFERENT, HIGHER, LOWER
 
 
 def early_sentences(table: pd.DataFrame, study: dict) -> Iterator[str]:
@@ -53,10 +53,10 @@ def _end(row, first: str, second: str) -> str:
     if np.isfinite(row.final_low):
         numbers += f" [{row.final_low:+.3g}, {row.final_high:+.3g}]"
     numbers = numbers.replace("-", "−") + f" nats, {first} − {second}"
-    if row.final_verdict not in (LOWER, HIGHER):
+    if row.final_verdict not in DIFFERENT:
         why = row.final_said.rstrip(".")
         return f"; which of them ends lower is not shown ({numbers}: {why})."
-    lower = first if row.final_verdict == LOWER else second
+    lower = first if row.final < 0 else second
     sooner = second if turned else first
     joined = "and ends lower too" if lower == sooner else f"and yet {lower} ends lower"
     return f", {joined} ({numbers})."

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 
-from muonlab.report.measured import FULL, HIDDEN, with_hidden_mean
+from muonlab.report.measured import FULL, hidden_mean
+from muonlab.report.records import loss_of
 
 SUMMARY = ("final_loss", "final_accuracy", "test_loss", "test_accuracy")
 END = "end"
@@ -28,17 +28,16 @@ def end_values(
     """
     rows = []
     for run, summary, provenance in zip(runs, summaries, provenances, strict=True):
-        found = {name: summary.get(name) for name in SUMMARY}
+        found = {name: loss_of(summary, name) for name in SUMMARY if name in summary}
         found["step_seconds"] = provenance.get("step_seconds")
         rows += [
-            {"arm": run["arm"], "seed": run["seed"], "outcome": name}
-            | {"value": np.nan if value is None else float(value)}
+            {"arm": run["arm"], "seed": run["seed"], "outcome": name, "value": value}
             for name, value in found.items()
         ]
     tables = [pd.DataFrame(rows, columns=COLUMNS)]
     if spectra is not None and len(spectra):
-        means = with_hidden_mean(spectra)
-        means = means[(means.tensor == HIDDEN) & (means.object == "weight")]
+        means = hidden_mean(spectra)
+        means = means[means.object == "weight"]
         tables.append(_at_end(means, means.metric + "_end"))
     if curvature is not None and len(curvature):
         largest = curvature[curvature["index"] == 0]

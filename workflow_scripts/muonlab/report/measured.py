@@ -43,17 +43,27 @@ def with_hidden_mean(spectra: pd.DataFrame) -> pd.DataFrame:
     are one tensor, with their mean. Metrics that no matrix has are left out (such as the power-law
     exponent, where all spectra are too short).
     """
+    scalars = _scalars(spectra)
+    return pd.concat([over_experts(scalars), _hidden_mean(scalars)], ignore_index=True)
+
+
+def hidden_mean(spectra: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `with_hidden_mean` whose tensor is the hidden layers' mean, alone."""
+    return _hidden_mean(_scalars(spectra))
+
+
+def _scalars(spectra: pd.DataFrame) -> pd.DataFrame:
+    """The scalar metrics that at least one matrix has."""
     scalars = spectra[spectra.metric != "singular_values"].drop(columns="index")
-    scalars = scalars[scalars.groupby("metric").value.transform(lambda v: v.notna().any())]
+    return scalars[scalars.groupby("metric").value.transform(lambda v: v.notna().any())]
+
+
+def _hidden_mean(scalars: pd.DataFrame) -> pd.DataFrame:
     hidden = scalars[scalars.component.isin(HIDDEN_COMPONENTS)]
     keys = ["arm", "seed", "point", "step", "loss", "object", "metric"]
     means = hidden.groupby(keys, sort=False, dropna=False).value
-    means = (
-        means.agg(lambda v: np.mean(v.to_numpy()))
-        .reset_index()
-        .assign(tensor=HIDDEN, component="hidden")
-    )
-    return pd.concat([over_experts(scalars), means], ignore_index=True)
+    means = means.agg(lambda v: np.mean(v.to_numpy())).reset_index()
+    return means.assign(tensor=HIDDEN, component="hidden")
 
 
 def over_experts(records: pd.DataFrame) -> pd.DataFrame:

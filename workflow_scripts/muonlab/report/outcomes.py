@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from muonlab.report.levels import Along, along, diverged_runs, evaluated
-from muonlab.report.measured import HIDDEN, with_degradation, with_hidden_mean
+from muonlab.report.measured import hidden_mean, with_degradation
+from muonlab.report.records import loss_of
 
 WHOLE = ("final_loss", "test_loss", "test_accuracy")
 COLUMNS = ["arm", "seed", "outcome", "value", "level", "nearest", "unknown"]
@@ -83,9 +84,9 @@ def _run_values(runs: Sequence[dict], summaries: Sequence[dict]) -> pd.DataFrame
     rows = []
     for run, summary in zip(runs, summaries, strict=True):
         for name in WHOLE:
-            value = np.nan if summary[name] is None else float(summary[name])
             facts = {"point": "", "level": np.nan, "nearest": np.nan}
-            row = {"arm": run["arm"], "seed": run["seed"], "quantity": name, "value": value}
+            row = {"arm": run["arm"], "seed": run["seed"], "quantity": name}
+            row["value"] = loss_of(summary, name)
             rows.append(row | facts)
     return pd.DataFrame(rows)
 
@@ -109,8 +110,8 @@ def _quantities(measured: dict[str, pd.DataFrame]) -> list[pd.DataFrame]:
     """For each measurement arm, seed, step, loss, quantity and value."""
     parts = []
     if "spectra" in measured:
-        spectra = with_hidden_mean(measured["spectra"])
-        spectra = spectra[(spectra.tensor == HIDDEN) & (spectra.object == "weight")]
+        spectra = hidden_mean(measured["spectra"])
+        spectra = spectra[spectra.object == "weight"]
         parts.append(spectra.assign(quantity=spectra.metric))
     if "curvature" in measured:
         curvature = measured["curvature"]

@@ -1,6 +1,7 @@
 """Records and tables as files: tidy pandas frames in and out."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,14 +10,12 @@ import pandas as pd
 from muonlab.io.atomic import replacing
 
 
-def read_curves(
-    runs: Sequence[dict], files: Sequence[str | Path], columns: Sequence[str] | None = None
-) -> pd.DataFrame:
+def read_curves(runs: Sequence[dict], files: Sequence[str | Path]) -> pd.DataFrame:
     """The long-form records of all runs, with the columns arm and seed first. `files[i]` holds the
-    records of `runs[i]` (arm, seed); `columns` are those to read, all by default."""
+    records of `runs[i]` (arm, seed)."""
     frames = []
     for run, file in zip(runs, files, strict=True):
-        frame = _read(file, columns)
+        frame = _read(file)
         frame.insert(0, "arm", run["arm"])
         frame.insert(1, "seed", run["seed"])
         frames.append(frame)
@@ -49,13 +48,20 @@ def write_csv(table: pd.DataFrame, path: str | Path) -> None:
         table.to_csv(temporary, index=False, lineterminator="\n")
 
 
+def loss_of(record: Mapping, column: str) -> float:
+    """A loss, accuracy or other result of a trial or of a run's summary; NaN where it diverged,
+    even if it is a number: a run that ends above where it began has diverged."""
+    value = None if record["diverged"] else record[column]
+    return math.nan if value is None else float(value)
+
+
 def listed(values: Mapping) -> str:
     """Settings in a cell of a table: `lr=0.1, momentum=0.9`."""
     return ", ".join(f"{key}={value}" for key, value in values.items())
 
 
-def _read(file: str | Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    frame = pd.read_parquet(file, columns=columns)
+def _read(file: str | Path) -> pd.DataFrame:
+    frame = pd.read_parquet(file)
     # Strings are read back as categories, and the categories differ from run to run.
     texts = {name: str for name in frame if isinstance(frame[name].dtype, pd.CategoricalDtype)}
     return frame.astype(texts)

@@ -1,11 +1,12 @@
 """One setting at a time: the runs that differ from a chosen arm in one number alone."""
 
-import math
 from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
+from muonlab.report.records import loss_of
 from muonlab.tuning.selection import loss_column
+from muonlab.tuning.space import is_number
 
 TUNING, REPORTING, FIRST = "tuning", "reporting", "first reporting"
 
@@ -91,19 +92,9 @@ def varied_fields(trials: Sequence[dict]) -> list[str]:
     """The fields for which an arm's trials have two or more different numbers."""
     fields = dict.fromkeys(field for trial in trials for field in trial["settings"])
     values = {field: {trial["settings"][field] for trial in trials} for field in fields}
-    return [f for f, own in values.items() if len(own) > 1 and all(map(_is_number, own))]
-
-
-def loss_of(record: dict, column: str) -> float:
-    """The loss of a trial or of a run's summary; NaN where it diverged."""
-    value = None if record["diverged"] else record[column]
-    return math.nan if value is None else float(value)
+    return [f for f, own in values.items() if len(own) > 1 and all(map(is_number, own))]
 
 
 def beside(settings: dict, chosen: dict, free: set[str]) -> bool:
     """Whether a trial differs from the chosen settings only in the fields `free`."""
     return all(value == chosen[field] for field, value in settings.items() if field not in free)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -17,6 +17,20 @@ def resampled(n: int, resamples: int, seed: int, *names: str) -> np.ndarray:
     return generator.integers(0, n, (resamples, n))
 
 
+def seed_counts(n: int, resamples: int, seed: int, *names: str) -> np.ndarray:
+    """How often each resample contains each of n seeds, (resamples, n), from the same stream."""
+    drawn = resampled(n, resamples, seed, *names)
+    return np.stack([(drawn == i).sum(axis=1) for i in range(n)], axis=1).astype(float)
+
+
+def weighted_means(counts: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Means over seeds (r, m) of values (n, m), each seed counted as often as the resample has it,
+    counts (r, n); +inf where the value of a seed in it is not finite."""
+    bad = ~np.isfinite(values)
+    means = counts @ np.where(bad, 0.0, values) / counts.sum(axis=1, keepdims=True)
+    return np.where(counts @ bad > 0, np.inf, means) if bad.any() else means
+
+
 def percentile_interval(values: ArrayLike, alpha: float = 0.05) -> tuple[np.ndarray, np.ndarray]:
     """The α/2 and 1 − α/2 quantiles of `values` over its first axis (Efron 1979).
 

@@ -52,13 +52,21 @@ class Families:
                         f"{self._of[key].name} and {family.name}; a comparison has one family."
                     )
                 self._of[key] = family
-        others = {key for key in map(_key, comparisons) if key not in self._of}
-        self._sizes = Counter(outcome for outcome, _ in others)
+        self._others = {key for key in map(_key, comparisons) if key not in self._of}
+        self._sizes = Counter(outcome for outcome, _ in self._others)
 
     def of(self, outcome: str, a: str, b: str) -> Family:
-        """The family of the comparison of the arms a and b, in either order, on an outcome."""
-        declared = self._of.get(_key((outcome, a, b)))
-        return declared or Family(EXPLORATORY, max(1, self._sizes[outcome]))
+        """The family of the comparison of the arms a and b, in either order, on an outcome.
+
+        ValueError for one that is not among the comparisons that are made, since a family's size
+        has to be known before anything is compared.
+        """
+        key = _key((outcome, a, b))
+        if key in self._of:
+            return self._of[key]
+        if key not in self._others:
+            raise ValueError(f"{a} and {b} on {outcome} are not among the comparisons made.")
+        return Family(EXPLORATORY, self._sizes[outcome])
 
 
 def _key(comparison: Comparison) -> tuple[str, frozenset[str]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from muonlab.statistics.bootstrap import RESAMPLES, percentile_interval, resampled
+from muonlab.statistics.bootstrap import RESAMPLES, percentile_interval, seed_counts, weighted_means
 from muonlab.statistics.intervals import check_level
 from muonlab.statistics.speedup import SUSPICIOUS, WARNING, time_to
 
@@ -65,8 +65,7 @@ def length_ratio(
     ratio = float(_ratios(np.ones((1, n)), x, losses, arm_x, arm_losses)[0])
     low = high = np.nan
     if n > 1:
-        drawn = resampled(n, resamples, seed, "lengths")
-        counts = np.stack([(drawn == i).sum(axis=1) for i in range(n)], axis=1).astype(float)
+        counts = seed_counts(n, resamples, seed, "lengths")
         ratios = _ratios(counts, x, losses, arm_x, arm_losses)
         low, high = map(float, percentile_interval(ratios, alpha))
     warning = WARNING if ratio >= SUSPICIOUS else ""
@@ -77,18 +76,11 @@ def _ratios(
     counts: np.ndarray, x: np.ndarray, losses: np.ndarray, arm_x: np.ndarray, finals: np.ndarray
 ) -> np.ndarray:
     """The ratio of each resample (r,); counts (r, n) says how often it contains each seed."""
-    used, target = _mean(counts, x), _mean(counts, finals[:, None])[:, 0]
-    means = _mean(counts, losses)
+    used, target = weighted_means(counts, x), weighted_means(counts, finals[:, None])[:, 0]
+    means = weighted_means(counts, losses)
     reached = np.exp(time_to(np.log(used), means, target))
     below = means[:, 0] < target
-    return np.where(below, 0.0, reached / _mean(counts, arm_x[:, None])[:, 0])
-
-
-def _mean(counts: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Weighted means over seeds (r, k) of values (n, k); +inf where a seed's is not finite."""
-    bad = ~np.isfinite(values)
-    means = counts @ np.where(bad, 0.0, values) / counts.sum(axis=1, keepdims=True)
-    return np.where(counts @ bad.astype(float) > 0, np.inf, means)
+    return np.where(below, 0.0, reached / weighted_means(counts, arm_x[:, None])[:, 0])
 
 
 def _check(x: np.ndarray, losses: np.ndarray, arm_x: np.ndarray, arm_losses: np.ndarray) -> None:

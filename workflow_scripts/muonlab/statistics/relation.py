@@ -14,10 +14,9 @@ from numpy.typing import ArrayLike
 
 from muonlab.statistics.dose_response import DoseResponse, dose_response
 from muonlab.statistics.intervals import check_level
+from muonlab.statistics.verdicts import MIN_SEEDS, NOT_ESTIMABLE, UNDECIDED
 
-MIN_SEEDS = 4  # fewer seeds give numbers and no verdict
 HOLDS, FLAT, ONE_ARM = "holds", "flat", "rests on one arm"
-UNDECIDED, NOT_ESTIMABLE = "undecided", "not estimable"
 
 
 @dataclass(frozen=True)

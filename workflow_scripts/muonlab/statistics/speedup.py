@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from muonlab.statistics.bootstrap import RESAMPLES, percentile_interval, resampled
+from muonlab.statistics.bootstrap import RESAMPLES, percentile_interval, seed_counts, weighted_means
 from muonlab.statistics.intervals import check_level
 from muonlab.statistics.run_table import check_known
 
@@ -88,8 +88,7 @@ def speed_up(
     ratio = float(_ratios(np.full((1, n), 1.0), x, losses, final_x, finals)[0])
     low, high, reached = np.nan, np.nan, float(np.isfinite(ratio))
     if n > 1:
-        drawn = resampled(n, resamples, seed, "speed-up")
-        counts = np.stack([(drawn == i).sum(axis=1) for i in range(n)], axis=1).astype(float)
+        counts = seed_counts(n, resamples, seed, "speed-up")
         ratios = _ratios(counts, x, losses, final_x, finals)
         low, high = map(float, percentile_interval(ratios, alpha))
         reached = float(np.mean(np.isfinite(ratios)))
@@ -132,17 +131,10 @@ def _ratios(
     counts: np.ndarray, x: np.ndarray, losses: np.ndarray, final_x: np.ndarray, finals: np.ndarray
 ) -> np.ndarray:
     """The speed-up of each resample, (r,); counts (r, n) says how often it contains each seed."""
-    target = _mean(counts, finals[:, None])[:, 0]
-    taken = time_to(_mean(counts, x), _mean(counts, losses), target)
-    ratios = taken / _mean(counts, final_x[:, None])[:, 0]
+    target = weighted_means(counts, finals[:, None])[:, 0]
+    taken = time_to(weighted_means(counts, x), weighted_means(counts, losses), target)
+    ratios = taken / weighted_means(counts, final_x[:, None])[:, 0]
     return np.where(np.isinf(target), 0.0, ratios)
-
-
-def _mean(counts: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Weighted means over seeds (r, m) of values (n, m); +inf where a seed's is not finite."""
-    bad = ~np.isfinite(values)
-    means = counts @ np.where(bad, 0.0, values) / counts.sum(axis=1, keepdims=True)
-    return np.where(counts @ bad > 0, np.inf, means) if bad.any() else means
 
 
 def _checked(x: ArrayLike, losses: ArrayLike, final_x: ArrayLike, finals: ArrayLike) -> tuple:

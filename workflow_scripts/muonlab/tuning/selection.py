@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from muonlab.io.errors import UserError
-from muonlab.tuning.space import Scale
+from muonlab.tuning.space import Scale, is_number
 
 # A value in the outermost 5 % of a range (on its own scale) counts as lying on the edge.
 OUTERMOST = 0.05
@@ -94,7 +94,7 @@ def _runner_up(best: dict, second: dict) -> dict:
 
 def _side(value: object, axis: Mapping | Sequence) -> str | None:
     """The edge, `low` or `high`, of one field's values or range that `value` lies on, or None."""
-    if not _is_number(value):
+    if not is_number(value):
         return None
     if isinstance(axis, Mapping) and "low" in axis:
         scale = Scale(axis.get("log", False), axis.get("from_one", False))
@@ -104,7 +104,7 @@ def _side(value: object, axis: Mapping | Sequence) -> str | None:
         lowest = axis["low"]
     else:
         values = axis["values"] if isinstance(axis, Mapping) else axis
-        numbers = {v for v in values if _is_number(v)}
+        numbers = {v for v in values if is_number(v)}
         if len(numbers) < 2:
             return None
         lowest = min(numbers)
@@ -112,10 +112,6 @@ def _side(value: object, axis: Mapping | Sequence) -> str | None:
     if on_low and lowest != 0:
         return "low"
     return "high" if on_high else None
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _mean(values: list[float | None]) -> float:

@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from muonlab.section import Section, Seed
+from muonlab.tuning.space import Value
 
-Value = float | int | bool | str
 Grid = dict[str, list[Value]]
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from muonlab.io.errors import UserError
+from muonlab.tuning.draws import block
 
 Value = float | int | bool | str
 Point = dict[str, Value]
@@ -92,6 +93,11 @@ class Range:
     def holds(self, value: Value) -> bool:
         return is_number(value) and self.low <= value <= self.high
 
+    def given(self, low: float, high: float) -> dict[str, Any]:
+        """Another range on the same scale, as a search space has it."""
+        found = {"low": low, "high": high, "log": self.log}
+        return found | ({"from_one": True} if self.from_one else {})
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -144,25 +150,20 @@ def sobol_stream(checked: Mapping[str, Range | Choice], seed: int) -> Iterator[P
     Fields are assigned to the dimensions of the sequence in alphabetical order, so the order in
     which a file lists them does not matter.
     """
-    from scipy.stats import qmc  # slow, and not needed at most starts of the workflow
+    from muonlab.streams import stream_key  # imports numpy, which a grid does not need
 
-    from muonlab.streams import stream_key
-
-    sampler = qmc.Sobol(len(checked), rng=stream_key(seed, "search", "sobol"))
+    stream = stream_key(seed, "search", "sobol")
     dimension = {field: i for i, field in enumerate(sorted(checked))}
-    most, seen = count_points(checked), set()
-    for exponent in itertools.count(4):
-        # Draws 16, 16, 32, 64 … points, so that their total is always a power of two, at which the
-        # sequence is balanced.
-        drawn = sampler.random_base2(max(4, exponent - 1))
-        for row in drawn:
-            point = {
-                field: axis.at(float(row[dimension[field]])) for field, axis in checked.items()
-            }
+    most, seen, drawn = count_points(checked), set(), 0
+    for number in itertools.count():
+        rows = block(len(checked), stream, number)
+        for row in rows:
+            point = {field: axis.at(row[dimension[field]]) for field, axis in checked.items()}
             if key(point.values()) not in seen:
                 seen.add(key(point.values()))
                 yield point
-        if len(seen) == most or sampler.num_generated >= MOST_DRAWS:
+        drawn += len(rows)
+        if len(seen) == most or drawn >= MOST_DRAWS:
             return
 
 

@@ -143,6 +143,6 @@ def _optuna():
     except ImportError:
         raise UserError(
             "tuning: the method tpe needs the package optuna, which is not installed; install it, "
-            "or choose the method grid or sobol"
+            "or choose the method grid, sobol or zoom"
         ) from None
     return optuna

@@ -122,11 +122,7 @@ def _grown_range(axis: Range, sides: set[str], limits: Limits) -> dict[str, Any]
         if not _stops_before(limit, value, side == "high"):
             value = _nearer(limit, end, 0.5, axis.integer)
         ends[side] = value
-    return {
-        "low": min(ends["low"], axis.low),
-        "high": max(ends["high"], axis.high),
-        "log": axis.log,
-    } | ({"from_one": True} if axis.from_one else {})
+    return axis.given(min(ends["low"], axis.low), max(ends["high"], axis.high))
 
 
 def _stops_before(limit: float, value: float, rising: bool) -> bool:

@@ -87,5 +87,4 @@ def _tried(axis: Range | Choice, values: Sequence) -> dict:
     low, high = axis.low if axis.low == 0 else min(values), max(values)
     if low == high:  # a range needs two ends
         low, high = axis.low, axis.high
-    found = {"low": low, "high": high, "log": axis.log}
-    return found | ({"from_one": True} if axis.from_one else {})
+    return axis.given(low, high)

@@ -17,7 +17,7 @@ from muonlab.declare import figure
 from muonlab.report.bands import arm_legend, band, log_band, nothing
 from muonlab.report.crowd import PALE, legend_styles
 from muonlab.report.levels import Along, along, diverged_runs, evaluated, joined
-from muonlab.report.measured import HIDDEN, HIDDEN_COMPONENTS, with_degradation, with_hidden_mean
+from muonlab.report.measured import HIDDEN_COMPONENTS, hidden_mean, with_degradation
 from muonlab.report.style import MUTED, ArmStyle, finish, log_axis, study_notes, use_style
 
 WIDE = 2.5  # a loss that falls by more than this factor has a logarithmic axis
@@ -92,8 +92,7 @@ def spectra_over_loss(
     `spectra_records`: arm, seed, point, step, loss, object, tensor, component, metric, index,
     value.
     """
-    records = with_hidden_mean(spectra_records)
-    records = records[records.tensor == HIDDEN]
+    records = hidden_mean(spectra_records)
     records = records.assign(quantity=records.object + " " + records.metric)
     panels = [Panel(f"weight {name}", *said) for name, *said in SHAPE]
     panels += [

@@ -27,8 +27,8 @@ from muonlab.report.style import (
     section="training",
     caption="Loss and accuracy on the {split} split of *{data}* over training. Lines are means "
     "over n = {n} seeds per arm, bands their {interval} t intervals; each arm runs at the "
-    "learning rate that tuning chose for it ({rates}). The dotted lines are the "
-    "losses at which arms are compared: every run passed them, diverged runs aside. "
+    "learning rate that tuning chose for it ({rates}). The dotted lines are "
+    "losses that every run of all arms passed, diverged runs aside. "
     "Protocol: {protocol}.",
 )
 def learning_curves(
@@ -88,7 +88,7 @@ def _time_unit(study: dict, data_facts: dict) -> tuple[float, str]:
 
 
 def _level_lines(axis: Axes, levels: np.ndarray) -> None:
-    """Lines at the losses at which the arms are compared, with their numbers at the right."""
+    """Lines at losses that every run of all arms passed, with their numbers at the right."""
     for i, level in enumerate(levels[np.isfinite(levels)]):
         axis.axhline(level, color=MUTED, linewidth=0.8, linestyle=":", zorder=1)
         axis.annotate(

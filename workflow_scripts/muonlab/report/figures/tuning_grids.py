@@ -13,6 +13,7 @@ from matplotlib.patches import Rectangle
 
 from muonlab.declare import figure
 from muonlab.report.bands import nothing
+from muonlab.report.records import loss_of
 from muonlab.report.style import (
     BLACK,
     MUTED,
@@ -23,7 +24,7 @@ from muonlab.report.style import (
     study_notes,
     use_style,
 )
-from muonlab.report.sweeps import beside, grid_trials, loss_of, varied_fields
+from muonlab.report.sweeps import beside, grid_trials, varied_fields
 from muonlab.tuning.selection import loss_column
 
 

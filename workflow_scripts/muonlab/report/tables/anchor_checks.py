@@ -7,12 +7,13 @@ import pandas as pd
 
 from muonlab.declare import table
 from muonlab.report.anchors import Checked, judged, unanswered
+from muonlab.report.comparisons import compared
 from muonlab.report.lengths import ratio_text
 from muonlab.report.records import listed
 from muonlab.report.update_checks import RMS, in_bands, update_sizes
 from muonlab.statistics.paired import paired
 from muonlab.statistics.speedup import SUSPICIOUS, WARNING
-from muonlab.statistics.verdicts import HIGHER, NO_VERDICT, NOT_ESTIMABLE, Verdict, verdict
+from muonlab.statistics.verdicts import DIFFERENT, NO_VERDICT, NOT_ESTIMABLE, Verdict, verdict
 
 COLUMNS = ["check", "expected", "found", "value", "low", "high", "n", "result", "reason", "records"]
 # Newton–Schulz may take this many times the share of a step that its flops predict; where it takes
@@ -43,6 +44,7 @@ def anchor_checks(
     basins: pd.DataFrame | None = None,
     overhead: pd.DataFrame | None = None,
     speed_up_table: pd.DataFrame | None = None,
+    contrasts: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     losses = loss_by_arm(runs, summaries)
     rows = [
@@ -75,7 +77,7 @@ def anchor_checks(
         _row(
             "momentum helps Muon",
             "Muon without momentum ends above Muon with it",
-            momentum_helps(losses, anchors, study),
+            momentum_helps(losses, anchors, study, contrasts),
             "runs",
         ),
         _row(
@@ -164,14 +166,18 @@ def on_edges(study: dict) -> Checked:
     return judged(not edges, reason, found=found, value=len(edges), n=len(tuned))
 
 
-def momentum_helps(losses: pd.DataFrame, anchors: Mapping, study: dict) -> Checked:
+def momentum_helps(
+    losses: pd.DataFrame, anchors: Mapping, study: dict, contrasts: pd.DataFrame | None
+) -> Checked:
     """Whether Muon without momentum ends above Muon with momentum."""
     without, with_it = anchors["without_momentum"], anchors["with_momentum"]
     if without is None:
         return unanswered("measure.anchors.without_momentum names no arm")
     if np.isinf(losses[without]).any() and np.isfinite(losses[with_it]).all():
         return judged(True, "", found=f"{without} diverged", n=len(losses))
-    found = paired(losses[without], losses[with_it], study["alpha"])
+    found = compared(contrasts, "final_loss", without, with_it) or paired(
+        losses[without], losses[with_it], study["alpha"]
+    )
     numbers = found.difference, found.low, found.high
     return _shown(numbers, Verdict(found.verdict, found.n), found.said, "nats")
 
@@ -248,7 +254,7 @@ def _shown(numbers: tuple[float, float, float], found: Verdict, said: str, unit:
     value, low, high = numbers
     told = f"{value:+.3g} [{low:.3g}, {high:.3g}] {unit} (n = {found.n})".replace("-", "−")
     facts = {"found": told, "value": value, "low": low, "high": high, "n": found.n}
-    return judged(found.word == HIGHER, said, **facts)
+    return judged(found.word in DIFFERENT and value > 0, said, **facts)
 
 
 def _basin(row, sign: int, study: dict) -> Checked:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from muonlab.declare import table
+from muonlab.report.comparisons import compared
 from muonlab.report.convergence import (
     METRICS,
     REDUCTION,
@@ -15,7 +16,7 @@ from muonlab.report.convergence import (
     run_values,
 )
 from muonlab.statistics.intervals import mean_interval
-from muonlab.statistics.paired import paired
+from muonlab.statistics.paired import Paired, paired
 from muonlab.statistics.speedup import time_to
 
 Curve = tuple[np.ndarray, np.ndarray]  # steps (m,) and losses (seeds, m)
@@ -54,11 +55,13 @@ EARLY = 0.1  # the share of the shorter run at which the early leader is read
         ),
     },
 )
-def convergence(metrics: pd.DataFrame, baseline: str, study: dict) -> dict[str, pd.DataFrame]:
+def convergence(
+    metrics: pd.DataFrame, baseline: str, study: dict, contrasts: pd.DataFrame | None = None
+) -> dict[str, pd.DataFrame]:
     values = run_values(metrics, study)
     return {
         "convergence": convergence_table(values, baseline, study),
-        "early_phase": early_phase_table(metrics, baseline, study),
+        "early_phase": early_phase_table(metrics, baseline, study, contrasts),
     }
 
 
@@ -83,9 +86,12 @@ def convergence_table(values: pd.DataFrame, baseline: str, study: dict) -> pd.Da
     return table.assign(data=study["data"], protocol=study["protocol"])
 
 
-def early_phase_table(metrics: pd.DataFrame, baseline: str, study: dict) -> pd.DataFrame:
+def early_phase_table(
+    metrics: pd.DataFrame, baseline: str, study: dict, contrasts: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """One row for each tuned arm but the baseline. Also `epoch`: the steps of an epoch where the
-    length of the runs is given in epochs, else empty."""
+    length of the runs is given in epochs, else empty. A difference of final losses that `contrasts`
+    has too is taken from there."""
     arms = [arm["name"] for arm in study["arms"] if arm["tuned"] and arm["name"] != baseline]
     curves = evaluations(metrics, study, [baseline, *arms])
     finals = final_losses(metrics, study)
@@ -103,6 +109,7 @@ def early_phase_table(metrics: pd.DataFrame, baseline: str, study: dict) -> pd.D
                 finals[baseline],
                 study["alpha"],
                 len(arms),
+                compared(contrasts, "final_loss", arm, baseline),
             )
         )
         for arm in arms
@@ -119,10 +126,16 @@ def early_phase_table(metrics: pd.DataFrame, baseline: str, study: dict) -> pd.D
 
 
 def _compared(
-    arm: Curve, against: Curve, last: np.ndarray, other_last: np.ndarray, alpha: float, family: int
+    arm: Curve,
+    against: Curve,
+    last: np.ndarray,
+    other_last: np.ndarray,
+    alpha: float,
+    family: int,
+    known: Paired | None,
 ) -> Iterator[tuple[str, float | str]]:
     """The columns of one row of early_phase.csv, from (steps, losses) of both arms and from their
-    final losses by seed."""
+    final losses by seed; `known` is the difference of these if it is compared elsewhere."""
     (steps, losses), (other_steps, others) = arm, against
     shared, here, there = np.intersect1d(steps, other_steps, return_indices=True)
     early = int(np.argmax(shared >= EARLY * shared[-1]))
@@ -130,7 +143,8 @@ def _compared(
     yield "early_step", shared[early]
     found = paired(losses[:, here[early]], others[:, there[early]], alpha, family)
     yield from found.columns("early").items()
-    yield from paired(last, other_last, alpha, family).columns("final").items()
+    final = known or paired(last, other_last, alpha, family)
+    yield from final.columns("final").items()
     yield from (("final_mean", np.mean(last)), ("against_final_mean", np.mean(other_last)))
     start = float(np.mean(np.concatenate([losses[:, 0], others[:, 0]])))
     # Every run of both arms reaches this level.

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from muonlab.declare import table
+from muonlab.report.comparisons import compared
 from muonlab.statistics.paired import paired
 
 PART = "part_loss"
@@ -22,11 +23,12 @@ COLUMNS += [f"{name}{end}" for name in ("gap", "change") for end in ENDS]
             "The gap between Muon (``a``) and AdamW (``b``) on *{data}*, a − b in nats, as one "
             "correction after the other is made to both, from the published setting to the fair "
             "one: the mean over n = {n} paired seeds, and the change against the step before, "
-            "seed by seed, with simultaneous {interval} intervals: the changes are one family, and "
-            "so are the gaps, but for one that belongs to a declared claim. A gap below 0 means "
-            "that Muon ends lower. ``outcome`` is the loss that is compared: the final one on the "
-            "whole split, the last one read on a part of it, or that of the test split. With fewer "
-            "than four seeds there is no verdict. Protocol: {protocol}.",
+            "seed by seed, with simultaneous {interval} intervals. The changes are one family. A "
+            "gap that the table *contrasts between arms* has too is taken from there, with its "
+            "family; the others share the significance level over the number of steps. A gap below "
+            "0 means that Muon ends lower. ``outcome`` is the loss that is compared: the final one "
+            "on the whole split, the last one read on a part of it, or that of the test split. "
+            "With fewer than four seeds there is no verdict. Protocol: {protocol}.",
         ),
     },
 )
@@ -45,8 +47,9 @@ def waterfall(
     rows, before = [], None
     for number, (step, gap) in enumerate(zip(waterfall, gaps, strict=True)):
         row = {"step": number, **{key: step[key] for key in ("label", "a", "b", "outcome")}}
-        size = family_size(step, contrasts) or len(gaps)
-        found = paired(gap, np.zeros(len(gap)), study["alpha"], size)
+        found = compared(contrasts, step["outcome"], step["a"], step["b"]) or paired(
+            gap, np.zeros(len(gap)), study["alpha"], len(gaps)
+        )
         row |= {"n": found.n, **found.columns("gap")}
         if before is not None:
             earlier = before.reindex(gap.index)
@@ -56,15 +59,6 @@ def waterfall(
         before = gap
     table = pd.DataFrame(rows, columns=COLUMNS)
     return table.assign(data=study["data"], protocol=study["protocol"])
-
-
-def family_size(step: Mapping, contrasts: pd.DataFrame | None) -> int | None:
-    """The number of comparisons in the family of the step's gap; None if it is not compared."""
-    if contrasts is None:
-        return None
-    pair = contrasts[["arm_a", "arm_b"]].apply(set, axis=1)
-    own = contrasts[(contrasts.outcome == step["outcome"]) & (pair == {step["a"], step["b"]})]
-    return int(own.family_size.iloc[0]) if len(own) else None
 
 
 def loss_table(
