@@ -37,8 +37,8 @@ def update_sizes(direction: pd.DataFrame | None, anchors: Mapping) -> Checked:
 
 
 def in_bands(direction: pd.DataFrame | None, anchors: Mapping) -> Checked:
-    """Whether the largest singular value of every kept update lies in the band of its iteration.
-    The number is their mean, with their range."""
+    """Whether the largest singular value of every kept update lies in the band of its iteration,
+    up to ROUNDING. The number is their mean, with their range."""
     bands = {arm: own["band"] for arm, own in anchors["iterations"].items() if own["matched"]}
     if not bands:
         return unanswered("no arm's iteration maps each singular value by itself at a known scale")

@@ -10,7 +10,7 @@ from muonlab.report.anchors import Checked, judged, unanswered
 from muonlab.report.comparisons import compared
 from muonlab.report.lengths import ratio_text
 from muonlab.report.records import listed
-from muonlab.report.update_checks import RMS, in_bands, update_sizes
+from muonlab.report.update_checks import RMS, ROUNDING, in_bands, update_sizes
 from muonlab.statistics.paired import paired
 from muonlab.statistics.speedup import SUSPICIOUS, WARNING
 from muonlab.statistics.verdicts import DIFFERENT, NO_VERDICT, NOT_ESTIMABLE, Verdict, verdict
@@ -70,7 +70,8 @@ def anchor_checks(
         ),
         _row(
             "Newton–Schulz band",
-            "the largest singular value of each update lies where its coefficients map it",
+            "the largest singular value of each update lies where its coefficients map it, within "
+            f"{ROUNDING:.0%}",
             in_bands(direction_records, anchors),
             "direction",
         ),
