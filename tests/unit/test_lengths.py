@@ -31,12 +31,12 @@ def baseline(slope=0.3, n=5, noise=0.0, seed=0):
 
 
 @settings(max_examples=50, deadline=None)
-@given(truth=st.floats(1.0, 2.0), slope=st.floats(0.05, 2), seed=st.integers(0, 99))
+# At the very ends, 1 and 2, rounding decides on which side of them the loss lies.
+@given(truth=st.floats(1.001, 1.999), slope=st.floats(0.05, 2), seed=st.integers(0, 99))
 def test_a_loss_that_is_linear_in_the_logarithm_is_inverted_exactly(truth, slope, seed):
     x, losses, level = baseline(slope, seed=seed)
     found = length_ratio(x, losses, np.full(5, 100.0), level - slope * math.log(truth))
-    # At the very ends rounding decides on which side the loss lies.
-    assert found.ratio == pytest.approx(truth, rel=1e-6) or truth in (1.0, 2.0)
+    assert found.ratio == pytest.approx(truth, rel=1e-6)
     assert (found.n, found.shortest, found.longest) == (5, 1.0, 2.0)
     assert bool(found.warning) == (found.ratio >= 1.6)
 
