@@ -93,6 +93,15 @@ def test_the_published_split_puts_evaluation_beside_training():
     np.testing.assert_array_equal(targets, inputs + 1)
 
 
+def test_windows_that_cover_a_split_hold_its_tokens_once():
+    tokens, offsets, _ = corpus([400] * 5)
+    disjoint = Windows(tokens, offsets, 16)
+    assert disjoint.covering == len(disjoint)
+    for fraction, tokens_held in ((0.1, 198), (0.5, 992), (0.001, 2)):
+        part = OverlappingWindows(tokens, offsets, 16, fraction, evaluation=True, seed=3)
+        assert len(part) == tokens_held and part.covering == max(1, tokens_held // 16)
+
+
 def test_an_overlapping_split_without_evaluation_windows_is_refused():
     tokens, offsets, _ = corpus([10, 10])
     with pytest.raises(UserError, match="leaves 0 of 4 windows for evaluation"):

@@ -38,6 +38,12 @@ class Windows:
     def __len__(self) -> int:
         return (len(self.tokens) - 1) // self.length
 
+    @property
+    def covering(self) -> int:
+        """The number of windows, evenly spread, whose evaluation counts as that of the whole split:
+        all of them, which read each token once."""
+        return len(self)
+
     def starts(self, indices: np.ndarray) -> np.ndarray:
         """Positions of the first tokens of the windows `indices`: (b,) int64."""
         return np.asarray(indices, dtype=np.int64) * self.length
@@ -101,6 +107,12 @@ class OverlappingWindows(Windows):
 
     def __len__(self) -> int:
         return self.count
+
+    @property
+    def covering(self) -> int:
+        """As many windows as hold each token of the part once on average. All windows together hold
+        each token `length` times, which would make the evaluation longer than the training."""
+        return max(1, self.count // self.length)
 
     def starts(self, indices: np.ndarray) -> np.ndarray:
         return permuted(np.asarray(indices, dtype=np.int64) + self.first, self.windows, self.key)

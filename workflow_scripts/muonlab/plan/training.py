@@ -55,7 +55,8 @@ class Training(Section):
     windows: Literal["disjoint", "overlapping"] = "disjoint"
     """How a text is cut into sequences. disjoint: one after the other. overlapping, as in a
     published source: one starts at every token, and they are divided at random between training and
-    evaluation, so that a low evaluation loss shows memorisation."""
+    evaluation, so that a low evaluation loss shows memorisation. An evaluation of the whole split
+    then reads as many of them as hold the split's tokens once."""
     mask_documents: bool = False
     """Whether attention is restricted to tokens of the same document."""
     frozen: list[Literal[Component, GroupOfComponents]] = Field(default=[])

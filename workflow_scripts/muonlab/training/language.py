@@ -66,7 +66,7 @@ class Text:
     def evaluate(self, model: nn.Module, examples: int | None = None) -> dict[str, float]:
         """Mean cross-entropy in nats, its exponential, and accuracy, over all tokens that have a
         target, summed in float64. With `examples`, only that many windows, evenly spread, are
-        evaluated."""
+        evaluated; otherwise as many as cover the split (`Windows.covering`)."""
         was_training = model.training
         model.eval()
         logits = CPU_LOGITS if self.device == "cpu" else LOGITS
@@ -74,7 +74,7 @@ class Text:
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
         correct = torch.zeros((), dtype=torch.int64, device=self.device)
         count = torch.zeros((), dtype=torch.int64, device=self.device)
-        chosen = evenly(len(self), examples)
+        chosen = evenly(len(self), self.windows.covering if examples is None else examples)
         for start in range(0, len(chosen), at_once):
             inputs, targets, documents = self.batch(chosen[start : start + at_once])
             logits, targets = model(inputs, documents).flatten(0, 1), targets.flatten()
