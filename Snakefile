@@ -21,6 +21,7 @@ include: "rules/train.smk"
 include: "rules/tune.smk"
 include: "rules/measure.smk"
 include: "rules/report.smk"
+include: "rules/across.smk"
 include: "rules/targets.smk"
 
 
@@ -28,6 +29,7 @@ rule all:
     default_target: True
     input:
         of_each(OUTPUTS.results),
+        ACROSS.files(),
         runs_of(*PLAN.studies),
         measured_in(*PLAN.studies),
     message:
@@ -35,5 +37,4 @@ rule all:
 
 
 onsuccess:
-    write_report()
     remove_empty_logs(f"{ROOT}/logs")

@@ -1,7 +1,7 @@
 """What all files here share: the plan, the results of tuning, and the digests of the code.
 
 Needs: the config. Gives: PLAN (the studies and their arms), OUTPUTS (which files each study makes,
-and from which inputs), `known()` and `chosen()` (what is known about a study before and after its
+and from which inputs), ACROSS (the same of what all studies make together), `known()` and `chosen()` (what is known about a study before and after its
 tuning has finished), and the wildcard constraints. The logic is in `muonlab.plan`, which has unit
 tests. Nothing here imports torch, because every cluster job reads these files again.
 """
@@ -22,6 +22,7 @@ from muonlab.io.errors import UserError
 from muonlab.io.logs import remove_empty_logs
 from muonlab.digest import observer_digest
 from muonlab.parsed import keep_in
+from muonlab.plan.across import Across
 from muonlab.plan.code import adapter_digest, run_digest
 from muonlab.plan.datasets import IMAGES, KINDS, TEXT, source_files
 from muonlab.plan.naming import REPORTING_PATTERN, RUN_PATTERN, TUNING_PATTERN
@@ -38,6 +39,7 @@ try:
     *overlays, base = workflow.configfiles
     PLAN = load_plan([base, *overlays], command_line=workflow.config_settings.config)
     OUTPUTS = Outputs(PLAN)
+    ACROSS = Across(PLAN, OUTPUTS.needs, OUTPUTS.registry)
     SOURCE_FILES = {name: source_files(name, PLAN) for name in PLAN.data_used}
 except UserError as mistake:
     # A WorkflowError would also print a line of this file, but the mistake is in the config.

@@ -6,7 +6,6 @@ for each of them. A lambda would not do: it would see the loop's last `made` in 
 """
 
 import difflib
-import subprocess
 
 CAPTION = "captions/output.rst"
 
@@ -110,6 +109,21 @@ def reporting_job(adapter, made):
     return job
 
 
+def everything():
+    """What is known about each study after its tuning. Waits for the tuning of all of them."""
+    return {study: chosen(study) for study in PLAN.studies}
+
+
+def across_files(made):
+    return lambda wildcards: ACROSS.given(made, everything()).files
+
+
+def across_job(adapter, made):
+    return lambda wildcards: (
+        {"code": adapter_digest(adapter, made.file)} | ACROSS.job(made, everything())
+    )
+
+
 def shown(path, output, section, kind):
     """Marks a file for the report. A file whose output has no title is left out of the report."""
     if output.title is None:
@@ -125,31 +139,6 @@ def table_files(made):
         )
         for output in made.outputs
     }
-
-
-REPORT = Path(ROOT) / "report.html"
-
-
-def write_report():
-    """Writes the HTML report of all studies whose results are complete, if it is out of date.
-
-    It is out of date if a file that it shows is newer. If writing it fails, this prints why, and
-    the workflow still succeeds.
-    """
-    studies = [name for name in PLAN.studies if OUTPUTS.is_whole(name)]
-    if not studies or OUTPUTS.is_newer(REPORT, studies):
-        return
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(workflow.main_snakefile)]
-    command += ["--report", str(REPORT)]
-    if overlays:
-        command += ["--configfile", *map(str, overlays)]
-    if workflow.config_settings.config_args:
-        command += ["--config", *workflow.config_settings.config_args]
-    outcome = subprocess.run([*command, "--", *studies], capture_output=True, text=True)
-    if outcome.returncode == 0:
-        print(f"Report: {REPORT}", file=sys.stderr)
-    else:
-        print(f"The report could not be written:\n{outcome.stderr}", file=sys.stderr)
 
 
 def runs_of(*studies):

@@ -43,6 +43,7 @@ for made in OUTPUTS.registry.figures.values():
                 "figure",
             ),
             png=f"{ROOT}/{{study}}/figures/{made.name}.png",
+            pdf=f"{ROOT}/{{study}}/figures/{made.name}.pdf",
         log:
             f"{ROOT}/logs/plot_{made.name}/{{study}}.log",
         wildcard_constraints:

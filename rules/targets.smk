@@ -76,6 +76,13 @@ rule figures:
         "The figures are drawn."
 
 
+rule claims:
+    input:
+        [file for file in ACROSS.files() if Path(file).stem.startswith("claims")],
+    message:
+        f"The claims are in {ROOT}/claims.md."
+
+
 for study in PLAN.studies:
 
     rule:

@@ -11,4 +11,4 @@ from muonlab.report.style import save
 with logged(snakemake.log[0]):
     job = snakemake.params.job
     drawn = function_of(job["make"])(**arguments(job, snakemake.input))
-    save(drawn, snakemake.output.svg, snakemake.output.png)
+    save(drawn, snakemake.output.svg, snakemake.output.png, snakemake.output.pdf)

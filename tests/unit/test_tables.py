@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from muonlab.measure import stability as steadiness
-from muonlab.report.claims import SOURCES, examined, judged, read_sources
+from muonlab.report.setting_claims import SOURCES, examined, judged, read_sources
 from muonlab.report.measured import over_seeds
 from muonlab.report.tables.runs import runs
 from muonlab.report.tables.stability import stability

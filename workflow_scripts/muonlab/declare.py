@@ -8,6 +8,10 @@ argument of a decorator must therefore be a literal.
 The parameters of the function name what it needs (`plan.needs` lists the names). A study has an
 output if it has everything that the output needs; a parameter with the default None is optional.
 Captions are templates for `str.format` (`plan.captions` lists the words that they may contain).
+
+What lies in `report/across/` is made once for all studies of a configuration, in its own folder:
+its parameters name what `plan.across` lists, and a table that it names comes as a dictionary of the
+studies' tables.
 """
 
 from collections.abc import Callable, Mapping
@@ -35,8 +39,15 @@ def table(*, section: str, outputs: Mapping[str, tuple[str, str] | None]) -> Mar
     return _unchanged
 
 
-def text(*, title: str, section: str, caption: str) -> Mark:
-    """A function that returns Markdown: `<function's name>.md` in the study's folder."""
+def text(*, title: str, section: str, caption: str, suffix: str = "md") -> Mark:
+    """A function that returns a text, by default Markdown: `<function's name>.<suffix>` in the
+    study's folder."""
+    return _unchanged
+
+
+def folder() -> Mark:
+    """A function that returns the files of a folder `<function's name>/`: texts, or paths of files
+    that are copied, by their names in it."""
     return _unchanged
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from muonlab.io.errors import UserError
+from muonlab.plan.across import PICTURES
 from muonlab.plan.captions import caption
 from muonlab.plan.datasets import KINDS
 from muonlab.plan.known import Known
@@ -20,7 +21,6 @@ from muonlab.plan.runs import Plan, StudyPlan
 SPLITS = ("train", "validation", "test")
 # Files of a prepared data set beside digest.json, for each split.
 SPLIT_FILES = {"images": ("{split}.safetensors",), "text": ("{split}.tokens", "{split}.offsets")}
-PICTURES = ("svg", "png")
 
 
 class Outputs:
@@ -73,7 +73,7 @@ class Outputs:
 
     def texts(self, study: str) -> list[str]:
         own = self._own(self.registry.texts, study)
-        return [f"{self.root}/{study}/{made.name}.md" for made in own]
+        return [f"{self.root}/{study}/{made.name}.{made.suffix}" for made in own]
 
     def selection(self, study: str) -> list[str]:
         return [f"{self.root}/{study}/tuning/selection.json"]
@@ -134,19 +134,6 @@ class Outputs:
     def place(made: Declaration) -> str:
         """The path pattern of a measurement's files inside its folder."""
         return "{arm}" if made.of == "arm" else "{arm}/seed-{seed}"
-
-    # The report
-
-    def is_whole(self, study: str) -> bool:
-        """Whether all files that a study makes for its reader exist."""
-        return all(Path(file).exists() for file in self.results(study))
-
-    def is_newer(self, report: Path, studies: Iterable[str]) -> bool:
-        """Whether the report exists and is newer than every file of these studies."""
-        files = [Path(file) for study in studies for file in self.results(study)]
-        if not report.exists():
-            return False
-        return report.stat().st_mtime > max(file.stat().st_mtime for file in files)
 
     # Inputs and params of jobs
 

@@ -15,7 +15,8 @@ from muonlab.io.errors import UserError
 
 LIBRARY = Path(__file__).resolve().parents[1]
 FOLDERS = ("report/figures", "report/tables", "report/texts", "probes")
-KINDS = ("figure", "table", "text", "measurement")
+ACROSS = ("report/across",)  # what is made once for all studies
+KINDS = ("figure", "table", "text", "measurement", "folder")
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Declaration:
     memory_mb: int = 2000
     split: str = ""
     of: str = "run"
+    suffix: str = "md"
 
     @property
     def file(self) -> Path:
@@ -61,6 +63,7 @@ class Registry:
     tables: dict[str, Declaration]
     texts: dict[str, Declaration]
     measurements: dict[str, Declaration]
+    folders: dict[str, Declaration]
 
     def table_of(self, output: str) -> Declaration | None:
         """The declaration that makes the table `output`."""
@@ -75,15 +78,15 @@ class Registry:
 
 
 @cache
-def read_registry(library: Path = LIBRARY) -> Registry:
-    """The declarations under `library`, in the order of their files and lines.
+def read_registry(library: Path = LIBRARY, folders: tuple[str, ...] = FOLDERS) -> Registry:
+    """The declarations in `folders` under `library`, in the order of their files and lines.
 
     Raises UserError if an argument of a declaration is not a literal, or if two declarations would
     make the same file.
     """
     found: dict[str, dict[str, Declaration]] = {kind: {} for kind in KINDS}
     tables: dict[str, str] = {}
-    for folder in FOLDERS:
+    for folder in folders:
         for path in sorted((library / folder).glob("*.py")):
             for made in declarations(path, library):
                 if made.name in found[made.kind]:
@@ -130,7 +133,7 @@ def _declaration(kind: str, node: ast.FunctionDef, given: dict, module: str) -> 
     if kind == "table":
         shown = given["outputs"].items()
         outputs = tuple(Output(name, *(told or (None, None))) for name, told in shown)
-    elif kind == "measurement":
+    elif kind in ("measurement", "folder"):
         outputs = ()
     else:
         outputs = (Output(node.name, given["title"], given["caption"]),)
@@ -142,5 +145,5 @@ def _declaration(kind: str, node: ast.FunctionDef, given: dict, module: str) -> 
         optional=tuple(parameters[first_optional:]),
         section=given.get("section", ""),
         outputs=outputs,
-        **{field: given[field] for field in ("memory_mb", "split", "of") if field in given},
+        **{field: given[field] for field in ("memory_mb", "split", "of", "suffix") if field in given},
     )

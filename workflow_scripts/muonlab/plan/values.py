@@ -167,10 +167,10 @@ def compared_with(known: Known) -> str:
 
 
 @cache
-def published_claims() -> list[dict]:
+def setting_claims() -> list[dict]:
     """What published sources claim, as data. It is passed as a value, so that jobs run again after
     an edit."""
-    return yaml.safe_load((LIBRARY / "report" / "claims.yaml").read_text(encoding="utf-8"))
+    return yaml.safe_load((LIBRARY / "report" / "setting_claims.yaml").read_text(encoding="utf-8"))
 
 
 VALUES: dict[str, Value] = {
@@ -200,7 +200,7 @@ VALUES: dict[str, Value] = {
         lambda known: known.study.measure["ranking"], lambda study: study.measure["ranking"]
     ),
     "variables": Value(against_variables, lambda study: study.measure["ranking"]),
-    "sources": Value(lambda known: published_claims(), lambda study: study.measure["ranking"]),
+    "sources": Value(lambda known: setting_claims(), lambda study: study.measure["ranking"]),
     "grid_runs": Value(grid_runs, lambda study: study.sensitivity),
     "published": Value(lambda known: published_numbers(known.study), published_numbers),
     "changed": Value(changed_runs, lambda study: study.robustness),

@@ -41,6 +41,8 @@ def arguments(job: Mapping[str, Any], inputs: Mapping[str, Sequence[str]]) -> di
 def _argument(name: str, job: Mapping, inputs: Mapping[str, Sequence[str]]) -> Any:
     if name in job["values"]:
         return job["values"][name]
+    if name in job.get("by_study", ()):
+        return _by_study(job["by_study"][name], _listed(inputs.get(name, ())))
     files = _listed(inputs[name])
     if name in SINGLE:
         return json.loads(Path(files[0]).read_text())
@@ -51,6 +53,22 @@ def _argument(name: str, job: Mapping, inputs: Mapping[str, Sequence[str]]) -> A
     if name in job["of"]:
         return _records(name, job, files)
     return pd.read_csv(files[0])
+
+
+def _by_study(asked: Mapping, files: Sequence[str]) -> Any:
+    """What a function of all studies gets (`plan.across`): a table of its own, or paths by suffix;
+    one table by study; or paths by study and name."""
+    places = asked["places"]
+    if asked["read"] == "own":
+        if files[0].endswith(".csv"):
+            return pd.read_csv(files[0])
+        return {Path(file).suffix.removeprefix("."): Path(file) for file in files}
+    if asked["read"] == "tables":
+        return {study: pd.read_csv(file) for (study, _), file in zip(places, files, strict=True)}
+    found: dict[str, dict[str, Path]] = {}
+    for (study, name), file in zip(places, files, strict=True):
+        found.setdefault(study, {})[name] = Path(file)
+    return found
 
 
 def _records(name: str, job: Mapping, files: Sequence[str]) -> pd.DataFrame:

@@ -58,6 +58,7 @@ def use_style() -> None:
             "lines.linewidth": 1.8,
             "svg.hashsalt": "muonlab",
             "svg.fonttype": "path",
+            "pdf.fonttype": 42,
         }
     )
 
@@ -116,12 +117,15 @@ def _below_title(figure: Figure, title: Text) -> float:
     return added
 
 
-def save(figure: Figure, svg: str | Path, png: str | Path) -> None:
-    """Saves the figure as SVG and as PNG, atomically; the same figure gives the same bytes."""
-    with replacing(svg) as temporary:
-        figure.savefig(temporary, metadata={"Date": None})
-    with replacing(png) as temporary:
-        figure.savefig(temporary, metadata={"Software": None})
+def save(figure: Figure, svg: str | Path, png: str | Path, pdf: str | Path) -> None:
+    """Saves the figure as SVG, PNG and PDF, atomically; the same figure gives the same bytes."""
+    for path, metadata in (
+        (svg, {"Date": None}),
+        (png, {"Software": None}),
+        (pdf, {"CreationDate": None, "Creator": None, "Producer": None}),
+    ):
+        with replacing(path) as temporary:
+            figure.savefig(temporary, metadata=metadata)
     plt.close(figure)
 
 

@@ -8,6 +8,7 @@ and figure takes its words from here:
 * lower, higher: the same for an outcome of which neither side is better;
 * equivalent: the interval lies inside ± the smallest difference of interest;
 * undecided: neither, with the number of seeds that would decide it;
+* no detectable difference: the arms have one value on every seed, so there is no interval;
 * no verdict: fewer than four seeds;
 * not estimable: there is no interval, with the reason.
 """
@@ -21,6 +22,7 @@ from muonlab.statistics.intervals import check_level
 
 BETTER, WORSE, LOWER, HIGHER = "better", "worse", "lower", "higher"
 EQUIVALENT, UNDECIDED = "equivalent", "undecided"
+NO_DIFFERENCE = "no detectable difference"
 NO_VERDICT, NOT_ESTIMABLE = "no verdict", "not estimable"
 DIFFERENT = (BETTER, WORSE, LOWER, HIGHER)
 FLIPPED = {BETTER: WORSE, WORSE: BETTER, LOWER: HIGHER, HIGHER: LOWER}
@@ -85,6 +87,8 @@ def verdict(
     if not n >= 2:
         return Verdict(NOT_ESTIMABLE, n, reason=reason or TOO_FEW)
     if np.isnan(low) or np.isnan(high):
+        if difference == 0 and n >= MIN_SEEDS:
+            return Verdict(NO_DIFFERENCE, n, reason=reason)
         return Verdict(NOT_ESTIMABLE, n, reason=reason or NO_INTERVAL)
     if n < MIN_SEEDS:
         return Verdict(NO_VERDICT, n)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from muonlab.declare import text
-from muonlab.report.claims import examined, read_sources
+from muonlab.report.setting_claims import examined, read_sources
 from muonlab.report.words import said, verdict_on
 from muonlab.statistics.verdicts import BETTER, DIFFERENT, NO_VERDICT, UNDECIDED
 
@@ -47,7 +47,7 @@ def insights(
 ) -> str:
     """Markdown: a list of sentences, then a table of the sources' claims and whether they hold.
 
-    `sources` defaults to those of `claims.yaml`.
+    `sources` defaults to those of `setting_claims.yaml`.
     """
     lines = [_basis(ranking, study), ""]
     sentences = [

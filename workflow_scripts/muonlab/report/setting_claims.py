@@ -8,12 +8,12 @@ import pandas as pd
 from muonlab.report.words import verdict_on
 from muonlab.statistics.verdicts import DIFFERENT, EQUIVALENT
 
-SOURCES = Path(__file__).with_name("claims.yaml")
+SOURCES = Path(__file__).with_name("setting_claims.yaml")
 HOLDS, FAILS, OPEN = "holds", "does not hold", "undecided"
 
 
 def read_sources(path: Path = SOURCES) -> list[dict]:
-    """Each source with its claims, as `claims.yaml` explains them."""
+    """Each source with its claims, as `setting_claims.yaml` explains them."""
     import yaml
 
     return yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -1,0 +1,67 @@
+"""Writes what all studies make together: claims, the report page, the thesis, LaTeX tables.
+
+Needs: the tables, figures and texts of every study. Gives: results/<name>/claims.csv, claims.md,
+claims_overview.svg, .png and .pdf, report.html, thesis.typ and thesis.pdf, and latex/.
+"""
+
+for made in ACROSS.registry.tables.values():
+
+    rule:
+        name:
+            f"compile_{made.name}"
+        input:
+            unpack(across_files(made)),
+        output:
+            **ACROSS.table_files(made),
+        log:
+            f"{ROOT}/logs/across/{made.name}.log",
+        conda:
+            "../envs/report.yaml"
+        params:
+            job=across_job("tables.py", made),
+        message:
+            f"Tabulating the {made.name.replace('_', ' ')} of all studies"
+        script:
+            "../workflow_scripts/tables.py"
+
+
+for made in ACROSS.registry.figures.values():
+
+    rule:
+        name:
+            f"draw_{made.name}"
+        input:
+            unpack(across_files(made)),
+        output:
+            **ACROSS.figure_files(made),
+        log:
+            f"{ROOT}/logs/across/{made.name}.log",
+        conda:
+            "../envs/report.yaml"
+        params:
+            job=across_job("figures.py", made),
+        message:
+            f"Drawing the {made.name.replace('_', ' ')} of all studies"
+        script:
+            "../workflow_scripts/figures.py"
+
+
+for made in ACROSS.registry.texts.values():
+
+    rule:
+        name:
+            f"compose_{made.name}"
+        input:
+            unpack(across_files(made)),
+        output:
+            ACROSS.text_file(made),
+        log:
+            f"{ROOT}/logs/across/{made.name}.log",
+        conda:
+            "../envs/report.yaml"
+        params:
+            job=across_job("texts.py", made),
+        message:
+            f"Writing the {made.name.replace('_', ' ')} of all studies"
+        script:
+            "../workflow_scripts/texts.py"

@@ -1,0 +1,85 @@
+"""Blocks as HTML."""
+
+import base64
+from collections.abc import Iterable
+from html import escape
+from io import BytesIO
+from pathlib import Path
+
+from muonlab.report.documents.blocks import (
+    CODE,
+    EMPH,
+    STRONG,
+    Block,
+    Grid,
+    Heading,
+    Inline,
+    Items,
+    Listing,
+    Paragraph,
+    Picture,
+)
+
+TAGS = {STRONG: "strong", EMPH: "em", CODE: "code"}
+WIDTH, QUALITY = 1500, 72  # of pictures: pixels at most, and WebP's quality
+
+
+def html(blocks: Iterable[Block], shift: int = 0) -> str:
+    """The blocks as HTML; headings are `shift` levels lower."""
+    return "\n".join(_block(block, shift) for block in blocks)
+
+
+def spans(text: Inline) -> str:
+    return "".join(
+        f"<{TAGS[span.style]}>{escape(span.text)}</{TAGS[span.style]}>"
+        if span.style
+        else escape(span.text)
+        for span in text
+    )
+
+
+def picture(file: Path) -> str:
+    """A picture as the value of `src`: WebP of at most `WIDTH` pixels, so that a page that holds
+    dozens of them stays small."""
+    from PIL import Image
+
+    with Image.open(file) as opened:
+        image = opened.convert("RGB")
+    if image.width > WIDTH:
+        image = image.resize((WIDTH, round(image.height * WIDTH / image.width)), Image.LANCZOS)
+    stream = BytesIO()
+    image.save(stream, "webp", quality=QUALITY, method=6)
+    return f"data:image/webp;base64,{base64.b64encode(stream.getvalue()).decode()}"
+
+
+def _block(block: Block, shift: int) -> str:
+    match block:
+        case Heading(level, text, label):
+            level = min(6, level + shift)
+            mark = f' id="{escape(label)}"' if label else ""
+            return f"<h{level}{mark}>{spans(text)}</h{level}>"
+        case Paragraph(text, warning):
+            mark = ' class="warning"' if warning else ""
+            return f"<p{mark}>{spans(text)}</p>"
+        case Items(items):
+            return "<ul>" + "".join(f"<li>{spans(item)}</li>" for item in items) + "</ul>"
+        case Grid():
+            return _grid(block)
+        case Picture(file, caption, _, label):
+            mark = f' id="{escape(label)}"' if label else ""
+            told = f"<figcaption>{spans(caption)}</figcaption>" if caption else ""
+            source = picture(file)
+            return f'<figure{mark}><img loading="lazy" alt="" src="{source}">{told}</figure>'
+        case Listing(text):
+            return f"<pre>{escape(text)}</pre>"
+    raise TypeError(f"{type(block).__name__} is no block.")
+
+
+def _grid(grid: Grid) -> str:
+    head = "".join(f"<th>{spans(title)}</th>" for title in grid.header)
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{spans(cell)}</td>" for cell in row) + "</tr>" for row in grid.rows
+    )
+    told = f"<caption>{spans(grid.caption)}</caption>" if grid.caption else ""
+    table = f"<table>{told}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    return f'<div class="wide">{table}</div>'
