@@ -1,38 +1,70 @@
-"""Copies tables, findings and figures of a default run into docs/ and the README.
+"""Keeps tables, findings and figures of finished studies in docs/results/, and shows them.
 
-python docs/refresh.py      from the repository's root, after `snakemake --cores all`
+python docs/refresh.py mini               all studies of results/mini/ that are finished
+python docs/refresh.py published fashion  one study of results/published/
 
-Nothing is written by hand: the README's section of findings consists of excerpts from the studies'
-own findings, and a test checks these against the tables that are kept beside them.
+Nothing is written by hand: docs/results/README.md and the README's findings are computed from the
+tables that are kept, and a test repeats that.
 """
 
 import re
 import shutil
+import sys
 from pathlib import Path
 
+import pandas as pd
+
 ROOT = Path(__file__).parents[1]
-EVERYWHERE = ["contrasts", "summary", "runs", "anchor_checks", "early_phase"]
-TABLES = {
-    "fashion": EVERYWHERE,
-    "moe": [*EVERYWHERE, "factorials", "one_at_a_time"],
-    "ablation": [*EVERYWHERE, "one_at_a_time"]
-    + ["ranking", "field_effects", "dose_response", "basins"],
+sys.path.append(str(ROOT / "workflow_scripts"))
+
+from muonlab.plan.captions import percent  # noqa: E402
+from muonlab.plan.runs import load_plan  # noqa: E402
+from muonlab.report.headline import Kept, headline  # noqa: E402
+
+KEPT = ROOT / "docs" / "results"
+# The overlays of each size, largest size first: the front page speaks of the largest.
+OVERLAYS = {"published": "studies/{study}.yaml", "small": "studies/small.yaml", "mini": None}
+SIZES = {
+    "published": "at the published size",
+    "small": "at small size",
+    "mini": "at mini size, by the default configuration",
 }
-TEXTS = {"fashion": ["findings"], "moe": ["findings"], "ablation": ["findings", "insights"]}
-FIGURES = {
-    "fashion": ["learning_curves", "quantization", "geometry_over_loss", "curvature_over_loss"],
-    "moe": ["contributions"],
-    "ablation": ["performance"],
-}
-# Tables that are a figure too, of the studies that have them.
-IF_MADE = ["speed_up", "waterfall"]
-# The README's excerpt of each study: from this line of its text to the next heading or the end.
-SHOWN = {
-    "fashion": ("findings", "**Claims**"),
-    "moe": ("findings", "**What each component is worth**"),
-    "ablation": ("insights", "| Claim of the source"),
-}
-ANCHORS = "**Anchor checks**"  # where this part of the findings begins
+STUDIES = ["fashion", "moe", "ablation"]
+# What is kept of a study, where it has it.
+TABLES = ["contrasts", "summary", "runs", "anchor_checks", "early_phase", "speed_up", "waterfall"]
+TABLES += ["factorials", "one_at_a_time", "ranking", "field_effects", "dose_response", "basins"]
+TEXTS = ["findings", "insights"]
+FIGURES = ["waterfall", "speed_up", "learning_curves", "contributions", "performance"]
+FIGURES += ["quantization", "geometry_over_loss", "curvature_over_loss"]
+# What is shown of a study: in which text, and from which line to the next heading or the end.
+SHOWN = [
+    ("findings", "**Claims**"),
+    ("findings", "**What each component is worth**"),
+    ("insights", "| Claim of the source"),
+    ("findings", "**Anchor checks**"),
+]
+PICTURES = ["waterfall", "contributions", "learning_curves"]
+
+
+def overlays(size: str, study: str) -> list[Path]:
+    """The files of the configuration that a kept study was made by."""
+    more = OVERLAYS[size]
+    return [ROOT / "config.yaml", *([ROOT / more.format(study=study)] if more else [])]
+
+
+def kept() -> list[Kept]:
+    """Every study that is kept, largest size first."""
+    folders = [(size, study) for size in OVERLAYS for study in STUDIES]
+    return [of(size, study) for size, study in folders if (KEPT / size / study).exists()]
+
+
+def of(size: str, study: str) -> Kept:
+    """A kept study, described by the configuration that it was made by."""
+    plan, summary = load_plan(overlays(size, study)), KEPT / size / study / "summary.csv"
+    data = ", ".join(dict.fromkeys(pd.read_csv(summary).data))
+    level = percent(plan.studies[study].measure["contrasts"]["alpha"])
+    title = plan.studies[study].title
+    return Kept(study, title, data, SIZES[size], level, KEPT / size / study)
 
 
 def excerpt(text: str, start_of: str) -> str:
@@ -42,41 +74,62 @@ def excerpt(text: str, start_of: str) -> str:
     return text[start : end if end > 0 else len(text)].strip() if start >= 0 else ""
 
 
-def section() -> str:
-    """The README's findings, from the texts and figures in docs/."""
-    # The README opens with the ablation's waterfall, outside this section.
-    pictures = [f"docs/{study}/waterfall.png" for study in SHOWN if study != "ablation"]
-    parts = [f"![where the published gap goes]({p})" for p in pictures if (ROOT / p).exists()]
-    for study, (name, start) in SHOWN.items():
-        path = f"docs/{study}/{name}.md"
-        shown = [excerpt((ROOT / path).read_text(), start)]
-        shown.append(excerpt((ROOT / "docs" / study / "findings.md").read_text(), ANCHORS))
-        told = "\n\n".join(filter(None, shown))
-        parts.append(f"### `{study}`\n\n{told}\n\nAll of it: [{path}]({path}).")
-    return "\n\n".join(parts)
+def part(study: Kept) -> str:
+    """One study in docs/results/README.md."""
+    place = study.folder.relative_to(KEPT).as_posix()
+    lines = [f"## {study.title}, {study.size}", f"Configuration: `{study.name}`."]
+    pictures = [name for name in PICTURES if (study.folder / f"{name}.png").exists()]
+    lines += [f"![{name.replace('_', ' ')}]({place}/{name}.png)" for name in pictures]
+    for name, start in SHOWN:
+        file = study.folder / f"{name}.md"
+        lines.append(excerpt(file.read_text(), start) if file.exists() else "")
+    texts = [name for name in TEXTS if (study.folder / f"{name}.md").exists()]
+    links = ", ".join(f"[{name}]({place}/{name}.md)" for name in texts)
+    lines.append(f"All of it: {links}; the tables lie beside them.")
+    return "\n\n".join(filter(None, lines))
 
 
-def refresh() -> None:
-    for study in TABLES:
-        source, target = ROOT / "results" / "mini" / study, ROOT / "docs" / study
-        target.mkdir(exist_ok=True)
-        for name in TABLES[study]:
-            shutil.copyfile(source / "tables" / f"{name}.csv", target / f"{name}.csv")
-        for name in IF_MADE:
-            for folder, suffix in (("tables", "csv"), ("figures", "png")):
-                kept = target / f"{name}.{suffix}"
-                kept.unlink(missing_ok=True)
-                if (source / folder / kept.name).exists():
-                    shutil.copyfile(source / folder / kept.name, kept)
-        for name in TEXTS[study]:
-            shutil.copyfile(source / f"{name}.md", target / f"{name}.md")
-        for name in FIGURES[study]:
-            shutil.copyfile(source / "figures" / f"{name}.png", target / f"{name}.png")
-    readme = (ROOT / "README.md").read_text()
-    block = f"<!-- findings -->\n{section()}\n<!-- /findings -->"
-    readme = re.sub(r"<!-- findings -->.*<!-- /findings -->", lambda _: block, readme, flags=re.S)
-    (ROOT / "README.md").write_text(readme)
+def index(studies: list[Kept]) -> str:
+    """docs/results/README.md."""
+    opening = (
+        "# What was found\n\nExcerpts from the findings that the workflow wrote, largest size "
+        "first. `python docs/refresh.py` makes this page; the terms are explained in the "
+        "[glossary](../glossary.md)."
+    )
+    return "\n\n".join([opening, *map(part, studies)]) + "\n"
+
+
+def block(studies: list[Kept]) -> str:
+    """What the README says of the findings."""
+    return "\n".join(f"- {sentence}" for sentence in headline(studies))
+
+
+def keep(size: str, study: str) -> None:
+    """Copies what is kept of one finished study; what it no longer has is removed."""
+    source, target = ROOT / "results" / size / study, KEPT / size / study
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    files = [source / "tables" / f"{name}.csv" for name in TABLES]
+    files += [source / f"{name}.md" for name in TEXTS]
+    files += [source / "figures" / f"{name}.png" for name in FIGURES]
+    for file in filter(Path.exists, files):
+        shutil.copyfile(file, target / file.name)
+
+
+def show() -> None:
+    """Writes docs/results/README.md and the README's findings from what is kept."""
+    studies = kept()
+    (KEPT / "README.md").write_text(index(studies))
+    readme, shown = ROOT / "README.md", f"<!-- findings -->\n{block(studies)}\n<!-- /findings -->"
+    text = re.sub(
+        r"<!-- findings -->.*<!-- /findings -->", lambda _: shown, readme.read_text(), flags=re.S
+    )
+    readme.write_text(text)
 
 
 if __name__ == "__main__":
-    refresh()
+    size, *studies = sys.argv[1:] or ["mini"]
+    for study in studies or STUDIES:
+        if (ROOT / "results" / size / study / "findings.md").exists():
+            keep(size, study)
+    show()

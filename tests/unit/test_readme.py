@@ -36,25 +36,36 @@ def test_every_file_that_is_named_or_shown_exists():
         assert (ROOT / name).exists(), name
 
 
-# Tables of the findings that a study may lack, and the parameters that they are passed as.
-OPTIONAL = {
-    "anchor_checks": "anchor_checks",
+# The tables of the findings, and the parameters of another name that some of them are passed as.
+TABLES = ("contrasts", "summary", "runs", "factorials", "one_at_a_time", "anchor_checks")
+TABLES += ("speed_up", "waterfall", "early_phase")
+RENAMED = {
+    "runs": "runs_table",
+    "factorials": "factorials_table",
     "speed_up": "speed_up_table",
     "waterfall": "waterfall_table",
-    "early_phase": "early_phase",
 }
 
 
-def kept(study, name):
-    return pd.read_csv(ROOT / "docs" / study / f"{name}.csv")
+REFRESH = runpy.run_path(str(ROOT / "docs" / "refresh.py"))
+KEPT = [(size, study) for size in REFRESH["OVERLAYS"] for study in REFRESH["STUDIES"]]
+KEPT = [(size, study) for size, study in KEPT if (REFRESH["KEPT"] / size / study).exists()]
 
 
-def context(study):
-    """What a text says of a default study besides its tables."""
-    plan = load_plan([ROOT / "config.yaml"]).studies[study]
+def plan_of(size, study):
+    return load_plan(REFRESH["overlays"](size, study)).studies[study]
+
+
+def kept(size, study, name):
+    file = REFRESH["KEPT"] / size / study / f"{name}.csv"
+    return pd.read_csv(file) if file.exists() else None
+
+
+def context(plan):
+    """What a text says of a kept study besides its tables."""
     arms = plan.arms.values()
     return {
-        "kind": "images" if study == "fashion" else "text",
+        "kind": plan.kind,
         "interval": "95 %",
         "levels": plan.measure["levels"],
         "training": next(iter(arms)).settings["training"],
@@ -62,38 +73,41 @@ def context(study):
     }
 
 
-@pytest.mark.parametrize("study", ["fashion", "moe", "ablation"])
-def test_the_findings_are_computed_from_the_kept_tables(study):
-    tables = {name: kept(study, name) for name in ("contrasts", "summary")}
-    tables["runs_table"] = kept(study, "runs")
-    if study == "moe":
-        tables["factorials_table"] = kept(study, "factorials")
-    if study != "fashion":
-        tables["one_at_a_time"] = kept(study, "one_at_a_time")
-    for name, parameter in OPTIONAL.items():
-        if (ROOT / "docs" / study / f"{name}.csv").exists():
-            tables[parameter] = kept(study, name)
-    plan = load_plan([ROOT / "config.yaml"]).studies[study]
+def test_the_default_studies_are_kept():
+    assert {study for size, study in KEPT if size == "mini"} == set(REFRESH["STUDIES"])
+
+
+@pytest.mark.parametrize(("size", "study"), KEPT)
+def test_the_findings_are_computed_from_the_kept_tables(size, study):
+    plan = plan_of(size, study)
+    passed_as = dict(zip(TABLES, TABLES, strict=True)) | RENAMED
+    tables = {passed_as[name]: kept(size, study, name) for name in TABLES}
+    tables = {name: table for name, table in tables.items() if table is not None}
     tables["comparison"] = {"families": study_families(plan)}
-    shown = (ROOT / "docs" / study / "findings.md").read_text()
-    assert shown == findings(study=context(study), **tables)
+    shown = (REFRESH["KEPT"] / size / study / "findings.md").read_text()
+    assert shown == findings(study=context(plan), **tables)
 
 
-def test_the_insights_are_computed_from_the_kept_tables():
+@pytest.mark.parametrize(("size", "study"), KEPT)
+def test_the_insights_are_computed_from_the_kept_tables(size, study):
+    file = REFRESH["KEPT"] / size / study / "insights.md"
+    if not file.exists():
+        pytest.skip("this study has no insights")
     names = ("ranking", "field_effects", "dose_response", "basins")
-    tables = {name: kept("ablation", name) for name in names}
-    shown = (ROOT / "docs" / "ablation" / "insights.md").read_text()
-    assert shown == insights(study=context("ablation"), **tables)
+    tables = {name: kept(size, study, name) for name in names}
+    assert file.read_text() == insights(study=context(plan_of(size, study)), **tables)
 
 
-def test_the_readme_shows_what_the_findings_say():
+def test_the_readme_and_the_page_of_results_show_what_is_kept():
     (shown,) = re.findall(r"<!-- findings -->\n(.*?)\n<!-- /findings -->", README, re.DOTALL)
-    assert shown == runpy.run_path(str(ROOT / "docs" / "refresh.py"))["section"]()
+    studies = REFRESH["kept"]()
+    assert shown == REFRESH["block"](studies)
+    assert (REFRESH["KEPT"] / "README.md").read_text() == REFRESH["index"](studies)
 
 
-@pytest.mark.parametrize("study", ["fashion", "moe", "ablation"])
-def test_the_kept_tables_are_of_the_default_studies(study):
-    summary, plan = kept(study, "summary"), load_plan([ROOT / "config.yaml"]).studies[study]
+@pytest.mark.parametrize(("size", "study"), KEPT)
+def test_the_kept_tables_are_of_the_studies_that_are_configured(size, study):
+    summary, plan = kept(size, study, "summary"), plan_of(size, study)
     assert set(summary.arm) == set(plan.arms)
     assert set(summary.data) == {plan.data}
     assert set(summary.n) == {len(plan.seeds)}

@@ -1,0 +1,74 @@
+"""The sentences of the front page follow the tables: other numbers give other sentences."""
+
+import pandas as pd
+import pytest
+
+from muonlab.report.headline import Kept, headline
+
+
+def row(outcome="test_loss", verdict="better", difference=-0.1, **more):
+    sides = {"arm_a": "muon", "arm_b": "adamw", "n_a": 5, "n_b": 5}
+    limits = {"low": difference - 0.05, "high": difference + 0.05}
+    given = {"outcome": outcome, "verdict": verdict, "difference": difference, "needs_n": 40}
+    return sides | limits | given | {"sesoi": 0.2} | more
+
+
+def kept(folder, *rows, size="at mini size", **tables):
+    folder.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(rows).to_csv(folder / "contrasts.csv", index=False)
+    for name, table in tables.items():
+        pd.DataFrame(table).to_csv(folder / f"{name}.csv", index=False)
+    return Kept("fashion", "Images", "digits", size, "95 %", folder)
+
+
+def said(*studies):
+    return list(headline(studies))
+
+
+@pytest.mark.parametrize(
+    ("verdict", "difference", "words"),
+    [
+        ("better", -0.1, "Muon's test loss is lower than AdamW's (−0.100 [−0.150, −0.0500] nats"),
+        ("worse", 0.1, "Muon's test loss is higher than AdamW's (+0.100 [0.0500, 0.150] nats"),
+        ("equivalent", 0.0, "Muon and AdamW end at the same test loss, to within 0.200 nats"),
+        ("undecided", 0.01, "cannot be told apart"),
+        ("no verdict", -0.1, "there are too few seeds for a verdict"),
+    ],
+)
+def test_each_verdict_has_its_sentence(tmp_path, verdict, difference, words):
+    (sentence,) = said(kept(tmp_path, row(verdict=verdict, difference=difference)))
+    assert sentence.startswith("**Images** (digits, at mini size): ") and words in sentence
+    assert ("undecided (needs n ≈ 40)" in sentence) == (verdict == "undecided")
+
+
+def test_swapped_arms_turn_the_sentence_round(tmp_path):
+    lower = said(kept(tmp_path / "a", row(verdict="better", difference=-0.1)))[0]
+    higher = said(kept(tmp_path / "b", row(verdict="worse", difference=0.1)))[0]
+    assert "lower than" in lower and "higher than" not in lower
+    assert "higher than" in higher and "lower than" not in higher
+
+
+def test_accuracy_is_told_only_where_it_differs(tmp_path):
+    accuracy = row("test_accuracy", "better", 0.02)
+    (sentence,) = said(kept(tmp_path / "a", row(), accuracy))
+    assert "+2.00 [−3.00, 7.00] percentage points" in sentence
+    (sentence,) = said(kept(tmp_path / "b", row(), accuracy | {"verdict": "undecided"}))
+    assert "accuracy" not in sentence
+
+
+def test_gap_and_speed_up_are_told_where_they_were_measured(tmp_path):
+    gaps = {"label": ["as published", "tuned"], "gap": [-0.7, -0.1]}
+    ratios = {"arm": ["muon"] * 3, "method": ["lengths", "lengths", "one curve"]}
+    ratios |= {"unit": ["step", "second", "step"], "said": ["1.2 ×", "1.1 ×", "9 ×"]}
+    ratios |= {"ratio": [1.2, 1.1, 9]}
+    (sentence,) = said(kept(tmp_path, row(), waterfall=gaps, speed_up=ratios))
+    assert "“as published”, −0.700 nats, −0.100 are left with “tuned”" in sentence
+    assert sentence.endswith("AdamW needs 1.2 × the steps and 1.1 × the seconds to end as low.")
+
+
+def test_of_two_sizes_the_first_speaks(tmp_path):
+    large = kept(tmp_path / "a", row(), size="at the published size")
+    small = kept(tmp_path / "b", row(verdict="worse", difference=0.1))
+    (sentence,) = said(large, small)
+    assert "published" in sentence and "lower" in sentence
+    assert said(kept(tmp_path / "c", row("final_loss"))) == []

@@ -1,0 +1,107 @@
+"""The few sentences that the front page says of each study, computed from its kept tables."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from muonlab.report.numbers import interval, number
+from muonlab.report.words import said
+from muonlab.statistics.verdicts import BETTER, DIFFERENT, EQUIVALENT, NO_VERDICT, WORSE
+
+LOSS, ACCURACY = "test_loss", "test_accuracy"
+SIDES = {BETTER: "lower than", WORSE: "higher than"}
+UNITS = {"step": "steps", "second": "seconds"}
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A study whose tables lie in `folder`: its name, title and data, its `size` as it is said in a
+    sentence, and what its `interval` is called."""
+
+    name: str
+    title: str
+    data: str
+    size: str
+    interval: str
+    folder: Path
+
+    def table(self, name: str) -> pd.DataFrame | None:
+        """A kept table, or None if the study has none of this name."""
+        file = self.folder / f"{name}.csv"
+        return pd.read_csv(file) if file.exists() else None
+
+
+def headline(studies: Iterable[Kept], a: str = "muon", b: str = "adamw") -> Iterator[str]:
+    """One item for each study, of several sizes the one that comes first: what became of the
+    difference of the arms a − b, and how much of a published gap is left."""
+    seen = set()
+    for study in studies:
+        if study.name in seen:
+            continue
+        seen.add(study.name)
+        contrasts = study.table("contrasts")
+        rows = contrasts[(contrasts.arm_a == a) & (contrasts.arm_b == b)].set_index("outcome")
+        if LOSS not in rows.index:
+            continue
+        parts = [_loss(rows.loc[LOSS], study), _accuracy(rows), _gap(study), _speed_up(study, a)]
+        opening = f"**{study.title}** ({study.data}, {study.size})"
+        yield f"{opening}: {' '.join(part for part in parts if part)}"
+
+
+def _loss(row, study: Kept) -> str:
+    numbers = f"{_interval(row)} nats, {study.interval} interval, {row.n_a} paired seeds"
+    if row.verdict in SIDES:
+        return (
+            f"with both tuned alike, Muon's test loss is {SIDES[row.verdict]} AdamW's ({numbers})."
+        )
+    if row.verdict == EQUIVALENT:
+        return (
+            "with both tuned alike, Muon and AdamW end at the same test loss, to within "
+            f"{number(row.sesoi)} nats ({numbers})."
+        )
+    if row.verdict == NO_VERDICT:
+        return f"there are too few seeds for a verdict ({numbers})."
+    return (
+        "with both tuned alike, the test losses of Muon and AdamW cannot be told apart "
+        f"({numbers}; {said(row)})."
+    )
+
+
+def _accuracy(rows: pd.DataFrame) -> str:
+    if ACCURACY not in rows.index or rows.loc[ACCURACY].verdict not in DIFFERENT:
+        return ""
+    row = rows.loc[ACCURACY]
+    points = interval(*(100 * row[["difference", "low", "high"]]), sign=True)
+    return f"Its test accuracy differs by {points} percentage points."
+
+
+def _gap(study: Kept) -> str:
+    """How much is left of the gap of the first step of the study's waterfall."""
+    table = study.table("waterfall")
+    if table is None or len(table) < 2:
+        return ""
+    first, last = table.iloc[0], table.iloc[-1]
+    if not (np.isfinite(first.gap) and np.isfinite(last.gap)):
+        return ""
+    return (
+        f"Of the gap with “{first.label}”, {number(first.gap, sign=True)} nats, "
+        f"{number(last.gap, sign=True)} are left with “{last.label}”."
+    )
+
+
+def _speed_up(study: Kept, arm: str) -> str:
+    table = study.table("speed_up")
+    if table is None:
+        return ""
+    rows = table[(table.arm == arm) & (table.method == "lengths") & table.unit.isin(UNITS)]
+    found = [
+        f"{row.said} the {UNITS[row.unit]}" for row in rows.dropna(subset="ratio").itertuples()
+    ]
+    return f"AdamW needs {' and '.join(found)} to end as low." if found else ""
+
+
+def _interval(row) -> str:
+    return interval(row.difference, row.low, row.high, sign=True)
