@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "workflow_script
 
 from muonlab.data.windows import Windows  # noqa: E402
 from muonlab.measure.throughput import matmul_ceiling  # noqa: E402
-from muonlab.optim.factory import build_optimizers  # noqa: E402
+from muonlab.optim.factory import build_optimizer  # noqa: E402
 from muonlab.plan.models import MODELS  # noqa: E402
 from muonlab.plan.optimizers import OPTIMIZERS  # noqa: E402
 from muonlab.plan.training import Training  # noqa: E402
@@ -144,7 +144,7 @@ def measure(name: str, precision: str, options: argparse.Namespace) -> list[dict
         records.append(
             own
             | rates(own, model_flops(update, configs[optimizer]), ceiling)
-            | memory(update.optimizers)
+            | memory(update.optimizer)
         )
     return records
 
@@ -188,8 +188,8 @@ def prepared(settings: dict, vocab: int, device: str) -> TimedUpdate:
     tokens = np.random.default_rng(0).integers(0, vocab, count).astype(dtype)
     split = Text(Windows(tokens, np.array([0, count]), context), vocab, False, device)
     model = build_model(settings, {"vocab": vocab}).to(device)
-    optimizers = build_optimizers(model, settings["optimizer"])
-    return TimedUpdate(settings, model, optimizers, split, device)
+    optimizer = build_optimizer(model, settings["optimizer"])
+    return TimedUpdate(settings, model, optimizer, split, device)
 
 
 HEADER = (

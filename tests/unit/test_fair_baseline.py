@@ -9,8 +9,8 @@ from torch import nn
 
 from muonlab.models.mlp import MLP
 from muonlab.models.transformer import Transformer
-from muonlab.optim.factory import build_optimizers
-from muonlab.optim.routing import freeze
+from muonlab.optim.factory import build_optimizer
+from muonlab.optim.routing import freeze, manifest
 from muonlab.plan.optimizers import OPTIMIZERS
 from muonlab.training.metrics import WHOLE, Metrics, summarise
 
@@ -30,7 +30,8 @@ def section(name, **fields):
 
 @pytest.mark.parametrize("name", ["adamw", "muon", "sgd", "normuon"])
 def test_each_group_has_lr_times_its_ratio_whoever_trains_it(name):
-    routes = build_optimizers(language_model(), section(name, **RATIOS)).routes
+    model = language_model()
+    routes = manifest(model, build_optimizer(model, section(name, **RATIOS)))
     expected = {"embedding": 0.08, "head": 0.0025, "norm": 0.03}
     for route in routes:
         assert route.lr == pytest.approx(expected.get(route.component, 0.01)), route
@@ -40,7 +41,7 @@ def test_each_group_has_lr_times_its_ratio_whoever_trains_it(name):
 def test_a_perceptrons_first_and_last_matrix_are_its_embedding_and_head():
     model = MLP(20, 5, 8, 2, True, "relu")
     config = section("muon", components=["input", "hidden"], **RATIOS)
-    rates = {r.tensor: r.lr for r in build_optimizers(model, config).routes}
+    rates = {r.tensor: r.lr for r in manifest(model, build_optimizer(model, config))}
     assert rates["layers.0.weight"] == pytest.approx(0.08)  # trained by Muon
     assert rates["layers.1.weight"] == pytest.approx(0.01)
     assert rates["layers.2.weight"] == pytest.approx(0.0025)  # trained by AdamW
@@ -51,11 +52,11 @@ def test_ratios_scale_the_update_and_nothing_else():
     """With AdamW and no decay, a group's first step is its rate, whatever the gradient."""
     model, plain = language_model(), language_model()
     for net, ratios in ((model, RATIOS), (plain, {})):
-        optimizers = build_optimizers(net, section("adamw", weight_decay=0.0, **ratios))
+        optimizer = build_optimizer(net, section("adamw", weight_decay=0.0, **ratios))
         torch.manual_seed(0)
         for p in net.parameters():
             p.grad = torch.randn_like(p)
-        optimizers.step()
+        optimizer.step()
     start = dict(language_model().named_parameters())
     other, components = dict(plain.named_parameters()), model.components()
     factors = {"embedding": 8.0, "head": 0.25, "norm": 3.0}
@@ -69,12 +70,12 @@ def test_frozen_matrices_keep_their_values_and_all_others_move():
     model = language_model()
     before = copy.deepcopy(model.state_dict())
     freeze(model, ["query", "up"])
-    optimizers = build_optimizers(model, section("muon"))
+    optimizer = build_optimizer(model, section("muon"))
     loss = nn.functional.cross_entropy(
         model(torch.arange(8)[None]).flatten(0, 1), torch.arange(1, 9)
     )
     loss.backward()
-    optimizers.step()
+    optimizer.step()
     components = model.components()
     for name, p in model.named_parameters():
         assert torch.equal(p, before[name]) == (components[name] in ("query", "up")), name
@@ -141,5 +142,5 @@ def test_fused_attention_is_the_same_function_of_the_same_weights():
         strict=True,
     ):
         torch.testing.assert_close(mine, theirs)
-    routes = build_optimizers(fused, section("muon")).routes
+    routes = manifest(fused, build_optimizer(fused, section("muon")))
     assert {r.optimizer for r in routes if r.component == "query_key_value"} == {"muon"}

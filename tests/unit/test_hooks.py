@@ -130,4 +130,4 @@ def test_a_run_trains_all_but_its_frozen_matrices(data):
     assert "input" in components.values()
     for name, p in trainer.model.named_parameters():
         assert torch.equal(p, before[name]) == (components[name] == "input"), name
-    assert "input" not in {route.component for route in trainer.optimizers.routes}
+    assert "input" not in {route.component for route in trainer.routes}

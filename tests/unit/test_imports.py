@@ -61,7 +61,8 @@ def test_every_room_is_listed():
 
 
 def test_package_files_are_empty():
-    assert not [p for p in LIBRARY.rglob("__init__.py") if p.stat().st_size]
+    """But for the package's own, which has the public names."""
+    assert not [p for p in LIBRARY.glob("*/**/__init__.py") if p.stat().st_size]
 
 
 def test_the_plan_never_imports_torch_nor_other_slow_packages():

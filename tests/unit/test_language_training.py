@@ -11,7 +11,7 @@ from test_training import contents, in_child, signalled_at
 
 from muonlab.data.text import prepare
 from muonlab.models.transformer import Transformer
-from muonlab.optim.factory import build_optimizers
+from muonlab.optim.factory import build_optimizer, set_lr_factor
 from muonlab.plan.optimizers import OPTIMIZERS
 from muonlab.probes.curvature import curvature, fixed_loss
 from muonlab.probes.finished import FinishedRun
@@ -145,17 +145,17 @@ def test_every_optimizer_overfits_one_batch(name):
     model.initialise(1, "init")
     section = OPTIMIZERS[name](name=name).model_dump()
     section |= {"lr": RATES.get(name, 0.02), "weight_decay": 0.0}
-    optimizers = build_optimizers(model, section)
+    optimizer = build_optimizer(model, section)
     tokens = torch.randint(0, 64, (4, 17), generator=torch.Generator().manual_seed(1))
     for step in range(600):
         logits = model(tokens[:, :-1])
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
         if loss < 0.05:
             return
-        optimizers.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimizers.set_lr_factor(1 - step / 600)
-        optimizers.step()
+        set_lr_factor(optimizer, 1 - step / 600)
+        optimizer.step()
     raise AssertionError(f"{name} ended at a loss of {loss.item():.3f}")
 
 
@@ -217,10 +217,9 @@ def test_bfloat16_keeps_weights_and_state_in_float32(corpus):
     trainer.update.gradients(0)
     trainer.update.apply(0)
     assert {p.dtype for p in trainer.model.parameters()} == {torch.float32}
-    for optimizer in trainer.optimizers.optimizers.values():
-        for state in optimizer.state.values():
-            moments = [v for v in state.values() if torch.is_tensor(v) and v.ndim > 0]
-            assert {v.dtype for v in moments} == {torch.float32}
+    for state in trainer.optimizer.state.values():
+        moments = [v for v in state.values() if torch.is_tensor(v) and v.ndim > 0]
+        assert {v.dtype for v in moments} == {torch.float32}
 
 
 @pytest.fixture(scope="module")

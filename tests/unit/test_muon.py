@@ -51,7 +51,7 @@ def torch_in_float32():
 def test_twenty_steps_track_torch(shapes, nesterov, momentum, scale, seed):
     ours, theirs = parameters(shapes, seed), parameters(shapes, seed)
     same = dict(lr=0.02, momentum=momentum, nesterov=nesterov, weight_decay=0.1)
-    found = steps(Muon(ours, scale=scale, **same), ours, range(seed, seed + 20))
+    found = steps(Muon(ours, scale=scale, dtype="float32", **same), ours, range(seed, seed + 20))
     with torch_in_float32():
         muon = torch.optim.Muon(theirs, adjust_lr_fn=scale, **same)
         expected = steps(muon, theirs, range(seed, seed + 20))
@@ -62,7 +62,7 @@ def test_twenty_steps_track_torch(shapes, nesterov, momentum, scale, seed):
 @pytest.mark.parametrize("shapes", [SHAPES, LARGE[:2]])
 def test_tracks_torch_on_every_path(shapes):
     ours, theirs = parameters(shapes), parameters(shapes)
-    found = steps(Muon(ours, lr=0.02), ours, range(20 if shapes is SHAPES else 3))
+    found = steps(Muon(ours, lr=0.02, dtype="float32"), ours, range(20 if shapes is SHAPES else 3))
     with torch_in_float32():
         muon = torch.optim.Muon(theirs, lr=0.02, adjust_lr_fn="match_rms_adamw")
         expected = steps(muon, theirs, range(20 if shapes is SHAPES else 3))
@@ -133,9 +133,9 @@ def test_a_stack_is_its_matrices(dtype):
 def test_the_company_of_other_parameters_does_not_matter():
     shapes = SHAPES + LARGE
     together = parameters(shapes)
-    steps(Muon(together), together, range(3))
+    steps(Muon(together, dtype="float32"), together, range(3))
     for i, p in enumerate(parameters(shapes)):
-        optimizer = Muon([p])
+        optimizer = Muon([p], dtype="float32")
         for seed in range(3):
             everything = parameters(shapes)
             set_gradients(everything, seed)
@@ -231,9 +231,10 @@ def test_resuming_is_bitwise(dtype):
 def test_a_compiled_step_is_the_eager_one(options):
     """To 1e-6 in float32: the same products, other roundings. A schedule compiles nothing again."""
     shapes = [(48, 64), (48, 64), (2, 40, 36), (64, 200)]
+    same = dict(lr=0.02, dtype="float32")
     eager, compiled = parameters(shapes), parameters(shapes)
     plain, fast = (
-        Muon([{"params": p[:2]}, {"params": p[2:], "scale": "fixed_rms"}], lr=0.02, compile=compile)
+        Muon([{"params": p[:2]}, {"params": p[2:], "scale": "fixed_rms"}], **same, compile=compile)
         for p, compile in ((eager, False), (compiled, options))
     )
     for k in range(3):
@@ -324,8 +325,8 @@ def test_split_parts_are_matrices_of_their_own(shape, split, parts):
     set_gradients([whole], 4)
     for p, g in zip(alone, parts(whole.grad), strict=True):
         p.grad = g.clone()
-    Muon([whole], split=split).step()
-    Muon(alone).step()
+    Muon([whole], split=split, dtype="float32").step()
+    Muon(alone, dtype="float32").step()
     for p, w in zip(alone, parts(whole.detach()), strict=True):
         torch.testing.assert_close(w, p.detach(), atol=1e-6, rtol=0)
 

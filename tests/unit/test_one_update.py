@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from muonlab.data.windows import IGNORED, Windows
 from muonlab.models.mlp import MLP
 from muonlab.models.transformer import Transformer
-from muonlab.optim.factory import build_optimizers
+from muonlab.optim.factory import build_optimizer
 from muonlab.plan.optimizers import OPTIMIZERS
 from muonlab.plan.training import Training
 from muonlab.probes.curvature import DTYPE, fixed_loss
@@ -57,7 +57,7 @@ def update_of(**training):
     model.initialise(1, "init")
     section = Training(batch_size=4, **training).model_dump()
     settings = {"training": section, "optimizer": SGD, "seed": 1}
-    return Update(settings, model, build_optimizers(model, SGD), Rows(), "cpu")
+    return Update(settings, model, build_optimizer(model, SGD), Rows(), "cpu")
 
 
 def gradient(update):
@@ -171,8 +171,8 @@ def test_the_noise_of_a_step_is_a_function_of_seed_and_step():
     def drawn(seed, *steps):
         model = Noisy()
         settings = {"training": Training(accumulation=2).model_dump(), "optimizer": SGD}
-        optimizers = build_optimizers(model, SGD)
-        update = Update(settings | {"seed": seed}, model, optimizers, Rows(), "cpu")
+        optimizer = build_optimizer(model, SGD)
+        update = Update(settings | {"seed": seed}, model, optimizer, Rows(), "cpu")
         for step in steps:
             update.gradients(step)
         return model.drawn

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from muonlab.optim.factory import build_optimizers, optimizer_class
+from muonlab.optim.factory import build_optimizer, optimizer_class
 from muonlab.optim.hyperparameters import Precision
 from muonlab.optim.matrix_optimizer import MatrixOptimizer
 from muonlab.optim.precision import DTYPES
@@ -29,6 +29,8 @@ def test_what_is_read_off_the_source_is_what_the_class_has(name):
     routed = ROUTED if issubclass(cls, MatrixOptimizer) else set()
     fixed = {"momentum", "nesterov"} if name == "spectral" else set()
     own = {n: default for n, (_, default) in cls.settings.items() if n not in fixed}
+    assert own.pop("dtype", "auto") == "auto"  # the class's; a study's results depend on no machine
+    assert section.pop("dtype", None) is None
     assert {k: v for k, v in section.items() if k not in routed} == own
     assert routed <= set(section)
 
@@ -65,14 +67,14 @@ def test_a_section_with_its_defaults_trains(name):
     torch.manual_seed(0)
     model = TwoLayers()
     section = OPTIMIZERS[name](name=name, lr=0.02).model_dump()
-    optimizers = build_optimizers(model, section)
+    optimizer = build_optimizer(model, section)
     x, y = torch.randn(64, 6), torch.randint(3, (64,))
     losses = []
     for _ in range(60):
         loss = nn.functional.cross_entropy(model(x), y)
-        optimizers.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimizers.step()
+        optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.95 * losses[0]
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from muonlab.data.vision import prepare
 from muonlab.data.windows import Windows
 from muonlab.measure.throughput import matmul_ceiling
-from muonlab.optim.factory import build_optimizers
+from muonlab.optim.factory import build_optimizer
 from muonlab.optim.iteration import gram_flops, plain_flops
 from muonlab.optim.muon import Muon
 from muonlab.optim.newton_schulz import shape_plan
@@ -57,8 +57,8 @@ def update(settings, kind=TimedUpdate, vocab=40):
     tokens = np.random.default_rng(0).integers(0, vocab, 2000).astype(np.uint16)
     windows = Windows(tokens, np.array([0, len(tokens)]), settings["model"]["context"])
     model = build_model(settings, {"vocab": vocab})
-    optimizers = build_optimizers(model, settings["optimizer"])
-    return kind(settings, model, optimizers, Text(windows, vocab, False, "cpu"), "cpu")
+    optimizer = build_optimizer(model, settings["optimizer"])
+    return kind(settings, model, optimizer, Text(windows, vocab, False, "cpu"), "cpu")
 
 
 # ---------------------------------------------------------------- timing
@@ -92,7 +92,7 @@ def test_parts_lie_beside_each_other_and_add_up_to_the_step():
     timed.step(1)
     seconds = timed.seconds()
     # One look at each end of a section, 12 sections beside the Newton–Schulz ones in the step.
-    bundles = len(timed.optimizers.optimizers["muon"].bundles)
+    bundles = len(timed.optimizer.bundles)
     assert seconds["newton_schulz"] == bundles
     assert seconds["optimizer"] == 1 + 2 * bundles
     assert seconds["data"] == 2 and seconds["forward"] == 2 * 3 - 2
@@ -129,7 +129,7 @@ def test_what_orthogonalizes_nothing_spends_nothing_on_it(optimizer):
     timed.time_orthogonalization()
     timed.step(1)
     assert timed.seconds()["newton_schulz"] == 0
-    assert shape_records(timed.optimizers, 1, "cpu") == []
+    assert shape_records(timed.optimizer, 1, "cpu") == []
 
 
 # ---------------------------------------------------------------- counting
@@ -139,9 +139,9 @@ def test_shapes_cover_every_matrix_of_muon_and_leave_its_weights_alone():
     timed = update(config())
     timed.step(0)
     before = [p.detach().clone() for p in timed.model.parameters()]
-    records = shape_records(timed.optimizers, 1, "cpu")
-    muon = timed.optimizers.optimizers["muon"]
-    params = [p for group in muon.param_groups for p in group["params"]]
+    records = shape_records(timed.optimizer, 1, "cpu")
+    muon = timed.optimizer
+    params = [p for group in muon.matrix_groups for p in group["params"]]
     assert sum(r["tensors"] for r in records) == len(params)
     assert sum(r["matrices"] for r in records) == sum(math.prod(p.shape[:-2]) for p in params)
     assert {r["shape"] for r in records} == {"x".join(map(str, p.shape)) for p in params}
@@ -154,9 +154,7 @@ def test_shapes_cover_every_matrix_of_muon_and_leave_its_weights_alone():
 def test_flops_are_those_that_the_plan_foresees(m, n, steps, seed):
     p = torch.nn.Parameter(torch.zeros(m, n))
     p.grad = torch.randn(m, n, generator=torch.Generator().manual_seed(seed))
-    optimizer = Muon([p], ns_steps=steps)
-    holder = type("Set", (), {"optimizers": {"muon": optimizer}})
-    (record,) = shape_records(holder, 1, "cpu")
+    (record,) = shape_records(Muon([p], ns_steps=steps, dtype=None), 1, "cpu")
     plan = shape_plan("jordan", steps, p, None)
     short, long = sorted((m, n))
     plain = plain_flops(steps, short, long)
@@ -169,11 +167,12 @@ def test_flops_are_those_that_the_plan_foresees(m, n, steps, seed):
 def test_memory_is_that_of_the_tensors():
     timed = update(config())
     timed.step(0)
-    muon, adamw = timed.optimizers.optimizers.values()
+    muon = timed.optimizer
     assert muon.workspace_bytes >= sum(t.nbytes for b in muon.bundles for t in b.results)
-    moments = sum(2 * p.nbytes + 4 for g in adamw.param_groups for p in g["params"])
-    momenta = sum(p.nbytes for g in muon.param_groups for p in g["params"])
-    found = memory(timed.optimizers)
+    rest = [g for g in muon.param_groups if g["optimizer"] == "adamw"]
+    moments = sum(2 * p.nbytes + 4 for g in rest for p in g["params"])
+    momenta = sum(p.nbytes for g in muon.matrix_groups for p in g["params"])
+    found = memory(timed.optimizer)
     assert found["state_bytes"] == moments + momenta
     assert found["weight_bytes"] == sum(p.nbytes for p in timed.model.parameters())
 

@@ -1,17 +1,18 @@
-"""In which dtype products run: stable defaults, names, and a probe that is asked once."""
+"""In which dtype products run: no measurement, names, and what the hardware has."""
 
 import pytest
 import torch
+from torch import nn
 
 from muonlab.optim import precision
 from muonlab.optim.muon import Muon
-from muonlab.optim.precision import fastest_dtype, resolve_dtype, working_dtype
+from muonlab.optim.precision import native_dtype, resolve_dtype, working_dtype
 
 CPU = torch.device("cpu")
 
 
-def test_the_default_on_a_cpu_is_no_measurement(monkeypatch):
-    monkeypatch.setattr(precision, "fastest_dtype", lambda device: 1 / 0)
+def test_what_a_config_says_by_default_does_not_depend_on_the_cpu(monkeypatch):
+    monkeypatch.setattr(precision, "native_dtype", lambda device: 1 / 0)
     assert resolve_dtype(None, CPU) is None
     assert working_dtype(torch.ones(300, 300), None) == torch.float32
     assert working_dtype(torch.ones(300, 300, dtype=torch.bfloat16), None) == torch.float32
@@ -24,25 +25,39 @@ def test_half_precision_is_for_matrices_it_pays_for():
     assert working_dtype(torch.ones(784, 15, dtype=torch.float64), torch.float16) == torch.float64
 
 
-@pytest.mark.parametrize("bfloat16", [0.5, 0.85, 3.0])
-@pytest.mark.parametrize("float16", [0.45, 0.3, 3.0])
-def test_the_probe_takes_the_clearly_faster_one(monkeypatch, bfloat16, float16):
-    seconds = {torch.float32: 1.0, torch.bfloat16: bfloat16, torch.float16: float16}
-    monkeypatch.setattr(precision, "_product_seconds", lambda device, dtype: seconds[dtype])
-    found = fastest_dtype.__wrapped__("cpu")
-    if min(bfloat16, float16) > 0.8:
-        assert found == torch.float32
-    elif float16 * 1.25 < bfloat16:
-        assert found == torch.float16
-    else:
-        assert found == torch.bfloat16
+@pytest.mark.parametrize(
+    ("capability", "has", "expected"),
+    [
+        ("AVX512", {"avx512_f": True, "avx512_bf16": True}, torch.bfloat16),
+        ("AVX512", {"avx512_f": True, "avx512_bf16": False}, torch.float32),
+        ("AVX512", {"amx_bf16": True}, torch.bfloat16),
+        ("AVX2", {"avx512_bf16": True}, torch.float32),  # ATEN_CPU_CAPABILITY says so
+        ("DEFAULT", {"arm_bf16": True}, torch.bfloat16),
+        ("DEFAULT", {}, torch.float32),
+    ],
+)
+def test_a_cpu_is_asked_for_its_instructions(monkeypatch, capability, has, expected):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has, raising=False)
+    assert native_dtype.__wrapped__("cpu") == expected
 
 
-def test_the_probes_answer_is_kept_and_recorded():
-    assert fastest_dtype("cpu") is fastest_dtype("cpu")
-    group = Muon([torch.nn.Parameter(torch.ones(3, 3))], dtype="auto").param_groups[0]
-    assert group["dtype"] == fastest_dtype("cpu")
-    assert resolve_dtype("float16", CPU) == torch.float16
+@pytest.mark.parametrize("native", [True, False])
+def test_a_gpu_is_asked_for_native_products(monkeypatch, native):
+    asked = lambda including_emulation: native and not including_emulation  # noqa: E731
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", asked)
+    assert native_dtype.__wrapped__("cuda") == (torch.bfloat16 if native else torch.float32)
+
+
+def test_auto_is_the_default_and_is_written_into_the_group():
+    def dtype_of(p, **settings):
+        return Muon([p], **settings).param_groups[0]["dtype"]
+
+    single, double = (nn.Parameter(torch.ones(3, 3, dtype=d)) for d in (None, torch.float64))
+    assert dtype_of(single) == dtype_of(single, dtype="auto") == native_dtype("cpu")
+    assert dtype_of(double) == torch.float64, "who has float64 weights wants their precision"
+    assert dtype_of(single, dtype="float16") == torch.float16
+    assert dtype_of(single, dtype=None) is None
 
 
 @pytest.mark.parametrize("bad", ["float8", torch.int32, 16])

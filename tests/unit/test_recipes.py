@@ -39,16 +39,16 @@ class Lion(MatrixOptimizer):
 TRAINS_LION = """
 import torch
 from muonlab.models.mlp import MLP
-from muonlab.optim.factory import build_optimizers
+from muonlab.optim.factory import build_optimizer
 from muonlab.plan.optimizers import OPTIMIZERS
 section = OPTIMIZERS["lion"](name="lion", lr=0.5, beta=0.8).model_dump()
 net = MLP(6, 3, 8, 2, False, "relu")
 before = [p.detach().clone() for p in net.parameters()]
-optimizers = build_optimizers(net, section)
+optimizer = build_optimizer(net, section)
 net(torch.randn(4, 6)).square().mean().backward()
-optimizers.step()
+optimizer.step()
 assert all(not torch.equal(p, b) for p, b in zip(net.parameters(), before))
-assert [g["beta"] for g in optimizers.optimizers["lion"].param_groups] == [0.8]
+assert [g["beta"] for g in optimizer.matrix_groups] == [0.8]
 try:
     OPTIMIZERS["lion"](name="lion", beta=1.0)
 except ValueError as refused:

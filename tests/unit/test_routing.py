@@ -21,17 +21,23 @@ class Model(nn.Module):
         return {name: name for name, _ in self.named_parameters()}
 
 
-def optimizers(model):
+def optimizer(model):
     rest = [model.embedding, model.norm]
-    return {
-        "muon": Muon([{"params": [model.hidden, model.experts], "name": "matrices", "lr": 0.5}]),
-        "adamw": torch.optim.AdamW([{"params": rest, "name": "rest"}], lr=0.1, weight_decay=0.2),
-    }
+    return Muon(
+        [
+            {"params": [model.hidden, model.experts], "name": "matrices", "lr": 0.5},
+            {"params": rest, "name": "rest", "optimizer": "adamw", "weight_decay": 0.2},
+        ],
+        lr=0.1,
+    )
 
 
-def test_manifest_is_read_back_from_the_optimizers():
+def test_manifest_is_read_back_from_the_optimizer():
     model = Model()
-    records = {r["tensor"]: r for r in as_records(manifest(model, optimizers(model)))}
+    own = optimizer(model)
+    for group in own.param_groups:
+        group["lr"] *= 0.5  # a schedule; the manifest has the peak rate
+    records = {r["tensor"]: r for r in as_records(manifest(model, own))}
     assert set(records) == {"embedding", "hidden", "experts", "norm"}
     assert records["experts"] == dict(
         tensor="experts",
@@ -43,18 +49,19 @@ def test_manifest_is_read_back_from_the_optimizers():
         weight_decay=0.1,
     )
     assert (records["norm"]["optimizer"], records["norm"]["weight_decay"]) == ("adamw", 0.2)
+    assert records["norm"]["lr"] == 0.1
 
 
-def test_a_tensor_without_or_with_two_optimizers_is_named():
+def test_a_tensor_without_or_with_two_groups_is_named():
     model = Model()
-    held = optimizers(model)
-    group = held["adamw"].param_groups[0]
+    own = optimizer(model)
+    group = own.param_groups[1]
     group["params"] = [model.embedding]
     with pytest.raises(ValueError, match="norm has no optimizer"):
-        manifest(model, held)
+        manifest(model, own)
     group["params"] = [model.embedding, model.norm, model.hidden]
     with pytest.raises(ValueError, match="hidden has 2 optimizer groups"):
-        manifest(model, held)
+        manifest(model, own)
 
 
 def test_only_matrices_of_the_named_components_are_wanted():

@@ -14,7 +14,7 @@ from muonlab.models.attention import Attention, largest_logits
 from muonlab.models.forward_pass import ForwardPass
 from muonlab.models.rope import rotate
 from muonlab.models.transformer import Transformer, visible_pairs
-from muonlab.optim.factory import build_optimizers
+from muonlab.optim.factory import build_optimizer
 
 TINY = dict(vocab=31, context=16, width=16, layers=2, heads=4, feedforward=24)
 VARIANTS = {
@@ -369,12 +369,12 @@ def test_muonclip_brings_the_models_own_logits_to_its_threshold():
     network = model(scale=12.0)
     components = ["query", "key", "value", "attention_output", "up", "down"]
     config = dict(name="muonclip", lr=0.0, threshold=1.5, components=components, adamw={})
-    optimizers = build_optimizers(network, config)
+    optimizer = build_optimizer(network, config)
     with network.watching() as seen:
         network(tokens()).sum().backward()
     before = seen["attention_logit_max_per_head"][0]
     assert before.max() > 1.5
-    optimizers.step()
+    optimizer.step()
     with network.watching() as seen:
         network(tokens())
     clipped = seen["attention_logit_max_per_head"][0]

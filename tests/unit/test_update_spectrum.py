@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muonlab.models.mlp import MLP
-from muonlab.optim.factory import build_optimizers
+from muonlab.optim.factory import build_optimizer
 from muonlab.optim.muon import Muon
 from muonlab.optim.newton_schulz import exact_polar_factor
 from muonlab.optim.normuon import NorMuon
@@ -173,18 +173,18 @@ def mlp_after(seed, components=("input", "hidden"), updates=2):
     model = MLP(**shape, bias=False, activation="relu")
     model.initialise(seed, "init")
     section = {"name": "muon", "lr": 0.1, "components": list(components), "adamw": {"lr": 0.0}}
-    optimizers = build_optimizers(model, section | {"update_spectrum": "random"})
+    optimizer = build_optimizer(model, section | {"update_spectrum": "random"})
     for update in range(updates):
         for i, p in enumerate(model.parameters()):
             p.grad = matrix(p.shape, 10 * update + i)
-        optimizers.step()
-    return {n: p.detach() for n, p in model.named_parameters()}, optimizers, model
+        optimizer.step()
+    return {n: p.detach() for n, p in model.named_parameters()}, optimizer, model
 
 
 def test_draws_follow_from_the_run_the_name_and_the_update_alone():
-    one, optimizers, model = mlp_after(1)
+    one, optimizer, model = mlp_after(1)
     random_state = torch.get_rng_state()
-    copy.deepcopy(optimizers).step()
+    copy.deepcopy(optimizer).step()
     assert torch.equal(torch.get_rng_state(), random_state), "no other stream has moved"
     again = mlp_after(1)[0]
     assert all(torch.equal(one[n], again[n]) for n in one)
@@ -193,7 +193,7 @@ def test_draws_follow_from_the_run_the_name_and_the_update_alone():
     for name, part in components.items():
         if part == "hidden":
             torch.testing.assert_close(alone[name], one[name], rtol=0, atol=1e-7)
-    streams = [mlp_after(s, updates=1)[1].groups[0]["spectrum_stream"] for s in (1, 2)]
+    streams = [mlp_after(s, updates=1)[1].param_groups[0]["spectrum_stream"] for s in (1, 2)]
     assert streams[0]["key"] != streams[1]["key"]
     like = torch.empty(1, 5, 6)
     first = draw(streams[0], [(0, None)], 0, like)

@@ -7,9 +7,8 @@ or the other way round. Two arms with the same seed therefore share both, whatev
 import hashlib
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
 
@@ -19,8 +18,10 @@ def stream_key(seed: int, *names: str | int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
 
 
-def numpy_generator(seed: int, *names: str | int) -> np.random.Generator:
+def numpy_generator(seed: int, *names: str | int) -> "np.random.Generator":
     """A counter-based numpy generator for the stream."""
+    import numpy as np  # not at the top: an optimizer needs torch alone
+
     return np.random.Generator(np.random.Philox(key=stream_key(seed, *names)))
 
 

@@ -1,4 +1,4 @@
-"""From one `optimizer` section of a run's config to optimizers with their routing manifest.
+"""From one `optimizer` section of a run's config to an optimizer with its routing manifest.
 
 The section's `name` is that of a module of this package with a class marked `@optimizer`. Only that
 module is imported, so that a run depends on the code of its own optimizer and of AdamW alone.
@@ -7,73 +7,45 @@ module is imported, so that a run depends on the code of its own optimizer and o
 from importlib import import_module
 from pathlib import Path
 
-import torch
 from torch import nn
+from torch.optim import Optimizer
 
-from muonlab.optim.adamw import AdamW
+from muonlab.optim import adamw
 from muonlab.optim.matrix_optimizer import MatrixOptimizer
-from muonlab.optim.routing import Route, group_name, manifest, wants_muon
+from muonlab.optim.routing import group_name, manifest, wants_muon
 
 
-class OptimizerSet:
-    """The optimizers of one run, with the methods of a single one."""
-
-    def __init__(self, model: nn.Module, optimizers: dict[str, torch.optim.Optimizer]):
-        self.optimizers = optimizers
-        self.routes: list[Route] = manifest(model, optimizers)
-        for group in self.groups:
-            group["peak_lr"] = group["lr"]
-
-    @property
-    def groups(self) -> list[dict]:
-        """The parameter groups of all optimizers; loading a state replaces them."""
-        return [g for o in self.optimizers.values() for g in o.param_groups]
-
-    def set_lr_factor(self, factor: float) -> None:
-        """Sets every group's learning rate to its peak rate times `factor`."""
-        for group in self.groups:
-            group["lr"] = group["peak_lr"] * factor
-
-    def step(self) -> None:
-        for optimizer in self.optimizers.values():
-            optimizer.step()
-
-    def zero_grad(self) -> None:
-        for optimizer in self.optimizers.values():
-            optimizer.zero_grad(set_to_none=True)
-
-    def state_dict(self) -> dict:
-        return {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()}
-
-    def load_state_dict(self, state: dict) -> None:
-        """Raises ValueError when the state is not that of these optimizers."""
-        if set(state) != set(self.optimizers):
-            raise ValueError(
-                f"checkpoint: holds the optimizers {', '.join(sorted(state))}, "
-                f"the run has {', '.join(sorted(self.optimizers))}"
-            )
-        for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(state[name])
-
-
-def build_optimizers(model: nn.Module, config: dict) -> OptimizerSet:
-    """The optimizers that `config`, a plain `optimizer` section, describes.
+def build_optimizer(model: nn.Module, config: dict) -> Optimizer:
+    """The optimizer that `config`, a plain `optimizer` section, describes.
 
     `name` and `lr` are required; other settings default to the optimizer's own. An optimizer for
     matrices gets the matrices of `components` (and, with `split: {component: parts}`, cuts them as
-    `split.blocks` describes). AdamW, with the settings in the section `adamw`, gets the rest. The
-    peak rate of a tensor is `lr` or, for embedding, head and vectors, `lr` times `embedding_ratio`,
-    `head_ratio` or `vector_ratio`, whichever optimizer trains it.
+    `split.blocks` describes) in its own groups. The rest is in groups that AdamW updates, with the
+    settings in the section `adamw`. The peak rate of a tensor is `lr` or, for embedding, head and
+    vectors, `lr` times `embedding_ratio`, `head_ratio` or `vector_ratio`, whichever optimizer
+    trains it. Every group has its "name", its "peak_lr" and, in "optimizer", what updates it.
 
-    Raises ValueError for an unknown name, and if no matrix matches or a tensor has no optimizer.
+    Raises ValueError for an unknown name, and if no matrix matches or a tensor is in no group.
     """
     name = config["name"]
     cls = optimizer_class(name)
     named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     components = model.components()
     rates = Rates(config)
-    if not issubclass(cls, MatrixOptimizer):
-        return OptimizerSet(model, {name: for_every_tensor(cls, named, config, components, rates)})
+    if issubclass(cls, MatrixOptimizer):
+        optimizer = for_matrices(cls, named, config, components, rates)
+        optimizer.attach(model)
+    else:
+        groups = groups_of_all_shapes(cls, name, named, config, components, rates)
+        optimizer = cls(groups, lr=config["lr"], **own_settings(cls, config))
+    manifest(model, optimizer)  # refuses a tensor that is in no group
+    return optimizer
+
+
+def for_matrices(
+    cls: type[MatrixOptimizer], named: list, config: dict, components: dict, rates: "Rates"
+) -> MatrixOptimizer:
+    """An optimizer for the matrices of the section's components, with AdamW for the rest."""
     matrices, rest = [], []
     for tensor, p in named:
         mine = wants_muon(p, components[tensor], config["components"])
@@ -85,14 +57,19 @@ def build_optimizers(model: nn.Module, config: dict) -> OptimizerSet:
         )
     settings = own_settings(cls, config)
     groups = matrix_groups(matrices, components, settings.pop("split", None) or {}, rates)
-    optimizers = {name: cls(groups, lr=config["lr"], **settings)}
-    optimizers[name].attach(model)
     if rest:
-        optimizers["adamw"] = for_every_tensor(AdamW, rest, config["adamw"], components, rates)
-    return OptimizerSet(model, optimizers)
+        section = config["adamw"]
+        groups += groups_of_all_shapes(adamw.AdamW, adamw.NAME, rest, section, components, rates)
+    return cls(groups, lr=config["lr"], **settings)
 
 
-def optimizer_class(name: str) -> type[torch.optim.Optimizer]:
+def set_lr_factor(optimizer: Optimizer, factor: float) -> None:
+    """Sets every group's learning rate to its peak rate times `factor`."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak_lr"] * factor
+
+
+def optimizer_class(name: str) -> type[Optimizer]:
     """The class of that name in a config. Raises ValueError where there is none."""
     here = Path(__file__).parent.glob("*.py")
     known = sorted(path.stem for path in here if "\n@optimizer\n" in path.read_text("utf-8"))
@@ -128,18 +105,26 @@ class Rates:
         return name if name == "vectors" or self.ratios.get(name, 1.0) != 1.0 else "matrices"
 
 
-def for_every_tensor(
-    cls: type, named: list[tuple[str, nn.Parameter]], section: dict, components: dict, rates: Rates
-) -> torch.optim.Optimizer:
-    """An optimizer for tensors of any shape; those of one dimension are not decayed."""
+def groups_of_all_shapes(
+    cls: type,
+    name: str,
+    named: list[tuple[str, nn.Parameter]],
+    section: dict,
+    components: dict,
+    rates: Rates,
+) -> list[dict]:
+    """Groups of tensors of any shape; those of one dimension are not decayed."""
     settings = own_settings(cls, section)
-    decay = settings.get("weight_decay", cls.settings["weight_decay"][1])
+    if cls is adamw.AdamW:
+        settings = adamw.group_settings(settings)
+    decay = settings.pop("weight_decay", cls.settings["weight_decay"][1])
     groups: dict[str, dict] = {}
     for tensor, p in named:
-        name = rates.group(p, components[tensor])
-        own = {"weight_decay": 0.0 if name == "vectors" else decay, "lr": rates.of(name)}
-        groups.setdefault(name, {"params": [], "name": name, **own})["params"].append(p)
-    return cls(list(groups.values()), lr=rates.lr, **settings)
+        group = rates.group(p, components[tensor])
+        own = {"weight_decay": 0.0 if group == "vectors" else decay, "lr": rates.of(group)}
+        own |= {"name": group, "optimizer": name, "peak_lr": rates.of(group)}
+        groups.setdefault(group, {"params": [], **settings, **own})["params"].append(p)
+    return list(groups.values())
 
 
 def matrix_groups(

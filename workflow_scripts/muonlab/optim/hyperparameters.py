@@ -8,12 +8,19 @@ The plan makes the config's section from them by reading the source, since it mu
 Nothing here needs torch or pydantic; pydantic calls a type's `__get_pydantic_core_schema__`.
 """
 
+import difflib
 import inspect
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
 KEYWORD_ONLY = inspect.Parameter.KEYWORD_ONLY
+# What other implementations of Muon call some settings.
+OTHER_NAMES = {
+    "scale": ("adjust_lr_fn", "adjust_lr"),
+    "ns_steps": ("backend_steps", "num_ns_steps"),
+    "weight_decay": ("wd",),
+}
 SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 
 
@@ -86,10 +93,21 @@ def optimizer(cls: type) -> type:
 
 def complete(cls: type, given: dict) -> dict:
     """The given settings, completed by the optimizer's defaults; TypeError for an unknown one."""
-    for name in given:
-        if cls.settings.get(name, [Final])[0] is Final:
-            raise TypeError(f"{cls.__name__} has no argument {name}")
+    free = [name for name, (kind, _) in cls.settings.items() if kind is not Final]
+    refuse_unknown(cls.__name__, given, free)
     return {name: given.get(name, default) for name, (_, default) in cls.settings.items()}
+
+
+def refuse_unknown(function: str, given: Iterable[str], known: Sequence[str]) -> None:
+    """Raises TypeError for an argument that the function does not have, with what it takes."""
+    for name in given:
+        if name not in known:
+            renamed = [
+                own for own, others in OTHER_NAMES.items() if name in others and own in known
+            ]
+            near = renamed or difflib.get_close_matches(name, known, n=1)
+            hint = f"the nearest is {near[0]}" if near else f"it takes {', '.join(known)}"
+            raise TypeError(f"{function} has no argument {name}; {hint}")
 
 
 def check(name: str, kind: Any, value: Any) -> None:

@@ -1,7 +1,8 @@
 """Muon: momentum, orthogonalized by Newton–Schulz.
 
-Muon is for hidden weight matrices. Embeddings, output heads, norms and biases belong to AdamW
-(`muonlab.optim.factory` builds both from one config section and records which tensor got which).
+Muon is for hidden weight matrices. Embeddings, output heads, norms and biases belong to AdamW:
+`whole_model.muon_with_adamw` builds one optimizer of both for any model, and `factory` does so for
+a config section of the workflow.
 """
 
 from typing import Annotated
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from muonlab.optim.bundles import Bundle, Scratch, Settings, make_bundles
 from muonlab.optim.coefficients import Coefficients
 from muonlab.optim.compiled import compiled_update, without_looking
+from muonlab.optim.foreign_state import translated
 from muonlab.optim.hyperparameters import (
     Beta,
     Component,
@@ -42,9 +44,9 @@ class Muon(MatrixOptimizer):
 
     `orthogonalize=False` leaves U as it is (plain momentum), `momentum=0` is spectral descent.
     `update_spectrum` gives O other singular values than those of the iteration (`update_spectrum`).
-    `dtype` is that of the matrix products: a torch dtype or its name, "auto" for what
-    `precision.fastest_dtype` measures, or None (float32 on a CPU, bfloat16 on a GPU). `split` cuts
-    each parameter of the group into matrices of their own (`split.blocks`). With
+    `dtype` is that of the matrix products: a torch dtype or its name, "auto" for bfloat16 where
+    the hardware has it and float32 elsewhere, or None (float32 on a CPU, bfloat16 on a GPU).
+    `split` cuts each parameter of the group into matrices of their own (`split.blocks`). With
     `independent_decay` the decay is weight_decay·lr/peak lr, so that it follows the schedule and
     not the rate (Wortsman et al., arXiv 2309.14322, section 3.2.2); the peak is the group's
     "peak_lr", at first its lr. `compile` (True, or torch.compile's options) runs the update of
@@ -73,9 +75,9 @@ class Muon(MatrixOptimizer):
     """Singular values of the update in place of those that Newton–Schulz gives: a power p for
     those of the momentum to the power p (0 for the exact polar factor), random for random ones;
     all are scaled to the size of the polar factor. null leaves Newton–Schulz as it is."""
-    dtype: Precision | None = None
-    """Precision of the matrix products; null is float32 on a CPU and bfloat16 on a GPU, auto what
-    is fastest on the machine."""
+    dtype: Precision | None = "auto"
+    """Precision of the matrix products; null is float32 on a CPU and bfloat16 on a GPU, auto is
+    bfloat16 where the hardware multiplies it natively and float32 elsewhere."""
     split: dict[Component, Parts] | None = None
     """Components whose matrices are cut into blocks that are orthogonalized on their own."""
     independent_decay: bool = False
@@ -95,10 +97,18 @@ class Muon(MatrixOptimizer):
         self._scratch = Scratch()
         self._bundles: dict[tuple, tuple[Settings, list[Bundle]]] = {}
 
+    def __getstate__(self) -> dict:
+        return super().__getstate__() | {"compile": self.compile}
+
     def __setstate__(self, state: dict) -> None:
         self._forget()
         super().__setstate__(state)
         self.__dict__.setdefault("compile", False)
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Goes on from a `state_dict()` of this class, of torch.optim.Muon or of Keller Jordan's
+        Muon (`foreign_state`). Raises ValueError where it does not fit these groups."""
+        super().load_state_dict(translated(state_dict, self.param_groups))
 
     @property
     def bundles(self) -> list[Bundle]:
@@ -111,19 +121,19 @@ class Muon(MatrixOptimizer):
         storages = [t.untyped_storage() for bundle in self.bundles for t in bundle.buffers()]
         return sum({s.data_ptr(): s.nbytes() for s in storages}.values())
 
-    def add_param_group(self, param_group: dict) -> None:
-        super().add_param_group(param_group)
-        group = self.param_groups[-1]
-        group.setdefault("peak_lr", group["lr"])
+    def complete_group(self, group: dict) -> None:
+        super().complete_group(group)
         if group["update_spectrum"] is not None and not group["orthogonalize"]:
             raise ValueError("update_spectrum: needs orthogonalize: true, whose place it takes")
         for p in group["params"]:
-            blocks(p.detach()[None], group["split"])
-        group["dtype"] = resolve_dtype(group["dtype"], group["params"][0].device)
+            blocks(torch.empty((1, *p.shape), device="meta"), group["split"])
+        if group["params"]:
+            first = group["params"][0]
+            group["dtype"] = resolve_dtype(group["dtype"], first.device, first.dtype)
 
     def attach(self, model: nn.Module) -> None:
         """Takes the names and initial weights from which random spectra are drawn."""
-        for group in self.param_groups:
+        for group in self.matrix_groups:
             if group["update_spectrum"] == RANDOM:
                 group["spectrum_stream"] = new_stream(model.named_parameters(), group["params"])
 

@@ -44,7 +44,7 @@ class MuonClip(Muon):
     def step(self, closure=None):
         """One update and one clip; returns the closure's loss."""
         loss = super().step(closure)
-        threshold = self.param_groups[0]["threshold"]
+        threshold = self.matrix_groups[0]["threshold"]
         for query, key, largest in self.targets() if self.targets else ():
             qk_clip_(query, key, largest, threshold)
         return loss

@@ -1,12 +1,13 @@
 """In which precision the matrix products of the Newton–Schulz iteration run.
 
-The default never depends on a measurement. It is float32 on a CPU, so that a study gives the same
-bytes on the same machine whatever else runs there, and bfloat16 on a GPU. "auto" measures the
-machine once per process; an optimizer writes the result into its parameter group, and a checkpoint
-keeps it for a resumed run.
+Nothing here is measured, so that two processes of one machine, and the ranks of one distributed
+run, always agree. "auto", the default of the optimizers' classes, is bfloat16 where the hardware
+multiplies it natively and float32 elsewhere: emulated bfloat16 is ten times slower than float32.
+None, the default of the workflow's configs, is float32 on any CPU, so that a study gives the same
+bytes on every machine of one kind, and bfloat16 on a GPU. An optimizer writes the answer into its
+parameter group, and a checkpoint keeps it for a resumed run.
 """
 
-import time
 from functools import lru_cache
 
 import torch
@@ -24,19 +25,18 @@ HALF = (torch.bfloat16, torch.float16)
 # 32 × 32 take 12 µs in float32 and 29 µs in bf16; 8 of 64 × 64 take 62 and 49 µs), and float32 is
 # more exact.
 SMALLEST_HALF = 32
-# How much faster than float32 a half precision has to be before "auto" takes it.
-WORTHWHILE = 1.25
-PROBE_SIZE = 256
-PROBE_REPEATS = 5
 
 
-def resolve_dtype(dtype: torch.dtype | str | None, device: torch.device) -> torch.dtype | None:
-    """A dtype from its name; "auto" is the probe's answer for the device, None stays None.
+def resolve_dtype(
+    dtype: torch.dtype | str | None, device: torch.device, weights: torch.dtype = torch.float32
+) -> torch.dtype | None:
+    """A dtype from its name; "auto" is the device's `native_dtype`, None stays None.
 
-    Raises ValueError for a name or dtype that the products cannot run in.
+    float64 weights are there for their precision, so "auto" keeps it. Raises ValueError for a name
+    or dtype that the products cannot run in.
     """
     if dtype == "auto":
-        return fastest_dtype(device.type)
+        return weights if weights == torch.float64 else native_dtype(device.type)
     if isinstance(dtype, str) and dtype in DTYPES:
         return DTYPES[dtype]
     if dtype is None or dtype in DTYPES.values():
@@ -59,30 +59,26 @@ def working_dtype(G: Tensor, dtype: torch.dtype | None) -> torch.dtype:
 
 
 @lru_cache
-def fastest_dtype(device: str) -> torch.dtype:
-    """float32, or a half precision if it multiplies clearly faster on this kind of device.
+def native_dtype(device: str) -> torch.dtype:
+    """bfloat16 where this kind of device multiplies it natively, else float32."""
+    if device == "cpu":
+        return torch.bfloat16 if cpu_has_bfloat16() else torch.float32
+    if device == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if native else torch.float32
+    return torch.bfloat16 if device == "xpu" else torch.float32
 
-    Each is timed by the fastest of a few products, so that a busy machine does not change the
-    result. Native bfloat16 is two to three times faster than float32; emulated bfloat16 is ten
-    times slower.
+
+def cpu_has_bfloat16() -> bool:
+    """Whether the CPU has instructions for products in bfloat16 and torch is built to use them.
+
+    The environment variable ATEN_CPU_CAPABILITY, which keeps torch from using wide vectors, counts.
     """
-    seconds = {dtype: _product_seconds(device, dtype) for dtype in (torch.float32, *HALF)}
-    half = min(HALF, key=lambda dtype: seconds[dtype])
-    # float16 has the smaller range, so it is preferred only if it is clearly faster.
-    if half == torch.float16 and seconds[torch.bfloat16] < WORTHWHILE * seconds[half]:
-        half = torch.bfloat16
-    return half if seconds[half] * WORTHWHILE < seconds[torch.float32] else torch.float32
-
-
-def _product_seconds(device: str, dtype: torch.dtype) -> float:
-    """Seconds of the fastest of a few square products, after one to warm up."""
-    A = torch.ones(PROBE_SIZE, PROBE_SIZE, dtype=dtype, device=device)
-    best = float("inf")
-    for repeat in range(PROBE_REPEATS + 1):
-        start = time.perf_counter()
-        A @ A
-        if A.is_cuda:
-            torch.cuda.synchronize()
-        if repeat:
-            best = min(best, time.perf_counter() - start)
-    return best
+    if not torch.backends.mkldnn.is_available():
+        return False
+    if torch.backends.cpu.get_cpu_capability() in ("AVX2", "NO AVX"):
+        return False
+    if hasattr(torch.cpu, "get_capabilities"):
+        found = torch.cpu.get_capabilities()
+        return any(bool(has) for name, has in found.items() if name.endswith("bf16"))
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()

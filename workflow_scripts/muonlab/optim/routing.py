@@ -5,16 +5,17 @@ config says which components Muon may have. Only matrices and stacks of matrices
 everything else goes to AdamW, tensors of one dimension without weight decay.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 
 @dataclass(frozen=True)
 class Route:
-    """One row of the routing manifest."""
+    """One row of the routing manifest; `lr` is the peak rate."""
 
     tensor: str
     shape: str
@@ -42,16 +43,16 @@ def wants_muon(tensor: Tensor, component: str, components: Iterable[str]) -> boo
     return tensor.ndim in (2, 3) and component in components
 
 
-def manifest(model: nn.Module, optimizers: dict[str, torch.optim.Optimizer]) -> list[Route]:
-    """A row for each trained tensor, read back from the optimizers themselves.
+def manifest(model: nn.Module, optimizer: Optimizer) -> list[Route]:
+    """A row for each trained tensor, read back from the optimizer's groups, which say in
+    "optimizer" what trains them.
 
-    Raises ValueError when a trained tensor is held by no optimizer, or by more than one group.
+    Raises ValueError when a trained tensor is in no group, or in more than one.
     """
-    holders: dict[int, list[tuple[str, dict]]] = {}
-    for name, optimizer in optimizers.items():
-        for group in optimizer.param_groups:
-            for p in group["params"]:
-                holders.setdefault(id(p), []).append((name, group))
+    holders: dict[int, list[dict]] = {}
+    for group in optimizer.param_groups:
+        for p in group["params"]:
+            holders.setdefault(id(p), []).append(group)
     components = model.components()
     rows = []
     for tensor, p in model.named_parameters():
@@ -61,18 +62,54 @@ def manifest(model: nn.Module, optimizers: dict[str, torch.optim.Optimizer]) -> 
         if len(held) != 1:
             count = "no optimizer" if not held else f"{len(held)} optimizer groups"
             raise ValueError(f"routing: the trained tensor {tensor} has {count}; it needs just one")
-        name, group = held[0]
-        rows.append(
-            Route(
-                tensor=tensor,
-                shape="x".join(map(str, p.shape)),
-                component=components[tensor],
-                optimizer=name,
-                group=group["name"],
-                lr=float(group["lr"]),
-                weight_decay=float(group["weight_decay"]),
-            )
-        )
+        rows.append(route(tensor, p, components[tensor], held[0]))
+    return rows
+
+
+def route(tensor: str, p: Tensor, component: str, group: dict) -> Route:
+    """The row of a tensor of that name in a parameter group."""
+    return Route(
+        tensor=tensor,
+        shape="x".join(map(str, p.shape)),
+        component=component,
+        optimizer=group["optimizer"],
+        group=group["name"],
+        lr=float(group.get("peak_lr", group["lr"])),
+        weight_decay=float(group["weight_decay"]),
+    )
+
+
+class RoutingTable(list[Route]):
+    """Rows that `print` shows as a table with one line for each tensor."""
+
+    COLUMNS = ("tensor", "shape", "optimizer", "group", "lr", "weight_decay")
+
+    def __str__(self) -> str:
+        cells = [self.COLUMNS] + [tuple(map(_cell, self._values(row))) for row in self]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines = ("  ".join(map(str.ljust, line, widths)).rstrip() for line in cells)
+        return "\n".join(lines).replace("weight_decay", "weight decay", 1)
+
+    __repr__ = __str__
+
+    def _values(self, row: Route) -> Iterator[str | float]:
+        return (getattr(row, column) for column in self.COLUMNS)
+
+
+def _cell(value: str | float) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
+
+
+def routing_table(optimizer: Optimizer) -> RoutingTable:
+    """The rows of an optimizer's groups. Without names of parameters and groups, which
+    `muon_with_adamw` gives, their places stand for them."""
+    rows = RoutingTable()
+    for place, group in enumerate(optimizer.param_groups):
+        name = group.get("name", f"group {place}")
+        unnamed = [f"group {place}, tensor {i}" for i in range(len(group["params"]))]
+        names = group.get("param_names", unnamed)
+        for tensor, p in zip(names, group["params"], strict=True):
+            rows.append(route(tensor, p, name, group | {"name": name}))
     return rows
 
 

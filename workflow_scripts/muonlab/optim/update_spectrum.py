@@ -11,6 +11,7 @@ float64 matrices): below that, singular values are rounding errors, which a nega
 turn into the largest part of the update. The others get 0, whatever the power.
 """
 
+import ctypes
 import hashlib
 from collections.abc import Iterable, Sequence
 
@@ -54,7 +55,8 @@ def new_stream(named: Iterable[tuple[str, Tensor]], params: Sequence[Tensor]) ->
     digest = hashlib.sha256()
     for name, p in named:
         digest.update(name.encode())
-        digest.update(p.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+        values = p.detach().cpu().contiguous()
+        digest.update(ctypes.string_at(values.data_ptr(), values.nbytes))
     names = {id(p): name for name, p in named}
     key = int.from_bytes(digest.digest()[:8], "little") >> 1
     return {"key": key, "updates": 0, "names": [names[id(p)] for p in params]}

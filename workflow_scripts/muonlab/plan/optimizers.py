@@ -43,6 +43,9 @@ GROUPS: dict[GroupOfComponents, tuple[Component, ...]] = {
     "feedforward": ("up", "gate", "down", "expert_up", "expert_gate", "expert_down"),
 }
 FOLDER = Path(hyperparameters.__file__).parent
+# Defaults of a config's section that are not those of the class: a study's numbers must not depend
+# on which instructions the machine has.
+STUDY_DEFAULTS = {"dtype": None}
 TYPES = {**vars(coefficients), **vars(hyperparameters), "Component": Component}
 
 
@@ -78,7 +81,11 @@ def _read(path: Path) -> Declaration | None:
                 name=node.name,
                 sentence=ast.get_docstring(tree).split("\n\n")[0].replace("\n", " "),
                 for_matrices="MatrixOptimizer" in names or any(b.for_matrices for b in bases),
-                settings={n: setting for n, setting in settings.items() if setting[0] is not Final},
+                settings={
+                    n: (kind, STUDY_DEFAULTS.get(n, default), text)
+                    for n, (kind, default, text) in settings.items()
+                    if kind is not Final
+                },
             )
     return None
 

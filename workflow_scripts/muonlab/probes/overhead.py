@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.profiler import ProfilerActivity, profile, record_function
 from torch.utils.flop_counter import FlopCounterMode
 
 from muonlab.io.atomic import replacing
 from muonlab.measure.throughput import matmul_ceiling
-from muonlab.optim.factory import OptimizerSet, build_optimizers
+from muonlab.optim.factory import build_optimizer
 from muonlab.optim.iteration import plain_flops
 from muonlab.optim.muon import Muon
 from muonlab.optim.precision import working_dtype
@@ -42,10 +43,10 @@ def profile_overhead(
     write_trace(arms, settings["warmup_steps"] + settings["steps"], settings["traced_steps"], trace)
     records = []
     for arm, update in arms.items():
-        record = {"arm": arm, "seconds": rounds[arm], "memory": memory(update.optimizers)}
+        record = {"arm": arm, "seconds": rounds[arm], "memory": memory(update.optimizer)}
         record |= {"tokens": update.tokens(1), "flops": model_flops(update, configs[arm])}
         record |= {"precision": update.training["precision"]}
-        record["shapes"] = shape_records(update.optimizers, settings["steps"], device)
+        record["shapes"] = shape_records(update.optimizer, settings["steps"], device)
         records.append(record)
     dtypes = {update.training["precision"] for update in arms.values()}
     dtypes |= {shape["dtype"] for record in records for shape in record["shapes"]}
@@ -61,11 +62,11 @@ def profile_overhead(
 
 
 def prepared(config: dict, data: Path, facts: dict, device: str) -> TimedUpdate:
-    """A run's model, optimizers and training split, ready for its first update."""
+    """A run's model, optimizer and training split, ready for its first update."""
     # A tuning run reads no test split; otherwise a step does not depend on the phase.
     split: Any = build_splits(config | {"phase": "tuning"}, data, facts, device)["train"]
     model = build_model(config, facts).to(device)
-    return TimedUpdate(config, model, build_optimizers(model, config["optimizer"]), split, device)
+    return TimedUpdate(config, model, build_optimizer(model, config["optimizer"]), split, device)
 
 
 def interleaved(
@@ -102,15 +103,14 @@ def write_trace(arms: dict[str, TimedUpdate], start: int, steps: int, path: Path
         profiler.export_chrome_trace(str(temporary))
 
 
-def memory(optimizers: OptimizerSet) -> dict[str, int]:
-    """Bytes of the trained weights, of the optimizers' state and of their reused memory."""
-    each = optimizers.optimizers.values()
-    weights = [p for group in optimizers.groups for p in group["params"]]
-    state = [t for o in each for kept in o.state.values() for t in kept.values()]
+def memory(optimizer: Optimizer) -> dict[str, int]:
+    """Bytes of the trained weights, of the optimizer's state and of its reused memory."""
+    weights = [p for group in optimizer.param_groups for p in group["params"]]
+    state = [t for kept in optimizer.state.values() for t in kept.values()]
     return {
         "weight_bytes": sum(p.nbytes for p in weights),
         "state_bytes": sum(t.nbytes for t in state if isinstance(t, Tensor)),
-        "workspace_bytes": sum(getattr(o, "workspace_bytes", 0) for o in each),
+        "workspace_bytes": getattr(optimizer, "workspace_bytes", 0),
     }
 
 
@@ -125,7 +125,7 @@ def model_flops(update: TimedUpdate, config: dict) -> int:
     return 6 * update.tokens(1) * entries
 
 
-def shape_records(optimizers: OptimizerSet, repeats: int, device: str) -> list[dict]:
+def shape_records(optimizer: Optimizer, repeats: int, device: str) -> list[dict]:
     """For each shape of the matrices that Muon trains: their number, and the seconds and flops of
     orthogonalizing them alone, from their last gradients.
 
@@ -134,14 +134,13 @@ def shape_records(optimizers: OptimizerSet, repeats: int, device: str) -> list[d
     exceed the step's seconds.
     """
     records = []
-    for optimizer in optimizers.optimizers.values():
-        for group in optimizer.param_groups if isinstance(optimizer, Muon) else []:
-            params = [p for p in group["params"] if p.grad is not None]
-            if not group["orthogonalize"]:
-                continue
-            for shape in dict.fromkeys(tuple(p.shape) for p in params):
-                same = [p for p in params if tuple(p.shape) == shape]
-                records.append(_shape_record(same, group, repeats, device))
+    for group in optimizer.matrix_groups if isinstance(optimizer, Muon) else []:
+        params = [p for p in group["params"] if p.grad is not None]
+        if not group["orthogonalize"]:
+            continue
+        for shape in dict.fromkeys(tuple(p.shape) for p in params):
+            same = [p for p in params if tuple(p.shape) == shape]
+            records.append(_shape_record(same, group, repeats, device))
     return records
 
 

@@ -8,9 +8,9 @@ from contextlib import contextmanager, nullcontext
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.profiler import record_function
 
-from muonlab.optim.factory import OptimizerSet
 from muonlab.training.update import Update
 
 ORTHOGONALIZATION = "newton_schulz"
@@ -71,10 +71,8 @@ class TimedUpdate(Update):
     `split` must be the update's own, since its `batch` is replaced.
     """
 
-    def __init__(
-        self, config: dict, model: nn.Module, optimizers: OptimizerSet, split, device: str
-    ):
-        super().__init__(config, model, optimizers, split, device)
+    def __init__(self, config: dict, model: nn.Module, optimizer: Optimizer, split, device: str):
+        super().__init__(config, model, optimizer, split, device)
         self.watch = Stopwatch(device)
         split.batch = self.watch.timed(split.batch, "data")
 
@@ -98,11 +96,10 @@ class TimedUpdate(Update):
     def time_orthogonalization(self) -> None:
         """Starts timing `newton_schulz`. Call it once, after a first step, which makes the bundles
         that are timed."""
-        for optimizer in self.optimizers.optimizers.values():
-            for bundle in getattr(optimizer, "bundles", []):
-                if bundle.orthogonalizes:
-                    label = f"{ORTHOGONALIZATION} {_shapes(bundle.sources)}"
-                    bundle.run = self.watch.timed(bundle.run, ORTHOGONALIZATION, label)
+        for bundle in getattr(self.optimizer, "bundles", []):
+            if bundle.orthogonalizes:
+                label = f"{ORTHOGONALIZATION} {_shapes(bundle.sources)}"
+                bundle.run = self.watch.timed(bundle.run, ORTHOGONALIZATION, label)
 
     def seconds(self) -> dict[str, float]:
         """Seconds of the parts since the last call. They do not overlap, except that `step`

@@ -35,7 +35,7 @@ def publish(trainer: Trainer, observers: Iterable[Observer], folder: Path, facts
     record = {
         "summary": trainer.summary(),
         "config": trainer.config,
-        "routing": as_records(trainer.optimizers.routes),
+        "routing": as_records(trainer.routes),
         "provenance": facts | provenance_of(trainer),
     }
     write_json(folder / "run.json", record)

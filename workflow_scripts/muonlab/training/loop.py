@@ -1,4 +1,4 @@
-"""The training loop: the only place where data, model and optimizers meet.
+"""The training loop: the only place where data, model and optimizer meet.
 
 This module imports, directly or indirectly, all code that moves weights or decides a run's numbers,
 and no other code: the digest of the training code covers this module and all that it imports
@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from muonlab.hooks import Observer, WatchedUpdate, copy_of
-from muonlab.optim.factory import build_optimizers
-from muonlab.optim.routing import MovementCheck, freeze
+from muonlab.optim.factory import build_optimizer
+from muonlab.optim.routing import MovementCheck, freeze, manifest
 from muonlab.training.build import build_model
 from muonlab.training.clock import Clock
 from muonlab.training.metrics import WHOLE, Metrics, summarise
@@ -41,8 +41,9 @@ class Trainer:
         self.training = config["training"]
         self.model = build_model(config, facts).to(device)
         freeze(self.model, self.training.get("frozen", ()))
-        self.optimizers = build_optimizers(self.model, config["optimizer"])
-        self.update = Update(config, self.model, self.optimizers, splits["train"], device)
+        self.optimizer = build_optimizer(self.model, config["optimizer"])
+        self.routes = manifest(self.model, self.optimizer)
+        self.update = Update(config, self.model, self.optimizer, splits["train"], device)
         self.total = self.update.total
         self.metrics, self.clock = Metrics(), Clock()
         self.observers: Sequence[Observer] = ()
@@ -56,7 +57,7 @@ class Trainer:
         return {
             "step": self.step,
             "model": self.model.state_dict(),
-            "optimizers": self.optimizers.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
             "metrics": self.metrics.to_json(),
             "clock": self.clock.read(),
         }
@@ -65,7 +66,7 @@ class Trainer:
         """Continues from `state`, which must be of the same run."""
         self.step = state["step"]
         self.model.load_state_dict(state["model"])
-        self.optimizers.load_state_dict(state["optimizers"])
+        self.optimizer.load_state_dict(state["optimizer"])
         self.metrics = Metrics.from_json(state["metrics"])
         self.clock = Clock(**state["clock"])
 
@@ -176,7 +177,7 @@ class Trainer:
             self.stopped_at = self.step
 
     def _step(self, due: Sequence[Observer], watched: WatchedUpdate) -> None:
-        """Makes one step of the optimizers, and keeps the weights before and after it if an
+        """Makes one step of the optimizer, and keeps the weights before and after it if an
         observer compares them."""
         compared = any(observer.compares_weights for observer in due)
         if compared:

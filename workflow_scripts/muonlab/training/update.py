@@ -1,12 +1,13 @@
-"""One update of the weights: batches, gradients, clipping, learning rate, the optimizers' step."""
+"""One update of the weights: batches, gradients, clipping, learning rate, the optimizer's step."""
 
 from contextlib import nullcontext
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
-from muonlab.optim.factory import OptimizerSet
+from muonlab.optim.factory import set_lr_factor
 from muonlab.optim.schedules import lr_factor
 from muonlab.streams import stream_key
 from muonlab.training.build import build_batches, streams
@@ -16,11 +17,9 @@ class Update:
     """Makes the updates of one run. The batches and the random numbers of a step depend on the step
     alone, so a resumed run does not need the state of earlier random draws."""
 
-    def __init__(
-        self, config: dict, model: nn.Module, optimizers: OptimizerSet, split, device: str
-    ):
+    def __init__(self, config: dict, model: nn.Module, optimizer: Optimizer, split, device: str):
         self.training, self.model, self.split = config["training"], model, split
-        self.optimizers, self.device, self.stream = optimizers, device, streams(config)
+        self.optimizer, self.device, self.stream = optimizer, device, streams(config)
         self.batches = build_batches(config, len(split))
         self.per_epoch = -(-self.batches.per_epoch // self.training["accumulation"])
         self.total = self.training["steps"] or self.training["epochs"] * self.per_epoch
@@ -40,7 +39,7 @@ class Update:
         """Writes the mean gradient over the examples of `step` (0-based) to the parameters; returns
         their mean loss. A `watched` step does not use the compiled model, which cannot be
         watched."""
-        self.optimizers.zero_grad()
+        self.optimizer.zero_grad()
         if self.noise is not None:
             self.noise.manual_seed(stream_key(*self.stream, "noise", step))
         count = self.training["accumulation"]
@@ -90,8 +89,8 @@ class Update:
 
     def apply(self, step: int) -> None:
         """Moves the weights."""
-        self.optimizers.set_lr_factor(self.lr_factor(step))
-        self.optimizers.step()
+        set_lr_factor(self.optimizer, self.lr_factor(step))
+        self.optimizer.step()
 
     def tokens(self, steps: int) -> int:
         """Tokens (or images) of the first `steps` updates."""

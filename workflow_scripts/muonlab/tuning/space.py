@@ -150,7 +150,7 @@ def sobol_stream(checked: Mapping[str, Range | Choice], seed: int) -> Iterator[P
     Fields are assigned to the dimensions of the sequence in alphabetical order, so the order in
     which a file lists them does not matter.
     """
-    from muonlab.streams import stream_key  # imports numpy, which a grid does not need
+    from muonlab.streams import stream_key
 
     stream = stream_key(seed, "search", "sobol")
     dimension = {field: i for i, field in enumerate(sorted(checked))}
