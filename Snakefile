@@ -34,6 +34,10 @@ rule all:
         "All results are made."
 
 
+onstart:
+    watch(workflow, say=lambda sentence: print(sentence, file=sys.stderr))
+
+
 onsuccess:
     write_report()
     remove_empty_logs(f"{ROOT}/logs")

@@ -18,6 +18,7 @@ for made in OUTPUTS.registry.tables.values():
             f"{ROOT}/logs/tabulate_{made.name}/{{study}}.log",
         wildcard_constraints:
             study=one_of(OUTPUTS.having(made)),
+        localrule: True
         conda:
             "../envs/report.yaml"
         params:
@@ -47,6 +48,7 @@ for made in OUTPUTS.registry.figures.values():
             f"{ROOT}/logs/plot_{made.name}/{{study}}.log",
         wildcard_constraints:
             study=one_of(OUTPUTS.having(made)),
+        localrule: True
         conda:
             "../envs/report.yaml"
         params:
@@ -70,6 +72,7 @@ for made in OUTPUTS.registry.texts.values():
             f"{ROOT}/logs/write_{made.name}/{{study}}.log",
         wildcard_constraints:
             study=one_of(OUTPUTS.having(made)),
+        localrule: True
         conda:
             "../envs/report.yaml"
         params:
