@@ -36,5 +36,9 @@ rule all:
         "All results are made."
 
 
+onstart:
+    watch(workflow, say=lambda sentence: print(sentence, file=sys.stderr))
+
+
 onsuccess:
     remove_empty_logs(f"{ROOT}/logs")

@@ -21,6 +21,7 @@ sys.path.append(str(SCRIPTS))
 from muonlab.io.errors import UserError
 from muonlab.io.logs import remove_empty_logs
 from muonlab.digest import observer_digest
+from muonlab.jobs.vanished import watch
 from muonlab.parsed import keep_in
 from muonlab.plan.across import Across
 from muonlab.plan.code import adapter_digest, run_digest

@@ -21,7 +21,8 @@ rule prepare_images:
     conda:
         "../envs/train.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         job=lambda wildcards: data_job(wildcards.images),
     message:
@@ -43,7 +44,8 @@ rule prepare_text:
     conda:
         "../envs/train.yaml"
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         job=lambda wildcards: data_job(wildcards.corpus),
     message:

@@ -26,6 +26,39 @@ def train_job(wildcards):
     return {"code": run_digest(config), "config": config}
 
 
+def trains_on_gpu():
+    """Whether a profile or the command line gives training a GPU (set-resources)."""
+    for rule, asked in workflow.resource_settings.overwrite_resources.items():
+        if rule in ("train_run", "train_trial") and "gpu" in asked:
+            # Snakemake parses what a profile says into an object that knows what was written.
+            return str(getattr(asked["gpu"], "raw", asked["gpu"])) != "0"
+    return False
+
+
+def in_arrays():
+    """Whether training is submitted in arrays. All jobs of an array get the resources of its first
+    one, so each must ask for what the largest run of the plan needs."""
+    return bool(getattr(workflow.executor_settings, "array_jobs", None))
+
+
+def train_memory(wildcards, attempt):
+    """Megabytes that a training run asks for; a further attempt on a cluster asks for more."""
+    config = WRITTEN.config(wildcards.run)
+    return attempt * (OUTPUTS.most_memory() if in_arrays() else OUTPUTS.memory(config))
+
+
+def train_minutes(wildcards, attempt):
+    """Minutes that a training run asks for; a further attempt on a cluster asks for more, and goes
+    on from the checkpoint of the attempt that the limit ended."""
+    config, gpu = WRITTEN.config(wildcards.run), trains_on_gpu()
+    return attempt * (OUTPUTS.most_minutes(gpu) if in_arrays() else OUTPUTS.minutes(config, gpu))
+
+
+def growing(amount):
+    """A resource of which a further attempt on a cluster asks for more."""
+    return lambda wildcards, attempt: amount * attempt
+
+
 def tuning_job(study, before, **more):
     return {
         "code": adapter_digest("tune.py"),

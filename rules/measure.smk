@@ -26,7 +26,8 @@ for made in OUTPUTS.registry.measurements.values():
             "../envs/measure.yaml"
         threads: 1
         resources:
-            mem_mb=made.memory_mb,
+            mem_mb=growing(made.memory_mb),
+            runtime=growing(60),
             gpu=0,
         params:
             job=measuring_job(made),
@@ -57,7 +58,8 @@ rule profile_overhead:
         "../envs/train.yaml"
     threads: lambda wildcards: all_cores()
     resources:
-        mem_mb=2500,
+        mem_mb=growing(2500),
+        runtime=growing(60),
         gpu=0,
     params:
         job=overhead_job,

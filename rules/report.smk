@@ -18,6 +18,7 @@ for made in OUTPUTS.registry.tables.values():
             f"{ROOT}/logs/tabulate_{made.name}/{{study}}.log",
         wildcard_constraints:
             study=one_of(OUTPUTS.having(made)),
+        localrule: True
         conda:
             "../envs/report.yaml"
         params:
@@ -48,6 +49,7 @@ for made in OUTPUTS.registry.figures.values():
             f"{ROOT}/logs/plot_{made.name}/{{study}}.log",
         wildcard_constraints:
             study=one_of(OUTPUTS.having(made)),
+        localrule: True
         conda:
             "../envs/report.yaml"
         params:
@@ -71,6 +73,7 @@ for made in OUTPUTS.registry.texts.values():
             f"{ROOT}/logs/write_{made.name}/{{study}}.log",
         wildcard_constraints:
             study=one_of(OUTPUTS.having(made)),
+        localrule: True
         conda:
             "../envs/report.yaml"
         params:

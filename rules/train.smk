@@ -28,7 +28,8 @@ rule train_run:
         "../envs/train.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards: OUTPUTS.memory(WRITTEN.config(wildcards.run)),
+        mem_mb=train_memory,
+        runtime=train_minutes,
         gpu=0,
         checkpoint_seconds=30,
         log_to="",

@@ -16,6 +16,7 @@ checkpoint propose:
         proposal=f"{ROOT}/{{study}}/tuning/round-{{round}}.json",
     log:
         f"{ROOT}/logs/propose/{{study}}-{{round}}.log",
+    localrule: True
     conda:
         "../envs/report.yaml"
     params:
@@ -33,6 +34,7 @@ checkpoint select:
         selection=f"{ROOT}/{{study}}/tuning/selection.json",
     log:
         f"{ROOT}/logs/select/{{study}}.log",
+    localrule: True
     conda:
         "../envs/report.yaml"
     params:

@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, logs, and the lock of a run."""
 
+import errno
 import multiprocessing
 import os
 import subprocess
@@ -140,3 +141,53 @@ def test_a_lock_dies_with_its_holder(tmp_path):
     holder.join()
     with exclusive(tmp_path / "x.lock", poll_seconds=0.01):
         assert str(os.getpid()) in (tmp_path / "x.lock").read_text()
+
+
+def without_flock(*arguments):
+    """Holds a lock as `hold` does, where the file system has no flock."""
+    deny_flock()
+    hold(*arguments)
+
+
+def deny_flock():
+    import fcntl
+
+    def refuse(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    fcntl.flock = refuse
+
+
+def test_without_flock_a_lease_keeps_the_others_away(tmp_path):
+    journal = tmp_path / "journal"
+    context = multiprocessing.get_context("spawn")
+    holders = [
+        context.Process(target=without_flock, args=(tmp_path / "x.lock", journal, 0.05))
+        for _ in range(3)
+    ]
+    for holder in holders:
+        holder.start()
+    for holder in holders:
+        holder.join()
+        assert holder.exitcode == 0
+    words = journal.read_text().split()
+    assert words == ["in", "out"] * 3
+    assert [file.name for file in tmp_path.iterdir()] == ["journal"]
+
+
+def test_a_lease_dies_with_its_holder(tmp_path, monkeypatch, capfd):
+    import fcntl
+
+    monkeypatch.setattr(fcntl, "flock", fcntl.flock)  # put back after the test
+    context = multiprocessing.get_context("spawn")
+    args = (tmp_path / "x.lock", tmp_path / "journal", 60)
+    holder = context.Process(target=without_flock, args=args)
+    holder.start()
+    while not (tmp_path / "journal").exists():
+        time.sleep(0.01)
+    holder.kill()
+    holder.join()
+    deny_flock()
+    with exclusive(tmp_path / "x.lock", poll_seconds=0.05, lease_seconds=1.0):
+        assert "has no file locks (flock)" in capfd.readouterr().out
+    assert not list(tmp_path.glob("x.lock*"))

@@ -4,7 +4,8 @@ The rules get all of this from here. `Outputs` works without Snakemake: from wha
 study and from the registry it computes plain lists and dictionaries.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from muonlab.io.errors import UserError
 from muonlab.plan.across import PICTURES
 from muonlab.plan.captions import caption
 from muonlab.plan.datasets import KINDS
+from muonlab.plan.duration import train_minutes
 from muonlab.plan.known import Known
 from muonlab.plan.memory import train_megabytes
 from muonlab.plan.needs import Given, Needs, is_measured
@@ -167,3 +169,23 @@ class Outputs:
     def memory(self, config: dict) -> int:
         """How many megabytes of memory the training of a run requests."""
         return train_megabytes(config, self.plan.data[config["data"]])
+
+    def minutes(self, config: dict, gpu: bool) -> int:
+        """How many minutes the training of a run requests."""
+        return train_minutes(config, self.plan.data[config["data"]], gpu)
+
+    @cache  # noqa: B019 (there is one plan in a process)
+    def most_memory(self) -> int:
+        """The megabytes of the run of this plan that requests most."""
+        return max(self.memory(config) for config in self._largest())
+
+    @cache  # noqa: B019
+    def most_minutes(self, gpu: bool) -> int:
+        """The minutes of the run of this plan that requests most."""
+        return max(self.minutes(config, gpu) for config in self._largest())
+
+    def _largest(self) -> Iterator[dict]:
+        """The settings of every arm, with its data set; tuning changes neither size nor length."""
+        for study in self.plan.studies.values():
+            for arm in study.arms.values():
+                yield arm.settings | {"data": study.data}
