@@ -17,6 +17,9 @@ from muonlab.report.records import read_arms, read_curves, read_jsons
 # Files inside a run's `records` folder. The workflow knows only the folder.
 INSIDE = {
     "geometry_records": "geometry.parquet",
+    "layer_geometry_records": "geometry.parquet",
+    "layer_component_records": "components.parquet",
+    "gradient_records": "gradients.parquet",
     "component_records": "components.parquet",
     "main_component_records": "components.parquet",
     "expert_records": "components.parquet",
