@@ -52,6 +52,12 @@ def thinned_steps(steps: Iterable[int]) -> list[int]:
     return [known[i] for i in dict.fromkeys(places.round().astype(int))]
 
 
+def of_layers(records: pd.DataFrame) -> pd.DataFrame:
+    """The records of one run about matrices in layers, at `thinned_steps`."""
+    own = records[records.layer.notna()]
+    return own[own.step.isin(thinned_steps(own.step.unique()))]
+
+
 def condensed(records: pd.DataFrame) -> pd.DataFrame:
     """One row for each matrix (stacked experts: their mean), run and step.
 
@@ -72,7 +78,7 @@ def _wide(records: pd.DataFrame) -> pd.DataFrame:
         wanted |= {(kind, f"subspace_alignment_{s}"): f"{kind}_{s}" for s in SIDES}
     pairs = pd.Series(zip(records.object, records.metric, strict=True), index=records.index)
     column = pairs.map(wanted)
-    own = records[column.notna() & records.layer.notna()].assign(column=column)
+    own = records[column.notna()].assign(column=column)
     keys = [*RUN, "step", "tokens", *MATRIX]
     own = own.assign(expert=own.expert.fillna(-1))
     wide = own.pivot(index=keys, columns="column", values="value").reset_index()

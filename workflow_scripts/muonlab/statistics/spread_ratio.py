@@ -3,8 +3,8 @@
 Pitman (1939) and Morgan (1939), Biometrika 31: for pairs (a, b) of a bivariate normal distribution
 with sample variances s²_a, s²_b and correlation r, the variance ratio ω = σ²_a/σ²_b has the limits
 w·(K ± √(K² − 1)), w = s²_a/s²_b, K = 1 + 2(1 − r²)·t²/(n − 2), with the quantile t of Student's
-distribution at n − 2 degrees of freedom. Without pairs w/ω has Fisher's F distribution. Both rest on
-normality more than a comparison of means does; a handful of seeds can show only large ratios.
+distribution at n − 2 degrees of freedom. Without pairs w/ω has Fisher's F distribution. Both rest
+on normality more than a comparison of means does; a handful of seeds can show only large ratios.
 """
 
 from dataclasses import dataclass
