@@ -11,11 +11,11 @@ from scipy.special import gammaln
 from muonlab.measure.alignment import (
     cosine,
     mean_principal_cosine,
-    null_alignment,
     subspace_alignment,
     top_subspaces,
     update_metrics,
 )
+from muonlab.measure.nulls import null_alignment
 from muonlab.measure.singular_values import spectral_metrics
 
 

@@ -49,7 +49,7 @@ def table_of(monitor):
 def observed():
     """A run of 7 steps recorded at 0, 3 and 6 and at its end, and its weights at each step."""
     model, weights = a_model(), []
-    monitor = GeometryMonitor(model, model.components(), every=3)
+    monitor = GeometryMonitor(model, every=3)
     for step in range(7):
         weights.append({k: v.double().numpy() for k, v in copy_of(model).items()})
         take_steps(model, monitor, step + 1, start=step)
@@ -135,12 +135,12 @@ def test_whole_model_size_counts_biases_too(observed):
 
 def test_a_resumed_monitor_goes_on_bit_by_bit(tmp_path):
     whole_model, model = a_model(), a_model()
-    whole = GeometryMonitor(whole_model, whole_model.components(), every=2)
+    whole = GeometryMonitor(whole_model, every=2)
     take_steps(whole_model, whole, 9)
-    first = GeometryMonitor(model, model.components(), every=2)
+    first = GeometryMonitor(model, every=2)
     take_steps(model, first, 5)
     torch.save(first.state_dict(), tmp_path / "state.pt")
-    second = GeometryMonitor(a_model(), model.components(), every=2)
+    second = GeometryMonitor(a_model(), every=2)
     second.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     take_steps(model, second, 9, start=5)
     assert json.dumps(list(second.rows())) == json.dumps(list(whole.rows()))
@@ -148,14 +148,14 @@ def test_a_resumed_monitor_goes_on_bit_by_bit(tmp_path):
 
 def test_a_resume_before_the_first_record():
     model = a_model()
-    monitor = GeometryMonitor(model, model.components(), every=2)
-    monitor.load_state_dict(GeometryMonitor(model, model.components(), every=2).state_dict())
+    monitor = GeometryMonitor(model, every=2)
+    monitor.load_state_dict(GeometryMonitor(model, every=2).state_dict())
     assert list(monitor.rows()) == []
 
 
 def test_a_run_that_diverged_has_no_last_record():
     model = a_model()
-    monitor = GeometryMonitor(model, model.components(), every=2)
+    monitor = GeometryMonitor(model, every=2)
     take_steps(model, monitor, 3)
     monitor.finish(SimpleNamespace(step=3, model=model, stopped_at=2))
     assert {row[0] for row in monitor.rows()} == {0, 2}
@@ -163,7 +163,7 @@ def test_a_run_that_diverged_has_no_last_record():
 
 def test_diverged_weights_are_a_record_and_not_a_crash():
     model = a_model(bias=False)
-    monitor = GeometryMonitor(model, model.components(), every=1)
+    monitor = GeometryMonitor(model, every=1)
     before, broken = copy_of(model), copy_of(model)
     broken["layers.1.weight"][0, 0] = math.nan
     monitor.record(0, before, broken, before)
@@ -175,7 +175,7 @@ def test_diverged_weights_are_a_record_and_not_a_crash():
 
 def test_the_file_has_the_same_bytes_for_the_same_rows(observed, tmp_path):
     model = a_model()
-    monitor = GeometryMonitor(model, model.components(), every=1)
+    monitor = GeometryMonitor(model, every=1)
     take_steps(model, monitor, 2)
     write_geometry(tmp_path / "a.parquet", monitor.rows())
     write_geometry(tmp_path / "b.parquet", monitor.rows())

@@ -3,14 +3,12 @@
 A principal angle θᵢ between two k-dimensional subspaces has cos θᵢ = σᵢ(Q_Aᵀ Q_B) for orthonormal
 bases Q_A, Q_B (Björck & Golub 1973, eq. 13). The alignment of two matrices is the mean of these
 cosines over the spans of their top-k left (and right) singular vectors. It is 1 for equal spans.
-For unrelated matrices it is not 0 but `null_alignment`, which depends on the dimension; report
-both.
+For unrelated matrices it is not 0 but `nulls.null_alignment`, which depends on the dimension;
+report both.
 """
 
 import math
-from functools import cache
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -83,33 +81,6 @@ def subspace_alignment(A: Tensor, B: Tensor, k: int = 5) -> tuple[Tensor, Tensor
         )
     (U_a, V_a), (U_b, V_b) = top_subspaces(A, k), top_subspaces(B, k)
     return mean_principal_cosine(U_a, U_b), mean_principal_cosine(V_a, V_b)
-
-
-@cache
-def null_alignment(dim: int, k: int = 5, samples: int = 4096, seed: int = 0) -> float:
-    """Expected mean principal cosine of two independent, uniformly random k-subspaces of R^dim.
-
-    Seeded Monte Carlo in float64. By rotation invariance the first subspace may be the span of the
-    first k axes; a sample is then the top k × k block of the Q of a Gaussian (dim, k) matrix (Haar
-    measure: Mezzadri 2007). Q depends on the dim − k rows under that block only through their own
-    triangular factor, whose entries are independent normal and χ variables (Bartlett 1933). That
-    factor is drawn, at a cost independent of dim. Standard error under 0.005 at the default.
-    k is clipped to dim, as in `subspace_alignment`. Raises ValueError for dim, k or samples < 1.
-    """
-    if min(dim, k, samples) < 1:
-        raise ValueError(
-            f"null_alignment: dim, k and samples must be >= 1, not {dim}, {k} and {samples}"
-        )
-    k = min(k, dim)
-    rng = np.random.default_rng(seed)
-    top = rng.standard_normal((samples, k, k))
-    rest = rng.standard_normal((samples, min(k, dim - k), k))
-    if dim - k >= k:
-        degrees = dim - k - np.arange(k)
-        rest = np.triu(rest, 1) + np.eye(k) * np.sqrt(rng.chisquare(degrees, (samples, 1, k)))
-    frame = np.linalg.qr(np.concatenate([top, rest], axis=1)).Q
-    cosines = np.linalg.svd(frame[:, :k], compute_uv=False)
-    return float(np.minimum(cosines, 1.0).mean())
 
 
 @torch.no_grad()

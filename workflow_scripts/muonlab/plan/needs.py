@@ -30,6 +30,12 @@ def has_experts(study: StudyPlan) -> bool:
     return experts and watched("components_every")(study)
 
 
+def has_layers(study: StudyPlan) -> bool:
+    """Whether the geometry of a model with layers is recorded."""
+    layers = all(arm.settings["model"].get("layers") for arm in study.arms.values())
+    return layers and watched("geometry_every")(study)
+
+
 class RunFiles(NamedTuple):
     """One file from each of several runs.
 
@@ -48,6 +54,17 @@ RUN_FILES: dict[str, RunFiles] = {
     "summaries": RunFiles("runs", "run.json"),
     "provenances": RunFiles("runs", "run.json"),
     "geometry_records": RunFiles("runs", "records/geometry.parquet", watched("geometry_every")),
+    "layer_geometry_records": RunFiles("runs", "records/geometry.parquet", has_layers),
+    "gradient_records": RunFiles(
+        "main_runs",
+        "records/gradients.parquet",
+        lambda study: has_layers(study) and watched("components_every")(study),
+    ),
+    "layer_component_records": RunFiles(
+        "main_runs",
+        "records/components.parquet",
+        lambda study: has_layers(study) and watched("components_every")(study),
+    ),
     "component_records": RunFiles(
         "runs", "records/components.parquet", watched("components_every")
     ),

@@ -12,15 +12,21 @@ from typing import Any
 
 import pandas as pd
 
+from muonlab.report.layers import of_layers
 from muonlab.report.records import read_arms, read_curves, read_jsons
 
 # Files inside a run's `records` folder. The workflow knows only the folder.
 INSIDE = {
     "geometry_records": "geometry.parquet",
+    "layer_geometry_records": "geometry.parquet",
+    "layer_component_records": "components.parquet",
+    "gradient_records": "gradients.parquet",
     "component_records": "components.parquet",
     "main_component_records": "components.parquet",
     "expert_records": "components.parquet",
 }
+# Which of a run's records are read, where there can be too many.
+KEPT = {"layer_geometry_records": of_layers}
 SINGLE = ("selection", "profile", "data_facts")
 
 
@@ -78,7 +84,11 @@ def _records(name: str, job: Mapping, files: Sequence[str]) -> pd.DataFrame:
         return read_arms(list(arms), files)
     if name in INSIDE:
         files = [Path(folder) / INSIDE[name] for folder in files]
-    return read_curves(job["values"][job["of"][name]], files)
+    return read_curves(job["values"][job["of"][name]], files, KEPT.get(name, _everything))
+
+
+def _everything(records: pd.DataFrame) -> pd.DataFrame:
+    return records
 
 
 def _listed(files: str | Sequence[str]) -> Sequence[str]:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -10,12 +10,16 @@ import pandas as pd
 from muonlab.io.atomic import replacing
 
 
-def read_curves(runs: Sequence[dict], files: Sequence[str | Path]) -> pd.DataFrame:
+def read_curves(
+    runs: Sequence[dict],
+    files: Sequence[str | Path],
+    kept: Callable[[pd.DataFrame], pd.DataFrame] = lambda records: records,
+) -> pd.DataFrame:
     """The long-form records of all runs, with the columns arm and seed first. `files[i]` holds the
-    records of `runs[i]` (arm, seed)."""
+    records of `runs[i]` (arm, seed), of which `kept` chooses those that are returned."""
     frames = []
     for run, file in zip(runs, files, strict=True):
-        frame = _read(file)
+        frame = _read(file, kept)
         frame.insert(0, "arm", run["arm"])
         frame.insert(1, "seed", run["seed"])
         frames.append(frame)
@@ -60,8 +64,10 @@ def listed(values: Mapping) -> str:
     return ", ".join(f"{key}={value}" for key, value in values.items())
 
 
-def _read(file: str | Path) -> pd.DataFrame:
-    frame = pd.read_parquet(file)
+def _read(
+    file: str | Path, kept: Callable[[pd.DataFrame], pd.DataFrame] = lambda records: records
+) -> pd.DataFrame:
+    frame = kept(pd.read_parquet(file))
     # Strings are read back as categories, and the categories differ from run to run.
     texts = {name: str for name in frame if isinstance(frame[name].dtype, pd.CategoricalDtype)}
     return frame.astype(texts)

@@ -3,9 +3,13 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from torch import Tensor
+
 from muonlab.hooks import Observer
 from muonlab.observers.components import ComponentMonitor
 from muonlab.observers.geometry import GeometryMonitor
+from muonlab.observers.gradients import GradientMonitor
+from muonlab.observers.momentum import momentum_of
 from muonlab.observers.snapshots import FOLDER, Snapshots
 from muonlab.training.loop import Trainer
 
@@ -53,8 +57,13 @@ class Recorders:
                 self.restarted.append({"observer": name, "step": step})
 
     def provenance(self) -> dict:
-        """Which observers' code recorded the run, and which records are incomplete."""
+        """Which observers' code recorded the run, which records are incomplete, and the seconds of
+        the observers that measure them."""
         facts: dict = {"observer_digest": self.codes[-1], "observers_restarted": self.restarted}
+        costs = {name: getattr(observer, "cost", None) for name, observer in self.observers.items()}
+        facts["seconds_in_observers"] = {
+            name: cost.seconds for name, cost in costs.items() if cost is not None
+        }
         return facts | ({"observer_digests": self.codes} if len(self.codes) > 1 else {})
 
 
@@ -64,11 +73,18 @@ def makers(trainer: Trainer, folder: Path) -> Makers:
     training, model, made = trainer.training, trainer.model, {}
     if trainer.config["phase"] != "reporting":
         return {}
-    if training.get("geometry_every"):
-        every = training["geometry_every"]
-        made["geometry"] = lambda: GeometryMonitor(model, model.components(), every)
+    tokens, every = trainer.update.tokens, training.get("geometry_every")
+    if every:
+        own = trainer.optimizers.optimizers
+
+        def momentum() -> dict[str, Tensor]:
+            return momentum_of(model, own.values())
+
+        made["geometry"] = lambda: GeometryMonitor(model, every, tokens, momentum)
     if training.get("components_every"):
         made["components"] = lambda: ComponentMonitor(model, training["components_every"])
+        if every:
+            made["gradients"] = lambda: GradientMonitor(model, every, tokens)
     keep = trainer.config.get("keep", {"snapshots": "none", "updates": False})
     if keep["snapshots"] != "none":
         along = {"all": training, "end": None}[keep["snapshots"]]

@@ -1,127 +1,109 @@
-"""Singular-value spectra of the arms, overlaid, by layer and point of the run."""
+"""Singular-value decay of the arms' weights: one panel for each component, layers by shade."""
 
 import re
 from collections.abc import Sequence
 
-import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from muonlab.declare import figure
-from muonlab.report.achieved import at_loss
-from muonlab.report.bands import arm_legend
-from muonlab.report.crowd import PALE, legend_styles
-from muonlab.report.levels import diverged_runs, points, with_levels
+from muonlab.report.levels import diverged_runs
 from muonlab.report.measured import over_experts
-from muonlab.report.style import (
-    ArmStyle,
-    finish,
-    study_notes,
-    use_style,
-)
-from muonlab.statistics.intervals import mean_interval
+from muonlab.report.panels import component_grid, label_rows, layer_bar, main_arms, shades
+from muonlab.report.style import MUTED, arm_styles, finish, study_notes, use_style
 
-# The name of a tensor in a layer: the layer's number, then its part, where layers have parts.
-LAYER = re.compile(r"layers\.(\d+)\.(\w+\.)?")
-MOST = 20  # up to this many tensors, all are shown
+LAYER = re.compile(r"layers\.(\d+)\.")  # how the name of a tensor in a layer begins
+SMALLEST = 1e-4  # of σ/σ₁ that is shown
 
 
 @figure(
     title="singular values",
     section="geometry",
-    caption="Singular values of each weight matrix on *{data}*, at the start, at the lowest "
-    "loss that every run passed (interpolated between snapshots) and at the end: means over n = "
-    "{n} seeds per arm, bands {interval} t intervals; with only two runs, thin lines show the "
-    "single runs instead. Diverged runs do not count for that loss and are left out of its "
-    "column. With paired runs, all arms start from the same weights on each seed; otherwise their "
-    "initial weights only have the same distribution. Protocol: {protocol}.",
+    caption="Singular-value decay of the weights on *{data}*: σ/σ₁ over the index, at the end of "
+    "training, one panel for each component. Lines are layers (early ones pale, late ones dark), "
+    "as means over the n = {n} seeds whose runs did not diverge; colours are the first two tuned "
+    "arms. Grey dashes: at the start, mean over layers. Whole spectra at equal loss are in the "
+    "study's folder ``spectra``. Protocol: {protocol}.",
 )
 def spectra(
     spectra_records: pd.DataFrame, runs: Sequence[dict], summaries: Sequence[dict], study: dict
 ) -> Figure:
-    """A row for each matrix, a column for each point: singular values over their index.
+    """A panel for each component: normalised singular values over their index, logarithmic.
 
     `spectra_records`: arm, seed, point, step, loss, object, tensor, component, metric, index,
-    value. Lines are means over seeds, bands their intervals. Stacked experts are shown by the mean
-    of their ordered singular values.
+    value. Stacked experts are shown by the mean of their ordered singular values.
     """
     use_style()
-    values = spectra_records[spectra_records.metric == "singular_values"]
-    values = over_experts(values[values.object == "weight"])
-    keys, lost = ["tensor", "component", "index"], diverged_runs(runs, summaries)
-    values = with_levels(values, keys, lost, study["levels"])
-    lowest = points(study["levels"])[-1]
-    level = values.level[values.point == lowest].iloc[0]
-    shown = {"start": "start", lowest: at_loss(level), "end": "end"}
-    values = values[values.value.notna() | (values.point != lowest)]
-    tensors = _shown(list(dict.fromkeys(values.tensor)))
-    styles = legend_styles(study["arms"])
-    figure, axes = plt.subplots(
-        len(tensors),
-        len(shown),
-        figsize=(8.4, 1.15 + 1.75 * len(tensors)),
-        squeeze=False,
-        sharex="row",
-        sharey="row",
-    )
-    for row, tensor in zip(axes, tensors, strict=True):
-        own = values[(values.tensor == tensor) & values.point.isin(shown)]
-        for axis, point in zip(row, shown, strict=True):
-            _overlay(axis, own[own.point == point], styles, study["alpha"])
-        row[0].set_ylabel(f"{_name(own, tensor)}\nsingular value")
-        # Limits follow the means: the interval of two runs would dwarf all lines.
-        means = own.groupby(["arm", "point", "index"]).value.mean()
-        top = means[np.isfinite(means)].max() if np.isfinite(means).any() else 1.0
-        row[0].set_ylim(0, 1.12 * top)
-    for axis, title in zip(axes[0], shown.values(), strict=True):
-        axis.set_title(title)
-    for axis in axes[-1]:
+    values = relative(spectra_records, diverged_runs(runs, summaries))
+    shown = main_arms(study)
+    styles = arm_styles(study["arms"])
+    components = list(dict.fromkeys(spectra_records.component))
+    figure, panels = component_grid(components)
+    layers = sorted({layer for layer in values.layer.unique() if layer >= 0})
+    for component, axis in panels.items():
+        own = values[values.component == component]
+        _start(axis, own[own.point == "start"])
+        for arm in shown:
+            rows = own[(own.arm == arm["name"]) & (own.point == "end")]
+            _decay(axis, rows, styles[arm["name"]].colour, layers)
+        axis.set_yscale("log")
+        axis.set_ylim(bottom=max(axis.get_ylim()[0], SMALLEST))
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         axis.set_xlabel("index")
-    arm_legend(figure, axes[0][0])
-    notes = study_notes(study)
-    notes.insert(1, "thin lines instead of a band: the single runs, where there are only two")
-    if len(tensors) < values.tensor.nunique():
-        notes.insert(2, "layers shown: the first, the middle one and the last")
-    finish(figure, f"{study['title']}: weight spectra", notes)
+    label_rows(panels, "σ / σ₁")
+    _legend(figure, shown, styles, layers)
+    notes = study_notes(study, "lines: means over seeds")
+    notes.insert(1, "grey dashes: at the start, mean over layers")
+    finish(figure, f"{study['title']}: singular-value decay", notes)
     return figure
 
 
-def _overlay(axis: Axes, rows: pd.DataFrame, styles: dict[str, ArmStyle], alpha: float) -> None:
-    for arm, style in styles.items():
-        own = rows[rows.arm == arm].pivot(index="index", columns="seed", values="value")
-        if own.empty:
-            axis.plot([], [], **(style | {"marker": None}))
-            continue
-        x = own.index.to_numpy(dtype=float) + 1
-        if style.colour == PALE:
-            axis.plot(x, own.mean(axis=1, skipna=False), **(style | {"marker": None}))
-            continue
-        if own.shape[1] == 2:
-            axis.plot(x, own.to_numpy(), color=style.colour, linewidth=0.6, alpha=0.6)
-        intervals = [mean_interval(v, alpha) for v in own.to_numpy() if own.shape[1] > 2]
-        axis.plot(x, own.mean(axis=1, skipna=False), **style, markersize=2.6, linewidth=1.3)
-        if intervals:
-            low, high = [i.low for i in intervals], [i.high for i in intervals]
-            axis.fill_between(x, low, high, color=style.colour, alpha=0.18, linewidth=0)
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-    axis.margins(x=0.03)
+def relative(records: pd.DataFrame, lost: frozenset) -> pd.DataFrame:
+    """arm, point, component, layer (−1: in none), index, value: σ/σ₁ of the weights, as means over
+    the seeds whose runs did not diverge. Zeros are left out."""
+    values = records[(records.metric == "singular_values") & (records.object == "weight")]
+    values = values[values.point.isin(["start", "end"])]
+    if len(lost):
+        keys = pd.Series(zip(values.arm, values.seed, strict=True), index=values.index)
+        values = values[~keys.isin(lost)]
+    values = over_experts(values)
+    run = ["arm", "seed", "point", "tensor"]
+    values = values.assign(value=values.value / values.groupby(run).value.transform("max"))
+    found = values.tensor.str.extract(LAYER, expand=False)
+    values = values.assign(layer=found.fillna(-1).astype(int))
+    values = values[values.value > 0]
+    keys = ["arm", "point", "component", "layer", "index"]
+    return values.groupby(keys, sort=False).value.mean().reset_index()
 
 
-def _shown(tensors: list[str]) -> list[str]:
-    """All tensors of a small model; of a deep model those of the first, middle and last layer."""
-    layers = sorted({int(found[1]) for name in tensors if (found := LAYER.match(name))})
-    if len(tensors) <= MOST or len(layers) <= 3:
-        return tensors
-    kept = {layers[0], layers[len(layers) // 2], layers[-1]}
-    return [name for name in tensors if not (found := LAYER.match(name)) or int(found[1]) in kept]
+def _start(axis: Axes, rows: pd.DataFrame) -> None:
+    """All arms start alike: the mean over arms and layers."""
+    mean = rows.groupby("index").value.mean()
+    axis.plot(mean.index + 1, mean, color=MUTED, linewidth=1.2, linestyle=(0, (4, 2)), zorder=3)
 
 
-def _name(rows: pd.DataFrame, tensor: str) -> str:
-    component = rows.component.iloc[0] if len(rows) else ""
-    inside = LAYER.match(tensor)
-    if inside and inside[2]:
-        return f"layer {inside[1]}, {component.replace('_', ' ')}"
-    return f"{tensor.removesuffix('.weight')} ({component})"
+def _decay(axis: Axes, rows: pd.DataFrame, colour: str, layers: Sequence[int]) -> None:
+    by_layer = dict(zip(layers, shades(colour, len(layers)), strict=True)) | {-1: colour}
+    single = len(rows) and rows.layer.nunique() == 1
+    for layer, own in rows.groupby("layer"):
+        line = own.sort_values("index")
+        shade = colour if single else by_layer[layer]
+        axis.plot(line["index"] + 1, line.value, color=shade, linewidth=1.2)
+
+
+def _legend(figure: Figure, arms: Sequence[dict], styles: dict, layers: Sequence[int]) -> None:
+    """The arms' names in their colours, with the shades of layers where there are several."""
+    handles = [Line2D([], [], color=styles[arm["name"]].colour, linewidth=2) for arm in arms]
+    several = len(layers) > 1
+    figure.legend(
+        handles,
+        [arm["label"] for arm in arms],
+        loc="upper right",
+        ncols=len(arms) or 1,
+        bbox_to_anchor=(1 - (2.4 if several else 0.1) / figure.get_figwidth(), 1.0),
+    )
+    if several:
+        layer_bar(figure, [styles[arm["name"]].colour for arm in arms], layers)
