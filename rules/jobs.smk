@@ -54,7 +54,7 @@ def measured_runs(made, wildcards):
 def measuring_inputs(made):
     def inputs(wildcards):
         runs = [f"{ROOT}/runs/{run.name}" for run in measured_runs(made, wildcards)]
-        data = PLAN.studies[wildcards.study].data
+        data = PLAN.studies[wildcards.study].arms[wildcards.arm].settings["data"]
         return {
             # The small files show whether a run changed. The large ones are `ancient`: they must
             # exist, but their time stamps are ignored.
@@ -76,6 +76,12 @@ def measuring_job(made):
         return {"code": code, "seeds": seeds} | OUTPUTS.measure_job(made, now)
 
     return job
+
+
+def profiled_data(wildcards):
+    """The data set of the two arms whose steps are profiled; the plan sees to it that it is one."""
+    study = PLAN.studies[wildcards.study]
+    return study.arms[study.measure["overhead"]["arms"][0]].settings["data"]
 
 
 def overhead_job(wildcards):
