@@ -40,9 +40,7 @@ class StandardLibrary(Text):
         return described, stdlib_documents(self.max_bytes, mended, self.part)
 
 
-def stdlib_documents(
-    max_bytes: int | None, mended: Mended, part: str = "source"
-) -> Iterator[str]:
+def stdlib_documents(max_bytes: int | None, mended: Mended, part: str = "source") -> Iterator[str]:
     """The .py files of the running Python's standard library, without tests; each is a document,
     or its docstrings are. Files without docstrings are left out of the latter.
 
