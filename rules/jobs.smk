@@ -63,6 +63,8 @@ def measuring_inputs(made):
             "records": ancient([f"{run}/records" for run in runs]),
             "data": f"{ROOT}/data/{data}/digest.json",
             "splits": ancient(OUTPUTS.data_files(data, [made.split] if made.split else [])),
+            # Files that the measurement's own settings name, such as the items of a benchmark.
+            "outside": outside_files(PLAN.studies[wildcards.study].measure.get(made.name)),
         }
 
     return inputs

@@ -4,6 +4,8 @@
 from collections.abc import Mapping
 
 from muonlab.plan.arms import ResolvedArm, measured_on, put
+from muonlab.plan.datasets import TEXT
+from muonlab.plan.evaluation import missing_files
 from muonlab.plan.factors import LEVEL_SECTIONS, Cell, cells_of
 from muonlab.plan.families import pairs_of
 from muonlab.plan.optimizers import OPTIMIZERS
@@ -136,6 +138,16 @@ def check_compared(
         for group in groups:
             known = [name for name in group if name in arms]
             _check_common(arms, known, (*place, "measure", *path), sources)
+
+
+def check_evaluated(study: Study, kind: str, place: tuple, sources: Sources) -> None:
+    """Raises UserError for a measurement of language models in a study of images, and for a file of
+    a benchmark that does not exist."""
+    for name in ("multiple_choice", "samples", "attention_patterns"):
+        if getattr(study.measure, name) and kind != TEXT:
+            refuse(sources, (*place, "measure", name), f"is for models of text, not of {kind}")
+    for path, file in missing_files(study.measure):
+        refuse(sources, (*place, *path), f"the file {file} does not exist")
 
 
 def _check_common(

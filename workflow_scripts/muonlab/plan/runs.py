@@ -15,6 +15,7 @@ from muonlab.plan.factors import Cell
 from muonlab.plan.fits import (
     check_arms_named,
     check_compared,
+    check_evaluated,
     check_perturbed,
     check_sensitivity,
     resolve_factors,
@@ -31,6 +32,8 @@ from muonlab.tuning.tpe import STARTUP
 
 TUNING, REPORTING = "tuning", "reporting"
 KEEP_NOTHING = {"snapshots": "none", "updates": False}
+# Measurements that read the weights at the end of a run alone.
+AT_THE_END = ("multiple_choice", "samples", "attention_patterns")
 
 
 @dataclass(frozen=True)
@@ -212,7 +215,8 @@ class StudyPlan:
         directed = measure["ranking"] or "direction" in measure["also"]
         if along:
             return {"snapshots": "all", "updates": bool(measure["curvature"] or directed)}
-        return {"snapshots": "end", "updates": True} if directed else KEEP_NOTHING
+        at_the_end = directed or measure["also"] or any(measure[name] for name in AT_THE_END)
+        return {"snapshots": "end", "updates": bool(directed)} if at_the_end else KEEP_NOTHING
 
 
 @dataclass(frozen=True)
@@ -275,6 +279,7 @@ def _study_plan(key: str, name: str, protocol: str, config: Config, sources: Sou
     arms = resolve_arms(study, place, sources, kinds)
     cells = resolve_factors(study, arms, place, sources, kinds)
     check_compared(study, arms, place, sources)
+    check_evaluated(study, kind, place, sources)
     check_perturbed(study, arms, place, sources)
     check_sensitivity(study, arms, place, sources)
     for path, sentence in misfits(study.measure, arms, differences):
