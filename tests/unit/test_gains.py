@@ -1,4 +1,4 @@
-"""Gains over levels and their trends, against scipy and by hand, with what is missing or diverged."""
+"""Gains over levels and their trends, against scipy and by hand; diverged runs, no doses."""
 
 import numpy as np
 import pandas as pd

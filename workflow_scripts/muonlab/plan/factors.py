@@ -1,8 +1,8 @@
-"""The `factors` section of a study: what is varied beside the optimizer, and the arms at each level.
+"""The `factors` section of a study: what is varied beside the optimizer, with two arms a level.
 
-A factor has levels, such as three batch sizes. Two arms are trained at each of them with what tuning
-chose for them, so that the table of gains can say where the difference between the two grows and
-where it vanishes. A new level, size or data set is a line of configuration.
+A factor has levels, such as three batch sizes. Both arms are trained at each of them with what
+tuning chose for them, so that the table of gains can say where the difference between the two grows
+and where it vanishes. A new level, size or data set is a line of configuration.
 """
 
 from collections.abc import Mapping

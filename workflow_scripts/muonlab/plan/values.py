@@ -235,6 +235,13 @@ VALUES: dict[str, Value] = {
     "grid_runs": Value(grid_runs, lambda study: study.sensitivity),
     "published": Value(lambda known: published_numbers(known.study), published_numbers),
     "changed": Value(changed_runs, lambda study: study.robustness),
+    "benchmarks": Value(
+        lambda known: known.study.measure["multiple_choice"],
+        lambda study: study.measure["multiple_choice"],
+    ),
+    "sampling": Value(
+        lambda known: known.study.measure["samples"], lambda study: study.measure["samples"]
+    ),
     "factor_runs": Value(factor_runs, lambda study: study.factors),
     "factors": Value(factors, lambda study: study.factors),
     "main_runs": Value(main_runs),

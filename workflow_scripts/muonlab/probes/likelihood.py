@@ -53,12 +53,12 @@ def window(pair: Pair, length: int) -> tuple[list[int], int]:
 def log_likelihoods(
     model: nn.Module, pairs: Sequence[Pair], length: int, device: str = "cpu"
 ) -> list[Scored]:
-    """The score of every pair, in their order. `model` maps tokens (b, t) to logits (b, t, V) and is
-    in evaluation mode; `length` is the longest sequence that it reads.
+    """The score of every pair, in their order. `model` maps tokens (b, t) to logits (b, t, V), in
+    evaluation mode; `length` is the longest sequence that it reads.
 
     A window that occurs twice is read once. Sequences are padded on the right, where causal
-    attention does not see the padding. A model whose experts have a capacity reads one sequence at a
-    time, because what an expert drops depends on the other tokens of a batch.
+    attention does not see the padding. A model whose experts have a capacity reads one sequence at
+    a time, because what an expert drops depends on the other tokens of a batch.
     """
     windows = [window(pair, length) for pair in pairs]
     distinct = sorted({(tuple(tokens), scored) for tokens, scored in windows}, key=_by_length)

@@ -57,8 +57,9 @@ def gains(
         row[0].set_ylabel("Muon − AdamW, final loss (nats)")
     axes.flat[0].legend(loc="best")
     notes = study_notes(study, None)
-    notes.insert(1, f"bars: simultaneous {study['interval']} intervals over all differences shown · "
-                 "filled: better or worse · grey band: smallest difference of interest")  # fmt: skip
+    bars = f"bars: simultaneous {study['interval']} intervals over all differences shown"
+    marks = "filled: better or worse · grey band: smallest difference of interest"
+    notes.insert(1, f"{bars} · {marks}")
     few = gains_table[(gains_table.n < len(study["seeds"]))]
     if len(few):
         names = ", ".join(few.factor_label.unique())
