@@ -86,7 +86,7 @@ def measured_runs(made, wildcards):
 def measuring_inputs(made):
     def inputs(wildcards):
         runs = [f"{ROOT}/runs/{run.name}" for run in measured_runs(made, wildcards)]
-        data = PLAN.studies[wildcards.study].data
+        data = PLAN.studies[wildcards.study].arms[wildcards.arm].settings["data"]
         return {
             # The small files show whether a run changed. The large ones are `ancient`: they must
             # exist, but their time stamps are ignored.
@@ -95,6 +95,8 @@ def measuring_inputs(made):
             "records": ancient([f"{run}/records" for run in runs]),
             "data": f"{ROOT}/data/{data}/digest.json",
             "splits": ancient(OUTPUTS.data_files(data, [made.split] if made.split else [])),
+            # Files that the measurement's own settings name, such as the items of a benchmark.
+            "outside": outside_files(PLAN.studies[wildcards.study].measure.get(made.name)),
         }
 
     return inputs
@@ -108,6 +110,12 @@ def measuring_job(made):
         return {"code": code, "seeds": seeds} | OUTPUTS.measure_job(made, now)
 
     return job
+
+
+def profiled_data(wildcards):
+    """The data set of the two arms whose steps are profiled; the plan sees to it that it is one."""
+    study = PLAN.studies[wildcards.study]
+    return study.arms[study.measure["overhead"]["arms"][0]].settings["data"]
 
 
 def overhead_job(wildcards):

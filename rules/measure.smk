@@ -47,8 +47,8 @@ rule profile_overhead:
     """
     input:
         runs=lambda wildcards: OUTPUTS.profiled_runs(chosen(wildcards.study)),
-        digest=lambda wildcards: f"{ROOT}/data/{PLAN.studies[wildcards.study].data}/digest.json",
-        splits=lambda wildcards: ancient(OUTPUTS.data_files(PLAN.studies[wildcards.study].data)),
+        digest=lambda wildcards: f"{ROOT}/data/{profiled_data(wildcards)}/digest.json",
+        splits=lambda wildcards: ancient(OUTPUTS.data_files(profiled_data(wildcards))),
     output:
         profile=f"{ROOT}/{{study}}/overhead/profile.json",
         trace=f"{ROOT}/{{study}}/overhead/trace.json.gz",

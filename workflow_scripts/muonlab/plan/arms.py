@@ -1,10 +1,10 @@
 """Resolves arms: from a base and the fields that an arm changes to the complete settings of its
 runs. Also checks that an arm changes one variable only, unless it is declared compound."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from muonlab.plan.models import MODELS
+from muonlab.plan.models import MODELS, READS
 from muonlab.plan.naming import flatten
 from muonlab.plan.optimizers import OPTIMIZERS
 from muonlab.plan.schema import Arm, Study
@@ -116,14 +116,22 @@ def variables(a: dict, b: dict, tuned: Iterable[str] = ()) -> list[str]:
     return ["optimizer", *shared, *outside]
 
 
-def resolve_arms(study: Study, place: tuple, sources: Sources) -> dict[str, ResolvedArm]:
-    """All arms of a study, in the order of the config.
+def measured_on(arm: ResolvedArm) -> tuple[str, int | None]:
+    """What an arm's losses are measured on: its data, and the length of its sequences. Losses are
+    compared between arms that have both in common."""
+    return arm.settings["data"], arm.settings["model"].get("context")
+
+
+def resolve_arms(
+    study: Study, place: tuple, sources: Sources, data: Mapping[str, str] | None = None
+) -> dict[str, ResolvedArm]:
+    """All arms of a study, in the order of the config. `data` gives the kind of each data set.
 
     Raises UserError for an unknown base, optimizer or field, for bases that form a cycle, for an
     undeclared second variable, and for unequal numbers of trials or of tuned fields among the tuned
     arms that do not declare `unequal_search`.
     """
-    resolver = _Resolver(study, place, sources)
+    resolver = _Resolver(study, place, sources, data or {})
     arms = {name: resolver.arm(name) for name in study.arms}
     alike = [arm for arm in arms.values() if arm.trials and not study.arms[arm.name].unequal_search]
     for what, sizes in (
@@ -137,9 +145,50 @@ def resolve_arms(study: Study, place: tuple, sources: Sources) -> dict[str, Reso
     return arms
 
 
+def put(
+    settings: dict,
+    dotted: str,
+    value: object,
+    where: tuple,
+    sources: Sources,
+    data: Mapping[str, str],
+) -> dict:
+    """`settings` with one field changed; the whole section is then checked again. `data` gives the
+    kind of each data set, images or text.
+
+    Raises UserError for the field at `where` if it cannot be changed, or not to this value.
+    """
+    if dotted == "data":
+        return settings | {"data": _other_data(value, where, sources, data, settings)}
+    flat = flatten(settings)
+    if dotted not in flat or dotted in ("model.name", "optimizer.name"):
+        changeable = {k for k in flat if not k.endswith(".name")}
+        hint = did_you_mean(dotted, changeable)
+        refuse(sources, where, "is not a field that an arm can change" + hint)
+    section, *path = dotted.split(".")
+    changed = with_value(settings[section], path, value)
+    kinds = {"model": MODELS, "optimizer": OPTIMIZERS, "training": {None: Training}}[section]
+    model = kinds[changed.get("name")]
+    # Only this field is new, so it is the one to blame for any error in the section.
+    checked = check(model, changed, sources, where, exactly=True)
+    return settings | {section: checked.model_dump()}
+
+
+def _other_data(
+    name: object, where: tuple, sources: Sources, data: Mapping[str, str], settings: dict
+) -> str:
+    if name not in data:
+        refuse(sources, where, f"{name!r} is not in data", data)
+    model = settings["model"]["name"]
+    if data[name] != READS[model]:
+        sentence = f"the model {model} reads {READS[model]}, and {name!r} holds {data[name]}"
+        refuse(sources, where, sentence)
+    return name
+
+
 class _Resolver:
-    def __init__(self, study: Study, place: tuple, sources: Sources):
-        self.study, self.place, self.sources = study, place, sources
+    def __init__(self, study: Study, place: tuple, sources: Sources, data: Mapping[str, str]):
+        self.study, self.place, self.sources, self.data = study, place, sources, data
         self.done: dict[str, ResolvedArm] = {}
 
     def arm(self, name: str, above: tuple[str, ...] = ()) -> ResolvedArm:
@@ -214,19 +263,7 @@ class _Resolver:
         }
 
     def _put(self, settings: dict, dotted: str, value: object, where: tuple) -> dict:
-        """`settings` with one field changed; the whole section is then checked again."""
-        flat = flatten(settings)
-        if dotted not in flat or dotted in ("data", "model.name", "optimizer.name"):
-            changeable = {k for k in flat if "." in k and not k.endswith(".name")}
-            hint = did_you_mean(dotted, changeable)
-            refuse(self.sources, where, "is not a field that an arm can change" + hint)
-        section, *path = dotted.split(".")
-        changed = with_value(settings[section], path, value)
-        kinds = {"model": MODELS, "optimizer": OPTIMIZERS, "training": {None: Training}}[section]
-        model = kinds[changed.get("name")]
-        # Only this field is new, so it is the one to blame for any error in the section.
-        checked = check(model, changed, self.sources, where, exactly=True)
-        return settings | {section: checked.model_dump()}
+        return put(settings, dotted, value, where, self.sources, self.data)
 
     def _factors(
         self, arm: Arm, base: ResolvedArm | None, settings: dict, where: tuple

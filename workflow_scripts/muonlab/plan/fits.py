@@ -3,7 +3,10 @@
 
 from collections.abc import Mapping
 
-from muonlab.plan.arms import ResolvedArm
+from muonlab.plan.arms import ResolvedArm, measured_on, put
+from muonlab.plan.datasets import TEXT
+from muonlab.plan.evaluation import missing_files
+from muonlab.plan.factors import LEVEL_SECTIONS, Cell, cells_of
 from muonlab.plan.families import pairs_of
 from muonlab.plan.optimizers import OPTIMIZERS
 from muonlab.plan.reported import arms_named
@@ -20,6 +23,8 @@ def check_arms_named(study: Study, place: tuple, sources: Sources) -> None:
     named["measure", "overhead", "arms"] = measure.overhead.arms if measure.overhead else []
     named["measure", "ranking"] = [measure.ranking] if measure.ranking else []
     named["measure", "unranked"] = measure.unranked
+    for name, factor in study.factors.items():
+        named["factors", name, "arms"] = factor.arms
     for i, one in enumerate(measure.factorials):
         for role in ("both", "without_first", "without_second", "neither"):
             named["measure", "factorials", str(i), role] = [getattr(one, role)]
@@ -75,3 +80,89 @@ def check_sensitivity(
         for value in values:
             section = optimizer | {field: value}
             check(OPTIMIZERS[optimizer["name"]], section, sources, where, exactly=True)
+
+
+def resolve_factors(
+    study: Study,
+    arms: Mapping[str, ResolvedArm],
+    place: tuple,
+    sources: Sources,
+    data: Mapping[str, str],
+) -> list[Cell]:
+    """The cells of all factors: each of its two arms at each level and multiple of its rate.
+
+    Raises UserError for a field that a level cannot change, for levels of which some have a dose
+    and some have none, and for arms that are not measured on the same data.
+    """
+    found = []
+    for name, factor in study.factors.items():
+        where = (*place, "factors", name)
+        _check_common(arms, factor.arms, (*where, "arms"), sources)
+        doses = [level.dose is None for level in factor.levels.values()]
+        if any(doses) and not all(doses):
+            refuse(sources, (*where, "levels"), "either all levels have a dose, or none has")
+
+        def changed(settings, field, value, level, where=where):
+            at = (*where, "levels", level, "set", field)
+            if field.partition(".")[0] not in LEVEL_SECTIONS:
+                sentence = "is not a field that a level can change; it changes data, or fields of "
+                refuse(sources, at, f"{sentence}model and training")
+            return put(settings, field, value, at, sources, data)
+
+        found += cells_of(name, factor, arms, changed)
+    return found
+
+
+def check_compared(
+    study: Study, arms: Mapping[str, ResolvedArm], place: tuple, sources: Sources
+) -> None:
+    """Raises UserError if the study asks for a comparison of arms whose losses are measured on
+    different data, or on sequences of different length."""
+    measure = study.measure
+    asked: dict[tuple, list[list[str]]] = {}
+    for name, family in measure.contrasts.families.items():
+        pairs = [list(pair) for pair in pairs_of(family.model_dump())]
+        asked["contrasts", "families", name] = pairs
+    for i, one in enumerate(measure.factorials):
+        asked["factorials", str(i)] = [
+            [one.both, one.without_first, one.without_second, one.neither]
+        ]
+    for i, step in enumerate(measure.waterfall):
+        asked["waterfall", str(i)] = [[step.a, step.b]]
+    if measure.ranking:
+        ranked = [name for name in arms if name not in measure.unranked]
+        asked["ranking",] = [[measure.ranking, name] for name in ranked]
+    if measure.overhead:
+        asked["overhead", "arms"] = [measure.overhead.arms]
+    for path, groups in asked.items():
+        for group in groups:
+            known = [name for name in group if name in arms]
+            _check_common(arms, known, (*place, "measure", *path), sources)
+
+
+def check_evaluated(study: Study, kind: str, place: tuple, sources: Sources) -> None:
+    """Raises UserError for a measurement of language models in a study of images, and for a file of
+    a benchmark that does not exist."""
+    for name in ("multiple_choice", "samples", "attention_patterns"):
+        if getattr(study.measure, name) and kind != TEXT:
+            refuse(sources, (*place, "measure", name), f"is for models of text, not of {kind}")
+    for path, file in missing_files(study.measure):
+        refuse(sources, (*place, *path), f"the file {file} does not exist")
+
+
+def _check_common(
+    arms: Mapping[str, ResolvedArm], names: list[str], where: tuple, sources: Sources
+) -> None:
+    for name in names[1:]:
+        one, other = arms[names[0]], arms[name]
+        if measured_on(one) != measured_on(other):
+            told = [
+                f"{arm.name} on {data}" + (f" in sequences of {length} tokens" if length else "")
+                for arm in (one, other)
+                for data, length in [measured_on(arm)]
+            ]
+            sentence = (
+                f"the losses of {' and '.join(told)} are different quantities; compare arms that "
+                "read the same data"
+            )
+            refuse(sources, where, sentence)

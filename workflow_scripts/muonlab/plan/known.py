@@ -11,6 +11,7 @@ from functools import cache, cached_property
 from typing import Any
 
 from muonlab.plan.arms import ResolvedArm
+from muonlab.plan.factors import Cell
 from muonlab.plan.naming import flatten
 from muonlab.plan.optimizers import OPTIMIZERS
 from muonlab.plan.runs import Run, StudyPlan
@@ -148,6 +149,15 @@ class Known:
         asked = self.study.sensitivity
         return [] if asked is None else self.study.sensitivity_runs(self.chosen(asked["arm"]))
 
+    @cached_property
+    def factor_runs(self) -> list[tuple[Cell, Run]]:
+        """The runs at the levels of the factors, some of which are reporting runs."""
+        return [
+            (cell, run)
+            for cell in self.study.cells
+            for run in self.study.factor_runs(cell, self.chosen(cell.arm.name))
+        ]
+
     @property
     def possible_runs(self) -> Iterator[Run]:
         """Every run that may follow, whichever of the trials so far will be chosen."""
@@ -157,12 +167,17 @@ class Known:
                 yield from (run for _, _, run in self.study.robustness_runs(name, settings))
                 if (self.study.sensitivity or {}).get("arm") == name:
                     yield from self.study.sensitivity_runs(settings)
+                for cell in self.study.cells:
+                    if cell.arm.name == name:
+                        yield from self.study.factor_runs(cell, settings)
 
     @property
     def later_runs(self) -> list[Run]:
-        """The runs that are known only after tuning: reporting, robustness and sensitivity runs."""
+        """The runs that are known only after tuning: reporting, robustness and sensitivity runs,
+        and those at the levels of factors."""
         robustness = [run for _, _, run in self.robustness_runs]
-        return self.reporting_runs + robustness + self.sensitivity_runs
+        levels = [run for cell, run in self.factor_runs if not cell.is_own]
+        return self.reporting_runs + robustness + self.sensitivity_runs + levels
 
 
 @cache

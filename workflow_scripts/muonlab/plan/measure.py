@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from muonlab.plan.evaluation import AttentionPatterns, MultipleChoice, Samples
 from muonlab.plan.families import Family, check_families
 from muonlab.plan.reported import Anchors, SpeedUp, WaterfallStep
 from muonlab.section import Name, Section
@@ -151,6 +152,13 @@ class Measure(Section):
     """Curvature of the loss; null measures no curvature."""
     quantization: Quantization | None = Quantization()
     """Quantization of the weights; null quantizes nothing."""
+    multiple_choice: MultipleChoice | None = None
+    """Benchmarks of multiple choice on the finished models; null measures none."""
+    samples: Samples | None = None
+    """Text that the finished models write; null writes none."""
+    attention_patterns: AttentionPatterns | None = None
+    """Where the attention of the finished models looks, and how their experts are used; null
+    measures nothing."""
     contrasts: Contrasts = Contrasts()
     factorials: list[Factorial] = Field(default=[])
     """Factorial comparisons of four arms each: what two components contribute, and how they

@@ -4,7 +4,7 @@ belongs."""
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 
-from muonlab.plan.arms import ResolvedArm, differences
+from muonlab.plan.arms import ResolvedArm, differences, measured_on
 from muonlab.plan.families import (
     FACTORIAL_PAIRS,
     FACTORIAL_QUESTIONS,
@@ -107,16 +107,23 @@ def _members(names: list[str], pairs: list[tuple[str, str]], size: int) -> dict:
 
 
 def _asked_pairs(study: StudyPlan) -> Iterator[tuple[str, str]]:
-    """The pairs that are compared on all outcomes, as `contrasts.pairs` asks."""
-    arms, order = list(study.arms.values()), arm_order(study)
-    if study.measure["contrasts"]["pairs"] == "all":
-        for one, other in combinations(study.arms, 2):
+    """The pairs that are compared on all outcomes, as `contrasts.pairs` asks. Pairs whose losses
+    are measured on different data are left out; the notes of figures name these arms."""
+    order = arm_order(study)
+    for one, other in _wished_pairs(study):
+        if measured_on(study.arms[one]) == measured_on(study.arms[other]):
             yield oriented(order, one, other)
+
+
+def _wished_pairs(study: StudyPlan) -> Iterator[tuple[str, str]]:
+    arms = list(study.arms.values())
+    if study.measure["contrasts"]["pairs"] == "all":
+        yield from combinations(study.arms, 2)
         return
     for arm in arms:
         base = arm.base or arms[0].name
         if base != arm.name:
-            yield oriented(order, arm.name, base)
+            yield arm.name, base
 
 
 def _ranking_pairs(study: StudyPlan) -> dict[str, list[tuple[str, str]]]:

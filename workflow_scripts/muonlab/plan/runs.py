@@ -11,7 +11,15 @@ from pathlib import Path
 
 from muonlab.plan.arms import ResolvedArm, differences, resolve_arms
 from muonlab.plan.datasets import KINDS
-from muonlab.plan.fits import check_arms_named, check_perturbed, check_sensitivity
+from muonlab.plan.factors import Cell
+from muonlab.plan.fits import (
+    check_arms_named,
+    check_compared,
+    check_evaluated,
+    check_perturbed,
+    check_sensitivity,
+    resolve_factors,
+)
 from muonlab.plan.models import READS
 from muonlab.plan.naming import defaults_of, seed_name, settings_name
 from muonlab.plan.optimizers import OPTIMIZERS
@@ -24,6 +32,8 @@ from muonlab.tuning.tpe import STARTUP
 
 TUNING, REPORTING = "tuning", "reporting"
 KEEP_NOTHING = {"snapshots": "none", "updates": False}
+# Measurements that read the weights at the end of a run alone.
+AT_THE_END = ("multiple_choice", "samples", "attention_patterns")
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,8 @@ class StudyPlan:
     robustness: dict | None
     sensitivity: dict | None
     arms: dict[str, ResolvedArm]
+    factors: dict[str, dict]
+    cells: list[Cell]
 
     @property
     def rounds(self) -> int:
@@ -121,6 +133,21 @@ class StudyPlan:
             found += self._runs(asked["arm"], point, seeds, TUNING, (dict(chosen), changed))
         return found
 
+    @property
+    def data_used(self) -> list[str]:
+        """Names of the data sets that the arms and the levels of factors read."""
+        read = [arm.settings["data"] for arm in (*self.arms.values(), *(c.arm for c in self.cells))]
+        return list(dict.fromkeys([self.data, *read]))
+
+    def factor_runs(self, cell: Cell, chosen: Mapping[str, Value]) -> list[Run]:
+        """The runs of an arm at one level of a factor, given what tuning chose for the arm: the
+        arm's own reporting runs where the level changes nothing."""
+        seeds = self.seeds[: self.factors[cell.factor]["seeds"]]
+        if cell.is_own:
+            return [run for run in self.reporting_runs(cell.arm.name, chosen) if run.seed in seeds]
+        sections = cell.sections(chosen)
+        return self._made(cell.arm.name, sections, dict(chosen), seeds, TUNING)
+
     def _perturbations(self, arm: str, optimizer: dict) -> list[tuple[str, float]]:
         """(field, factor) for every change. Settings that are 0 are left out, since a factor does
         not change them."""
@@ -152,9 +179,16 @@ class StudyPlan:
         sections = {
             "data": resolved.settings["data"],
             "model": resolved.settings["model"],
-            "training": _watched(resolved.training(chosen), phase),
+            "training": resolved.training(chosen),
             "optimizer": resolved.optimizer(settings) if changed is None else changed[1],
         }
+        return self._made(arm, sections, settings, seeds, phase)
+
+    def _made(
+        self, arm: str, sections: dict, settings: dict, seeds: Sequence[int], phase: str
+    ) -> list[Run]:
+        """One run for each seed with these sections of its config."""
+        sections = sections | {"training": _watched(sections["training"], phase)}
         folder = settings_name(sections, defaults_of(OPTIMIZERS[sections["optimizer"]["name"]]))
         keep = self._kept() if phase == REPORTING else KEEP_NOTHING
         return [
@@ -181,7 +215,8 @@ class StudyPlan:
         directed = measure["ranking"] or "direction" in measure["also"]
         if along:
             return {"snapshots": "all", "updates": bool(measure["curvature"] or directed)}
-        return {"snapshots": "end", "updates": True} if directed else KEEP_NOTHING
+        at_the_end = directed or measure["also"] or any(measure[name] for name in AT_THE_END)
+        return {"snapshots": "end", "updates": bool(directed)} if at_the_end else KEEP_NOTHING
 
 
 @dataclass(frozen=True)
@@ -196,7 +231,8 @@ class Plan:
     @property
     def data_used(self) -> list[str]:
         """Names of the data sets that at least one study uses."""
-        return list(dict.fromkeys(study.data for study in self.studies.values()))
+        used = [data for study in self.studies.values() for data in study.data_used]
+        return list(dict.fromkeys(used))
 
     def data_of_kind(self, kind: str) -> list[str]:
         """Names of the data sets of one kind: images or text."""
@@ -239,7 +275,11 @@ def _study_plan(key: str, name: str, protocol: str, config: Config, sources: Sou
         sentence = f"the model {study.model.name} reads {needed}, and {study.data!r} holds {kind}"
         refuse(sources, (*place, "data"), sentence)
     check_arms_named(study, place, sources)
-    arms = resolve_arms(study, place, sources)
+    kinds = {name: KINDS[section.source] for name, section in config.data.items()}
+    arms = resolve_arms(study, place, sources, kinds)
+    cells = resolve_factors(study, arms, place, sources, kinds)
+    check_compared(study, arms, place, sources)
+    check_evaluated(study, kind, place, sources)
     check_perturbed(study, arms, place, sources)
     check_sensitivity(study, arms, place, sources)
     for path, sentence in misfits(study.measure, arms, differences):
@@ -256,6 +296,8 @@ def _study_plan(key: str, name: str, protocol: str, config: Config, sources: Sou
         robustness=study.robustness.model_dump() if study.robustness else None,
         sensitivity=study.sensitivity.model_dump() if study.sensitivity else None,
         arms=arms,
+        factors={name: factor.model_dump() for name, factor in study.factors.items()},
+        cells=cells,
     )
 
 

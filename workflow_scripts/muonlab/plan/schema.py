@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from muonlab.plan.datasets import DataConfig
+from muonlab.plan.factors import Factor
 from muonlab.plan.measure import Measure
 from muonlab.plan.models import MLP, ModelConfig
 from muonlab.plan.optimizers import OptimizerConfig
@@ -28,7 +29,9 @@ class Arm(Section):
     """The name of an entry in `optimizers`; null keeps the optimizer of the base."""
     set: dict[str, Any] = Field(default={})
     """The fields that this arm changes, by dotted path: optimizer.momentum, model.width,
-    training.batch_size …"""
+    training.batch_size …, or `data`, another entry of the config's `data`. Losses on different data
+    are different quantities, so arms are compared with arms that read the same data, in sequences
+    of the same length."""
     tune: bool = True
     """Whether the arm is tuned. If false, it takes the settings chosen for its base, except for
     those that it sets itself."""
@@ -122,6 +125,9 @@ class Study(Section):
     """Additional runs with one chosen setting changed; null makes no such runs."""
     sensitivity: Sensitivity | None = None
     """Additional runs over a grid of settings around the chosen ones; null makes no such runs."""
+    factors: dict[Name, Factor] = Field(default={})
+    """What is varied beside the optimizer (size, batch, data …), with two arms compared at each
+    level; additional runs, whose gains are compared in one table."""
     published: dict[str, Any] = Field(default={})
     """What the published source did differently: fields of this study that override the others
     under the protocol `published`."""
@@ -147,6 +153,7 @@ RESERVED = (
         "train_trial",
         "tune",
         "unknown_target",
+        "plan",
         "spectra",
         "curvature",
         "quantize",

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from muonlab.io.errors import UserError
 from muonlab.plan.schema import Config, Study
 
-NAMED = ("data", "studies", "optimizers", "arms", "families")
+NAMED = ("data", "studies", "optimizers", "arms", "families", "factors", "levels")
 
 
 class Sources:

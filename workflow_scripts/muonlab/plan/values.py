@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from muonlab.plan.arms import differences
+from muonlab.plan.arms import differences, measured_on
 from muonlab.plan.known import Known
 from muonlab.plan.measure import outcomes
 from muonlab.plan.naming import flatten
-from muonlab.plan.pairs import arm_order, study_families, study_pairs
+from muonlab.plan.pairs import arm_order, oriented, study_families, study_pairs
 from muonlab.plan.published import published_numbers
 from muonlab.plan.registry import LIBRARY
 from muonlab.plan.reported import iteration_bands
@@ -39,6 +39,7 @@ def study_context(known: Known) -> dict:
     """Facts about a study that tables, figures and captions use."""
     study = known.study
     alpha = study.measure["contrasts"]["alpha"]
+    first = measured_on(next(iter(study.arms.values())))
     return {
         "title": study.title,
         "data": study.data,
@@ -60,6 +61,10 @@ def study_context(known: Known) -> dict:
                 "alone": arm.alone,
                 "settings": known.reported_settings(arm),
                 "edges": known.edges(arm),
+                # Losses on other data are other quantities.
+                "data": arm.settings["data"],
+                "measured_on": list(measured_on(arm)),
+                "apart": measured_on(arm) != first,
             }
             for arm in study.arms.values()
         ],
@@ -129,6 +134,32 @@ def grid_runs(known: Known) -> list[dict]:
         | {"chosen": chosen}
         for run in known.sensitivity_runs
     ]
+
+
+def factor_runs(known: Known) -> list[dict]:
+    """The factor, level, arm, factor on the rate, seed and run name of each run at a level of a
+    factor."""
+    return [
+        {"factor": cell.factor, "level": cell.level, "arm": cell.arm.name}
+        | {"lr_factor": cell.lr_factor, "seed": run.seed, "run": run.name}
+        for cell, run in known.factor_runs
+    ]
+
+
+def factors(known: Known) -> dict[str, dict]:
+    """The factors as configured. Each level also has its data and whether it is the study as it
+    stands (`own`), and each factor its `arms` in the order of their difference."""
+    study, found = known.study, {}
+    for name, factor in study.factors.items():
+        levels = {}
+        for level, asked in factor["levels"].items():
+            cell = next(c for c in study.cells if (c.factor, c.level) == (name, level))
+            facts = {"data": cell.arm.settings["data"], "own": not cell.changed}
+            levels[level] = {"dose": asked["dose"], "label": asked["label"] or level} | facts
+        arms = list(oriented(arm_order(study), *factor["arms"]))
+        told = {"label": factor["label"] or name, "arms": arms, "levels": levels}
+        found[name] = told | {"dose": factor["dose"], "lr_factors": factor["lr_factors"]}
+    return found
 
 
 def main_runs(known: Known) -> list[dict]:
@@ -204,6 +235,15 @@ VALUES: dict[str, Value] = {
     "grid_runs": Value(grid_runs, lambda study: study.sensitivity),
     "published": Value(lambda known: published_numbers(known.study), published_numbers),
     "changed": Value(changed_runs, lambda study: study.robustness),
+    "benchmarks": Value(
+        lambda known: known.study.measure["multiple_choice"],
+        lambda study: study.measure["multiple_choice"],
+    ),
+    "sampling": Value(
+        lambda known: known.study.measure["samples"], lambda study: study.measure["samples"]
+    ),
+    "factor_runs": Value(factor_runs, lambda study: study.factors),
+    "factors": Value(factors, lambda study: study.factors),
     "main_runs": Value(main_runs),
     "anchors": Value(anchor_arms),
     "speed_up": Value(

@@ -1,12 +1,15 @@
 """A finished run, opened for measurements: its model, its snapshots, its updates."""
 
 import json
+from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow.parquet as pq
 from torch import Tensor, nn
 
+from muonlab.data.tokenizer import Encoder, read_tokenizer
 from muonlab.io.tensors import read_tensors
 from muonlab.measure.ladder import rungs_passed, thinned
 from muonlab.training.build import build_model
@@ -37,6 +40,7 @@ class FinishedRun:
         record = json.loads((folder / "run.json").read_text())
         self.folder, self.config, self.routes = folder, record["config"], record["routing"]
         self.facts = json.loads((data / "digest.json").read_text())
+        self.data = data
         self.last: int = record["summary"]["steps"]
         self.kept = sorted(int(file.stem) for file in self._snapshots.glob("*.safetensors"))
         self.losses = self._losses()
@@ -67,6 +71,24 @@ class FinishedRun:
             # In the order of the names, as snapshots have them.
             return {name: p.detach() for name, p in sorted(self.model().named_parameters())}
         return self._kept(step, "weights")
+
+    @cached_property
+    def _tokenizer(self) -> Encoder:
+        """The tokenizer of the run's text."""
+        file = self.data / "tokenizer.json"
+        return Encoder(read_tokenizer(file), str(file))
+
+    @property
+    def end_of_text(self) -> int:
+        return self._tokenizer.end_of_text
+
+    def encoder(self) -> Callable[[str], list[int]]:
+        """A function that turns text into the numbers of its tokens, for runs on text."""
+        tokenizer = self._tokenizer.tokenizer
+        return lambda text: tokenizer.encode(text, add_special_tokens=False).ids
+
+    def decode(self, tokens: list[int]) -> str:
+        return self._tokenizer.tokenizer.decode(tokens, skip_special_tokens=False)
 
     def matrices(self, step: int) -> dict[str, Tensor]:
         return {name: w for name, w in self.weights(step).items() if w.ndim >= 2}

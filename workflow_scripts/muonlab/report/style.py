@@ -149,6 +149,9 @@ def study_notes(study: dict, marks: str | None = "band: {} t interval of the mea
         f"protocol: {study['protocol']}",
     ]
     notes = [" · ".join(fact for fact in facts if fact)]
+    apart = [f"{arm['label']} ({arm['data']})" for arm in study["arms"] if arm.get("apart")]
+    if apart:
+        notes.append(f"measured on other data or lengths, not to be compared: {', '.join(apart)}")
     on_edge = [
         f"{arm['label']} ({', '.join(f'{field} {side}' for field, side in arm['edges'].items())})"
         for arm in study["arms"]

@@ -43,12 +43,20 @@ class Paired:
         }
 
 
-def paired(a: ArrayLike, b: ArrayLike, alpha: float = 0.05, family: int = 1) -> Paired:
+def paired(
+    a: ArrayLike,
+    b: ArrayLike,
+    alpha: float = 0.05,
+    family: int = 1,
+    smallest: float | None = None,
+    better: str = "",
+) -> Paired:
     """a − b for samples (n,) that are paired by position, as one of `family` comparisons.
 
     The interval has the level 1 − α/family, so that those of the whole family hold together with
-    the level 1 − α. A value that is not finite makes the difference not estimable. ValueError for
-    unequal lengths.
+    the level 1 − α. `smallest` and `better` are the smallest difference of interest and the better
+    side, as in `verdicts.verdict`. A value that is not finite makes the difference not estimable.
+    ValueError for unequal lengths.
     """
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     level = alpha / family
@@ -56,6 +64,9 @@ def paired(a: ArrayLike, b: ArrayLike, alpha: float = 0.05, family: int = 1) -> 
     n, finite = len(a), bool(np.isfinite([a, b]).all())
     difference = float(np.mean(a - b)) if n and finite else np.nan
     reason = (NO_SPREAD if n >= 2 else "") if finite else NOT_FINITE
-    found = verdict(difference, test.low, test.high, n, alpha=level, reason=reason)
+    found = verdict(
+        difference, test.low, test.high, n,
+        alpha=level, smallest=smallest, better=better, reason=reason,
+    )  # fmt: skip
     said = f"{found.word}: {found.reason}" if found.reason else str(found)
     return Paired(n, difference, test.low, test.high, found.word, said)

@@ -68,7 +68,8 @@ def _around(axis: Range, best: float, share: float, limits: Limits) -> Range:
     high = ends[1] if ends[1] < limits[1] else max(axis.high, best)
     if axis.integer:
         low, high = math.floor(min(low, best - 1)), math.ceil(max(high, best + 1))
-        low, high = max(low, limits[0]), min(high, limits[1])
+        # There is no 0 on a logarithmic scale, even where the field allows it.
+        low, high = max(low, limits[0], 1 if axis.log else low), min(high, limits[1])
     return Range(axis.rounded(low), axis.rounded(high), axis.log, axis.integer, axis.from_one)
 
 

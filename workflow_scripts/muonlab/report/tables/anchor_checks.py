@@ -128,11 +128,14 @@ def beat_frozen(losses: pd.DataFrame, anchors: Mapping, study: dict) -> Checked:
         return unanswered("measure.anchors.frozen names no arm")
     if not np.isfinite(losses[frozen]).all():
         return unanswered(f"the frozen arm {frozen} diverged")
-    # Arms with a search of their own show what happens without one that is fair.
+    # Arms with a search of their own show what happens without one that is fair, and losses on
+    # other data are other quantities.
+    on = {arm["name"]: arm.get("measured_on") for arm in study["arms"]}
     tuned = [
         arm["name"]
         for arm in study["arms"]
         if arm["tuned"] and not arm.get("alone") and arm["name"] != frozen
+        if on[arm["name"]] == on[frozen]
     ]
     if not tuned:
         return unanswered("no other arm is tuned")

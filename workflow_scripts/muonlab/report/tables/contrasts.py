@@ -80,7 +80,8 @@ def contrasts(
     }
     measured = {name: records for name, records in measured.items() if records is not None}
     values = Outcomes(outcomes, runs, summaries, metrics, measured)
-    anova, tukey = compare_all(values, outcomes, comparison, study["order"])
+    alike = [arm["name"] for arm in study["arms"] if not arm.get("apart")]
+    anova, tukey = compare_all(values, outcomes, comparison, study["order"], alike)
     by_pair = compare(values, outcomes, pairs, study, comparison)
     return {"contrasts": by_pair, "anova": anova, "tukey": tukey}
 
@@ -128,13 +129,18 @@ def compare(
 
 
 def compare_all(
-    values: Outcomes, outcomes: Sequence[dict], plan: dict, order: Sequence[str] = ()
+    values: Outcomes,
+    outcomes: Sequence[dict],
+    plan: dict,
+    order: Sequence[str] = (),
+    arms_alike: Sequence[str] | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Analysis of variance and Tukey's comparisons over all arms, at losses that all runs passed.
 
     `order`: the arms in the order that gives differences their sign, the later minus the earlier.
+    `arms_alike`: the arms whose losses are measured on the same data; None takes all.
     """
-    kept = values.of()
+    kept = values.of(arms_alike)
     names = [outcome["name"] for outcome in outcomes]
     tukey = arms.tukey(_ordered(kept, order), names, plan["alpha"])
     if tukey.empty:

@@ -67,7 +67,7 @@ def convergence(
 
 def convergence_table(values: pd.DataFrame, baseline: str, study: dict) -> pd.DataFrame:
     """One row for each arm and metric. `values`: arm, seed, metric, value, at_step."""
-    rows = []
+    rows, alike = [], _measured_alike(study, baseline)
     groups = dict(list(values.groupby(["arm", "metric"])))
     for arm in study["arms"]:
         for metric, label in METRICS.items():
@@ -77,13 +77,19 @@ def convergence_table(values: pd.DataFrame, baseline: str, study: dict) -> pd.Da
             row |= {"at_step": own.at_step.max()}
             row |= {"mean": own.value.iloc[0] if mean.n == 1 else mean.mean}
             row |= {"low": mean.low, "high": mean.high, "against": baseline}
-            if arm["name"] != baseline:
+            if arm["name"] in alike:
                 other = groups[baseline, metric].set_index("seed").value.reindex(own.index)
-                found = paired(own.value, other, study["alpha"], len(study["arms"]) - 1)
+                found = paired(own.value, other, study["alpha"], len(alike))
                 row |= found.columns("difference")
             rows.append(row)
     table = pd.DataFrame(rows)
     return table.assign(data=study["data"], protocol=study["protocol"])
+
+
+def _measured_alike(study: dict, baseline: str) -> list[str]:
+    """The other arms whose losses are measured on the baseline's data; others are not compared."""
+    on = {arm["name"]: arm.get("measured_on") for arm in study["arms"]}
+    return [name for name in on if name != baseline and on[name] == on.get(baseline)]
 
 
 def early_phase_table(
@@ -92,7 +98,8 @@ def early_phase_table(
     """One row for each tuned arm but the baseline. Also `epoch`: the steps of an epoch where the
     length of the runs is given in epochs, else empty. A difference of final losses that `contrasts`
     has too is taken from there."""
-    arms = [arm["name"] for arm in study["arms"] if arm["tuned"] and arm["name"] != baseline]
+    alike = _measured_alike(study, baseline)
+    arms = [arm["name"] for arm in study["arms"] if arm["tuned"] and arm["name"] in alike]
     curves = evaluations(metrics, study, [baseline, *arms])
     finals = final_losses(metrics, study)
     training = study["training"]
