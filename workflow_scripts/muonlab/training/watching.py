@@ -75,10 +75,10 @@ def makers(trainer: Trainer, folder: Path) -> Makers:
         return {}
     tokens, every = trainer.update.tokens, training.get("geometry_every")
     if every:
-        own = trainer.optimizers.optimizers
+        optimizer = trainer.optimizer
 
         def momentum() -> dict[str, Tensor]:
-            return momentum_of(model, own.values())
+            return momentum_of(model, [optimizer])
 
         made["geometry"] = lambda: GeometryMonitor(model, every, tokens, momentum)
     if training.get("components_every"):
