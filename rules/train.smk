@@ -31,6 +31,8 @@ rule train_run:
         mem_mb=train_memory,
         runtime=train_minutes,
         gpu=0,
+        # More than one: one run over so many processes, with a GPU or a thread for each.
+        processes=1,
         checkpoint_seconds=30,
         log_to="",
         # A resource, not a param: editing code that only observes a run retrains nothing.

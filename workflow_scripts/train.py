@@ -7,10 +7,18 @@ hand_over(snakemake, TORCH)
 from pathlib import Path
 
 from muonlab.io.logs import logged
-from muonlab.training.run import train_run
 
+processes = snakemake.resources.get("processes", 1)
 with logged(snakemake.log[0]) as progress:
-    train_run(
+    if processes == 1:
+        from muonlab.training.run import train_run as train
+
+        more = {"progress": progress}
+    else:
+        from muonlab.training.launch import train_together as train
+
+        more = {"processes": processes}
+    train(
         config=snakemake.params.job["config"],
         code=snakemake.params.job["code"],
         # A resource, not a param: editing code that only observes runs retrains none of them.
@@ -21,5 +29,5 @@ with logged(snakemake.log[0]) as progress:
         threads=snakemake.threads,
         checkpoint_seconds=snakemake.resources.checkpoint_seconds,
         log_to=snakemake.resources.get("log_to", "").split(),
-        progress=progress,
+        **more,
     )

@@ -27,6 +27,7 @@ from muonlab.optim.hyperparameters import (
 )
 from muonlab.optim.matrix_optimizer import MatrixOptimizer
 from muonlab.optim.precision import resolve_dtype
+from muonlab.optim.shares import Team, cost, shares
 from muonlab.optim.split import blocks
 from muonlab.optim.update_spectrum import RANDOM, advanced, new_stream
 
@@ -89,6 +90,7 @@ class Muon(MatrixOptimizer):
 
     def __init__(self, params, lr: float = 1e-3, *, compile: bool | dict = False, **settings):
         self.compile = {} if compile is True else compile
+        self.team: Team | None = None
         self._forget()
         super().__init__(params, lr, **settings)
 
@@ -104,6 +106,7 @@ class Muon(MatrixOptimizer):
         self._forget()
         super().__setstate__(state)
         self.__dict__.setdefault("compile", False)
+        self.__dict__.setdefault("team", None)
 
     def load_state_dict(self, state_dict: dict) -> None:
         """Goes on from a `state_dict()` of this class, of torch.optim.Muon or of Keller Jordan's
@@ -137,15 +140,42 @@ class Muon(MatrixOptimizer):
             if group["update_spectrum"] == RANDOM:
                 group["spectrum_stream"] = new_stream(model.named_parameters(), group["params"])
 
+    def divide(self, team: Team) -> None:
+        """Divides the update among the processes of a team, which all have the same weights and
+        gradients: each orthogonalizes a part of the matrices and sends the others their weights.
+
+        Every process moves the whole momentum, so each can save the whole state. A variant that
+        keeps more than the momentum is not divided: every process makes the whole update."""
+        if team.size > 1 and type(self) is Muon:
+            self.team = team
+
     def update_group(self, place: int, group: dict) -> None:
         if group["update_spectrum"] == RANDOM:
             group["spectrum_stream"] = advanced(group)
-        for bundle in self._group_bundles(place, group):
-            self._update_bundle(bundle, group)
-
-    def _group_bundles(self, place: int, group: dict) -> list[Bundle]:
-        """The bundles of the parameters that have a gradient now; made once for each such set."""
         indices = [i for i, p in enumerate(group["params"]) if p.grad is not None]
+        if self.team is None:
+            for bundle in self._group_bundles(place, indices, group):
+                self._update_bundle(bundle, group)
+        else:
+            self._update_divided(place, indices, group, self.team)
+
+    def _update_divided(self, place: int, indices: list[int], group: dict, team: Team) -> None:
+        """This process's part of the update; the other processes' weights are received."""
+        parts = shares([cost(group["params"][i]) for i in indices], team.size)
+        params = [[group["params"][indices[i]] for i in part] for part in parts]
+        for owner, part in enumerate(parts):
+            if owner == team.rank:
+                for bundle in self._group_bundles(place, [indices[i] for i in part], group):
+                    self._update_bundle(bundle, group)
+            elif part:
+                grads = [p.grad for p in params[owner]]
+                buffers = [self.buffer(p, "momentum_buffer", p.shape) for p in params[owner]]
+                torch._foreach_lerp_(buffers, grads, 1 - group["momentum"])
+        for owner, own in enumerate(params):
+            team.send(own, owner)
+
+    def _group_bundles(self, place: int, indices: list[int], group: dict) -> list[Bundle]:
+        """The bundles of the parameters at `indices`; made once for each such set."""
         if not indices:
             return []
         settings = Settings(

@@ -21,6 +21,11 @@ def stamp(config: dict, code: str, data: dict, device: str) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
+def read_checkpoint(folder: Path) -> dict:
+    """The checkpoint in the folder of an unfinished run."""
+    return torch.load(folder / "checkpoint.pt", weights_only=True)
+
+
 class Workspace:
     """The folder of an unfinished run."""
 
@@ -38,7 +43,7 @@ class Workspace:
         path = self.folder / "checkpoint.pt"
         if path.exists():
             try:
-                state = torch.load(path, weights_only=True)
+                state = read_checkpoint(self.folder)
             except Exception as damage:  # noqa: BLE001 (any unreadable file means: start anew)
                 print(f"the checkpoint cannot be read ({damage}); the run starts anew")
                 state = {"stamp": None}

@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from muonlab.data.batches import evenly
 from muonlab.data.labelled import load_split
+from muonlab.training.team import Team
 
 CHUNK = 4096  # images evaluated at a time, which bounds memory
 
@@ -45,13 +46,21 @@ class Images:
         labels = self.labels.index_select(0, chosen)
         return lambda model: cross_entropy(model(pixels), labels)
 
+    def targets(self, indices: np.ndarray) -> int:
+        """The number of labels that the loss on these images is a mean over."""
+        return len(indices)
+
     @torch.no_grad()
-    def evaluate(self, model: nn.Module, examples: int | None = None) -> dict[str, float]:
+    def evaluate(
+        self, model: nn.Module, examples: int | None = None, team: Team | None = None
+    ) -> dict[str, float]:
         """Mean cross-entropy in nats and accuracy over the split, summed in float64. With
-        `examples`, only that many of its images, evenly spread, are evaluated."""
-        was_training = model.training
+        `examples`, only that many of its images, evenly spread, are evaluated. Each process of a
+        `team` evaluates a part, and all get the result."""
+        was_training, team = model.training, team or Team()
         model.eval()
-        chosen = torch.from_numpy(evenly(len(self), examples)).to(self.labels.device)
+        places = evenly(len(self), examples)
+        chosen = torch.from_numpy(team.share(places)).to(self.labels.device)
         loss = torch.zeros((), dtype=torch.float64, device=chosen.device)
         correct = torch.zeros((), dtype=torch.int64, device=chosen.device)
         for chunk in chosen.split(CHUNK):
@@ -60,7 +69,8 @@ class Images:
             loss += cross_entropy(logits, labels, reduction="none").double().sum()
             correct += (logits.argmax(dim=1) == labels).sum()
         model.train(was_training)
-        return {"loss": loss.item() / len(chosen), "accuracy": correct.item() / len(chosen)}
+        team.sum([loss, correct])
+        return {"loss": loss.item() / len(places), "accuracy": correct.item() / len(places)}
 
 
 def load_images(files: Sequence[Path], facts: dict, device: str) -> Images:

@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 from muonlab.data.batches import evenly
 from muonlab.data.tokens import join, load_tokens
 from muonlab.data.windows import IGNORED, OverlappingWindows, Windows
+from muonlab.training.team import Team
 
 # Logits that an evaluation holds at a time, which bounds memory; on a CPU they fit into its caches.
 LOGITS, CPU_LOGITS = 2**26, 2**22
@@ -62,19 +63,27 @@ class Text:
 
         return loss
 
+    def targets(self, indices: np.ndarray) -> int:
+        """The number of tokens that the loss on these windows is a mean over."""
+        return int((self.windows.batch(indices)[1] != IGNORED).sum())
+
     @torch.no_grad()
-    def evaluate(self, model: nn.Module, examples: int | None = None) -> dict[str, float]:
+    def evaluate(
+        self, model: nn.Module, examples: int | None = None, team: Team | None = None
+    ) -> dict[str, float]:
         """Mean cross-entropy in nats, its exponential, and accuracy, over all tokens that have a
         target, summed in float64. With `examples`, only that many windows, evenly spread, are
-        evaluated; otherwise as many as cover the split (`Windows.covering`)."""
-        was_training = model.training
+        evaluated; otherwise as many as cover the split (`Windows.covering`). Each process of a
+        `team` evaluates a part, and all get the result."""
+        was_training, team = model.training, team or Team()
         model.eval()
         logits = CPU_LOGITS if self.device == "cpu" else LOGITS
         at_once = max(1, logits // (self.vocab * self.windows.length))
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
         correct = torch.zeros((), dtype=torch.int64, device=self.device)
         count = torch.zeros((), dtype=torch.int64, device=self.device)
-        chosen = evenly(len(self), self.windows.covering if examples is None else examples)
+        wanted = self.windows.covering if examples is None else examples
+        chosen = team.share(evenly(len(self), wanted))
         for start in range(0, len(chosen), at_once):
             inputs, targets, documents = self.batch(chosen[start : start + at_once])
             logits, targets = model(inputs, documents).flatten(0, 1), targets.flatten()
@@ -83,6 +92,7 @@ class Text:
             correct += (logits.argmax(dim=1) == targets).sum()
             count += (targets != IGNORED).sum()
         model.train(was_training)
+        team.sum([loss, correct, count])
         mean = loss.item() / count.item()
         return {
             "loss": mean,

@@ -20,6 +20,7 @@ from muonlab.optim.routing import MovementCheck, freeze, manifest
 from muonlab.training.build import build_model
 from muonlab.training.clock import Clock
 from muonlab.training.metrics import WHOLE, Metrics, summarise
+from muonlab.training.team import NOTHING, SAVE, STOP, Team
 from muonlab.training.update import Update
 
 MOVEMENT_UPDATES = 5  # updates after which every tensor that had a gradient must have moved
@@ -33,17 +34,28 @@ class Trainer:
     """One run from its config to its final weights, from the start or from a saved state.
 
     `splits` are those of `build.build_splits`: objects with a length, `loss(model, indices)` and
-    `evaluate(model, examples)`. `observers` are called at each step and do not change the run.
+    `evaluate(model, examples, team)`. `observers` are called at each step and do not change the
+    run. With a `team` of processes each has a trainer, and all of them make the same steps.
     """
 
-    def __init__(self, config: dict, facts: dict, splits: dict[str, Any], device: str = "cpu"):
+    def __init__(
+        self,
+        config: dict,
+        facts: dict,
+        splits: dict[str, Any],
+        device: str = "cpu",
+        team: Team | None = None,
+    ):
+        self.team = team or Team()
         self.config, self.splits, self.device = config, splits, device
         self.training = config["training"]
         self.model = build_model(config, facts).to(device)
         freeze(self.model, self.training.get("frozen", ()))
         self.optimizer = build_optimizer(self.model, config["optimizer"])
+        if hasattr(self.optimizer, "divide"):
+            self.optimizer.divide(self.team)
         self.routes = manifest(self.model, self.optimizer)
-        self.update = Update(config, self.model, self.optimizer, splits["train"], device)
+        self.update = Update(config, self.model, self.optimizer, splits["train"], device, self.team)
         self.total = self.update.total
         self.metrics, self.clock = Metrics(), Clock()
         self.observers: Sequence[Observer] = ()
@@ -79,12 +91,13 @@ class Trainer:
         movement = MovementCheck(self.model) if self.step == 0 else None
         last_save = time.monotonic()
         while self.step < self.total and self.stopped_at is None:
-            if self.stop_requested:
-                save()
-                raise Interrupted(f"stopped at step {self.step} of {self.total}")
-            if time.monotonic() - last_save >= checkpoint_seconds:
+            late = self.team.leads and time.monotonic() - last_save >= checkpoint_seconds
+            wanted = self.team.agree(STOP if self.stop_requested else SAVE if late else NOTHING)
+            if wanted != NOTHING:
                 save()
                 last_save = time.monotonic()
+            if wanted == STOP:
+                raise Interrupted(f"stopped at step {self.step} of {self.total}")
             if self.step % self.training["eval_every"] == 0:
                 self._evaluate()
             self._updates(self._next_stop(), movement)
@@ -132,19 +145,22 @@ class Trainer:
 
     def _values(self, split: str, examples: int | None) -> dict[str, float]:
         with self.update.autocast():
-            return self.splits[split].evaluate(self.model, examples)
+            return self.splits[split].evaluate(self.model, examples, self.team)
 
     def _updates(self, until: int, movement: MovementCheck | None) -> None:
         """Makes the updates up to `until`; the first of them is recorded if that is due."""
         first = self.step
         with self.clock.stretch() as made:
-            while self.step < until and not self.stop_requested and self.stopped_at is None:
+            while self.step < until and self.stopped_at is None and not self._stopping():
                 self._update(first)
                 if movement is not None and self.step <= MOVEMENT_UPDATES:
                     movement.observe(self.model)
                     if self.step == min(MOVEMENT_UPDATES, self.total):
                         movement.verify(self.model)
             made[0] = self.step - first
+
+    def _stopping(self) -> bool:
+        return self.team.agree(STOP if self.stop_requested else NOTHING) == STOP
 
     def _update(self, first: int) -> None:
         """Makes one update; for the first of a stretch, its loss and gradient norm are recorded."""

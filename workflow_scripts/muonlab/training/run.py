@@ -1,6 +1,7 @@
 """A run as a job: lock, resume, train, and put the finished files in place, either all or none."""
 
 import json
+import math
 import signal
 from collections.abc import Callable, Sequence
 from itertools import chain
@@ -20,12 +21,15 @@ from muonlab.observers.events import (
 )
 from muonlab.observers.progress import ProgressBar
 from muonlab.training.build import build_splits
-from muonlab.training.checkpoint import Workspace, stamp
+from muonlab.training.checkpoint import Workspace, read_checkpoint, stamp
 from muonlab.training.folder import is_finished, publish
 from muonlab.training.loop import Interrupted, Trainer
+from muonlab.training.team import Team
 from muonlab.training.watching import Recorders
 
 SIGTERM_EXIT = 128 + signal.SIGTERM
+# What the leader of a team tells the others when it has opened the run.
+FRESH, RESUMED, FINISHED = range(3)
 
 
 def train_run(
@@ -39,6 +43,7 @@ def train_run(
     checkpoint_seconds: float = 30.0,
     log_to: Sequence[str] = (),
     progress: TextIO | None = None,
+    team: Team | None = None,
 ) -> None:
     """Trains the run `config` on the prepared data set in `data` and fills `folder`.
 
@@ -47,9 +52,11 @@ def train_run(
     it. `folder`.lock keeps two processes from training the same run: the second one waits and then
     returns with the results of the first. `log_to` names additional logs (tensorboard, wandb), in
     `folder`.partial/events during the run and in `folder`/events after it; they are not part of its
-    results. On SIGTERM the state is saved and the process exits with 143. Raises UserError if the
-    device does not exist.
+    results. On SIGTERM the state is saved and the process exits with 143. Every process of a `team`
+    calls this with the same arguments; its leader alone locks, saves and publishes. Raises
+    UserError if the device does not exist.
     """
+    team = team or Team()
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("train: a GPU was asked for (resource gpu), and torch sees none")
     if config["training"]["compile"] and device != "cuda":
@@ -58,16 +65,24 @@ def train_run(
     torch.set_num_threads(threads)
     facts = json.loads((data / "digest.json").read_text())
     mark = stamp(config, code, facts, device)
+    partial = folder.with_name(folder.name + ".partial")
+    if not team.leads:
+        _follow(config, facts, data, device, team, partial)
+        return
     with exclusive(folder.with_name(folder.name + ".lock")) as waited:
         if waited and is_finished(folder, mark):
             print("another process has finished this run meanwhile")
+            team.tell(FINISHED)
             return
-        workspace = Workspace(folder.with_name(folder.name + ".partial"), mark)
-        trainer = Trainer(config, facts, build_splits(config, data, facts, device), device)
+        workspace = Workspace(partial, mark)
+        trainer = Trainer(config, facts, build_splits(config, data, facts, device), device, team)
         recorders = Recorders(trainer, workspace.folder, observer_code)
-        resumed = _resume(trainer, recorders, workspace)
-        if resumed:
+        sizes = _resume(trainer, recorders, workspace)
+        if sizes:
             print(f"resumes at step {trainer.step} of {trainer.total}")
+        team.tell(RESUMED if sizes else FRESH)
+        if team.size not in sizes:
+            sizes.append(team.size)
         name = "/".join(folder.parts[-2:])
         with (
             EventLog.open(log_to, workspace.folder / "events", config, name) as log,
@@ -75,27 +90,43 @@ def train_run(
         ):
             trainer.observers = [*recorders, log, bar]
             _train_until_signal(
-                trainer, lambda: _save(trainer, recorders, workspace), checkpoint_seconds
+                trainer, lambda: _save(trainer, recorders, workspace, sizes), checkpoint_seconds
             )
         folder.mkdir(parents=True, exist_ok=True)
         write_events(log_to, folder / "events", config, name, _scalars(trainer, recorders))
         made_by = {"stamp": mark, "code_digest": code, **recorders.provenance()}
-        publish(trainer, recorders, folder, made_by | {"data": facts, "threads": threads})
+        made_by |= {"data": facts, "threads": threads, "processes": sizes}
+        publish(trainer, recorders, folder, made_by)
         workspace.remove()
 
 
-def _resume(trainer: Trainer, recorders: Recorders, workspace: Workspace) -> bool:
-    """Resumes from the workspace's checkpoint; returns whether there was one."""
+def _follow(config: dict, facts: dict, data: Path, device: str, team: Team, partial: Path) -> None:
+    """Makes the updates of a run whose leader is another process of the team."""
+    word = team.tell()
+    if word == FINISHED:
+        return
+    trainer = Trainer(config, facts, build_splits(config, data, facts, device), device, team)
+    if word == RESUMED:
+        trainer.load_state_dict(read_checkpoint(partial)["run"])
+    _train_until_signal(trainer, lambda: None, math.inf)
+
+
+def _resume(trainer: Trainer, recorders: Recorders, workspace: Workspace) -> list[int]:
+    """Resumes from the workspace's checkpoint, if there is one; returns the numbers of processes
+    that have trained the run so far."""
     state = workspace.load()
     if state is None:
-        return False
+        return []
     recorders.load_state_dict(state.get("recorders", {}), state["run"]["step"])
     trainer.load_state_dict(state["run"])
-    return True
+    return list(state["processes"])
 
 
-def _save(trainer: Trainer, recorders: Recorders, workspace: Workspace) -> None:
-    workspace.save({"run": trainer.state_dict(), "recorders": recorders.state_dict()})
+def _save(
+    trainer: Trainer, recorders: Recorders, workspace: Workspace, sizes: Sequence[int]
+) -> None:
+    state = {"run": trainer.state_dict(), "recorders": recorders.state_dict()}
+    workspace.save(state | {"processes": list(sizes)})
 
 
 def _progress_bar(trainer: Trainer, file: TextIO | None) -> ProgressBar:

@@ -11,14 +11,24 @@ from muonlab.optim.factory import set_lr_factor
 from muonlab.optim.schedules import lr_factor
 from muonlab.streams import stream_key
 from muonlab.training.build import build_batches, streams
+from muonlab.training.team import Team
 
 
 class Update:
     """Makes the updates of one run. The batches and the random numbers of a step depend on the step
     alone, so a resumed run does not need the state of earlier random draws."""
 
-    def __init__(self, config: dict, model: nn.Module, optimizer: Optimizer, split, device: str):
+    def __init__(
+        self,
+        config: dict,
+        model: nn.Module,
+        optimizer: Optimizer,
+        split,
+        device: str,
+        team: Team,
+    ):
         self.training, self.model, self.split = config["training"], model, split
+        self.team = team
         self.optimizer, self.device, self.stream = optimizer, device, streams(config)
         self.batches = build_batches(config, len(split))
         self.per_epoch = -(-self.batches.per_epoch // self.training["accumulation"])
@@ -41,19 +51,46 @@ class Update:
         watched."""
         self.optimizer.zero_grad()
         if self.noise is not None:
-            self.noise.manual_seed(stream_key(*self.stream, "noise", step))
+            # The processes of a team see different tokens, so each draws noise of its own.
+            own = (self.team.rank,) if self.team.rank else ()
+            self.noise.manual_seed(stream_key(*self.stream, "noise", step, *own))
         count = self.training["accumulation"]
         parts = [self.batches.indices(step * count + k) for k in range(count)]
         examples = sum(map(len, parts))
         forward, recorded = self.model if watched else self.forward, []
         for part in parts:
-            objective, loss = self.forward_pass(forward, part)
-            if count > 1:
-                weight = len(part) / examples
+            own = self.team.share(part)
+            weight = len(part) / examples * self._share_of_targets(own)
+            if not len(own):
+                continue
+            objective, loss = self.forward_pass(forward, own)
+            if weight != 1:
                 objective, loss = objective * weight, loss * weight
             self.backward_pass(objective)
             recorded.append(loss)
-        return sum(recorded[1:], recorded[0])
+        loss = sum(recorded[1:], recorded[0] if recorded else torch.zeros((), device=self.device))
+        self._sum_over_team(loss)
+        return loss
+
+    def _share_of_targets(self, own: np.ndarray) -> float:
+        """What part of a batch's targets the examples `own` of this process have. A mean over the
+        batch is the sum of the processes' means, each times this."""
+        if self.team.size == 1:
+            return 1.0
+        targets = self.split.targets(own) if len(own) else 0
+        total = torch.tensor(targets, dtype=torch.float64, device=self.device)
+        self.team.sum([total])
+        return targets / total.item()
+
+    def _sum_over_team(self, loss: Tensor) -> None:
+        """Sums the loss and all gradients over the team. A process without examples adds zeros."""
+        if self.team.size == 1:
+            return
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        for p in trained:
+            if p.grad is None:
+                p.grad = torch.zeros_like(p)
+        self.team.sum([loss, *(p.grad for p in trained)])
 
     def forward_pass(self, forward: nn.Module, part: np.ndarray) -> tuple[Tensor, Tensor]:
         """The loss that is minimised and the one that is recorded for the examples `part`."""
