@@ -63,7 +63,7 @@ def test_gap_and_speed_up_are_told_where_they_were_measured(tmp_path):
     ratios |= {"ratio": [1.2, 1.1, 9]}
     (sentence,) = said(kept(tmp_path, row(), waterfall=gaps, speed_up=ratios))
     assert "“as published”, −0.700 nats, −0.100 are left with “tuned”" in sentence
-    assert sentence.endswith("AdamW needs 1.2 × the steps and 1.1 × the seconds to end as low.")
+    assert sentence.endswith("AdamW needs 1.2 × the steps to end as low.")
 
 
 def test_of_two_sizes_the_first_speaks(tmp_path):

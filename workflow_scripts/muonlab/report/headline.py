@@ -13,7 +13,7 @@ from muonlab.statistics.verdicts import BETTER, DIFFERENT, EQUIVALENT, NO_VERDIC
 
 LOSS, ACCURACY = "test_loss", "test_accuracy"
 SIDES = {BETTER: "lower than", WORSE: "higher than"}
-UNITS = {"step": "steps", "second": "seconds"}
+UNITS = {"step": "steps"}  # seconds depend on the machine and on what else it does
 
 
 @dataclass(frozen=True)
