@@ -10,6 +10,7 @@ from muonlab.optim import adamw
 from muonlab.optim.hyperparameters import check, complete
 from muonlab.optim.precision import HALF
 from muonlab.optim.routing import RoutingTable, routing_table
+from muonlab.optim.sharded import has_whole_matrices, is_sharded
 
 
 class MatrixOptimizer(Optimizer):
@@ -23,8 +24,9 @@ class MatrixOptimizer(Optimizer):
     them in a group that is not AdamW's, and for a sparse gradient.
     """
 
-    # Whether weights may be in half precision.
+    # Whether weights may be in half precision, and whether they may be sharded over processes.
     HALF_WEIGHTS = True
+    SHARDED = False
 
     def __init__(self, params, lr: float = 1e-3, **settings):
         super().__init__(params, dict(lr=lr) | complete(type(self), settings))
@@ -79,6 +81,7 @@ class MatrixOptimizer(Optimizer):
             check(name, kind, group[name])
         for p in group["params"]:
             check_parameter(type(self).__name__, p, self.HALF_WEIGHTS)
+            check_sharding(type(self).__name__, p, self.SHARDED)
 
     @property
     def matrix_groups(self) -> list[dict[str, Any]]:
@@ -168,4 +171,15 @@ def check_parameter(optimizer: str, p: Tensor, half: bool = True) -> None:
             f"{optimizer} takes floating-point matrices (out, in) or stacks (experts, out, in), "
             f"not a {p.dtype} parameter of shape {tuple(p.shape)}; give it to AdamW "
             f'(a group with "optimizer": "adamw", or muon_with_adamw for a whole model)'
+        )
+
+
+def check_sharding(optimizer: str, p: Tensor, allowed: bool) -> None:
+    """Raises ValueError for a DTensor that the optimizer cannot train."""
+    if is_sharded(p) and not allowed:
+        raise ValueError(f"{optimizer} does not train sharded parameters (DTensors); Muon does")
+    if p.ndim == 3 and not has_whole_matrices(p):
+        raise ValueError(
+            f"{optimizer} needs a stack of matrices to be sharded along its first dimension, "
+            f"not by {p.placements}"
         )
