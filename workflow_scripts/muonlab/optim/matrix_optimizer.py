@@ -90,7 +90,8 @@ class MatrixOptimizer(Optimizer):
 
     def __repr__(self) -> str:
         """One line for each group, with the settings that are not the defaults."""
-        lines = [f"  {describe(group, self.defaults)}" for group in self.param_groups]
+        defaults = {name: default for name, (_, default) in self.settings.items()}
+        lines = [f"  {describe(group, defaults)}" for group in self.param_groups]
         return "\n".join([f"{type(self).__name__}(", *lines, ")"])
 
     @property
@@ -147,10 +148,10 @@ class MatrixOptimizer(Optimizer):
 
 def describe(group: dict[str, Any], defaults: dict[str, Any]) -> str:
     """A parameter group in one line: its name, what trains how much, and its settings."""
-    params = group["params"]
+    params, title = group["params"], f"{group['name']}: " if "name" in group else ""
+    tensors = "1 tensor" if len(params) == 1 else f"{len(params)} tensors"
     entries = sum(p.numel() for p in params)
-    title = f"{group['name']}: " if "name" in group else ""
-    text = f"{title}{group['optimizer']}, {len(params)} tensors, {entries:,} weights"
+    text = f"{title}{group['optimizer']}, {tensors}, {entries:,} weights"
     shown = ("lr", "weight_decay", "momentum", "betas", "dtype")
     told = {"params", "param_names", "name", "optimizer", "peak_lr", "initial_lr"}
     for name, value in group.items():
