@@ -153,7 +153,7 @@ def describe(group: dict[str, Any], defaults: dict[str, Any]) -> str:
     entries = sum(p.numel() for p in params)
     text = f"{title}{group['optimizer']}, {tensors}, {entries:,} weights"
     shown = ("lr", "weight_decay", "momentum", "betas", "dtype")
-    told = {"params", "param_names", "name", "optimizer", "peak_lr", "initial_lr"}
+    told = {"params", "param_names", "name", "optimizer", "peak_lr", "initial_lr", "fused"}
     for name, value in group.items():
         if name in shown or (name not in told and value != defaults.get(name)):
             text += f", {name}={value}"
