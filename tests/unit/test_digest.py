@@ -133,8 +133,9 @@ OPTIMIZER = {name: f"muonlab.optim.{name}" for name in OPTIMIZERS if name != "ad
 MODEL = {name: f"muonlab.models.{name}" for name in MODELS}
 DATA = {"images": "muonlab.training.images", "text": "muonlab.training.language"}
 ALTERNATIVES = frozenset([*OPTIMIZER.values(), *MODEL.values(), *DATA.values()])
-# Nothing here moves weights: it counts parameters, and presents what was measured.
+# Nothing here moves a run's weights: it counts parameters, or is for models outside the workflow.
 BESIDE = {"muonlab/models/size.py"}
+BESIDE |= {f"muonlab/optim/{name}.py" for name in ("roles", "whole_model")}
 WATCHES = {f"muonlab/training/{name}.py" for name in ("checkpoint", "folder", "run", "watching")}
 
 

@@ -22,6 +22,8 @@ class AdaMuon(Muon):
     does. Scales as in `NorMuon`.
     """
 
+    SHARDED = False
+
     beta2: Beta = 0.95
     """Decay rate of each entry's second moment."""
     eps: Positive = 1e-8

@@ -17,6 +17,7 @@ from muonlab.optim.hyperparameters import (
     complete,
     optimizer,
 )
+from muonlab.optim.sharded import is_sharded
 
 FUSED_DEVICES = ("cpu", "cuda", "mps", "xpu")
 NAME = "adamw"
@@ -40,6 +41,13 @@ class AdamW(torch.optim.AdamW):
         betas = settings.pop("beta1"), settings.pop("beta2")
         super().__init__(params, lr, betas, fused=True, **settings)
 
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Raises ValueError for a parameter with gaps in memory, such as every second column of a
+        matrix, which the fused kernel would update wrongly."""
+        super().add_param_group(param_group)
+        if not all(is_dense(p) for p in self.param_groups[-1]["params"]):
+            raise ValueError("AdamW: a parameter has gaps in memory; make it contiguous first")
+
     @torch.no_grad()
     def step(self, closure=None):
         """One update; returns the closure's loss."""
@@ -56,12 +64,18 @@ class AdamW(torch.optim.AdamW):
 
 
 def like_parameter(grad: Tensor, p: Tensor) -> Tensor:
-    """The gradient with the strides of its contiguous parameter, copied only if it has others.
+    """The gradient with the strides of its dense parameter, copied only if it has others.
 
     torch's fused kernel for CPUs walks through memory without a look at the strides, so that a
     transposed gradient would update the wrong entries (docs/upstream.md).
     """
-    return grad.contiguous() if p.is_contiguous() else grad
+    same = grad.is_sparse or is_sharded(grad) or grad.stride() == p.stride()
+    return grad if same else torch.empty_like(p).copy_(grad)
+
+
+def is_dense(p: Tensor) -> bool:
+    """Whether the parameter's entries lie in memory without gaps, in whatever order."""
+    return p.is_contiguous() or torch.empty_like(p, device="meta").stride() == p.stride()
 
 
 # A group of a `MatrixOptimizer` that AdamW updates. The functions below do what the class above
@@ -79,6 +93,7 @@ def complete_group(group: dict[str, Any]) -> None:
     range and for tensors that are not floating-point."""
     for name, default in group_settings({}).items():
         group.setdefault(name, default)
+    group["fused"] = True  # tells torch, when it loads a state, where the number of steps belongs
     given = dict(zip(("beta1", "beta2"), group["betas"], strict=True))
     given |= {name: group[name] for name in ("eps", "weight_decay")}
     for name, value in given.items():
@@ -106,7 +121,7 @@ def update_group(group: dict[str, Any], state: dict[Tensor, dict]) -> None:
 
 def can_be_fused(p: Tensor) -> bool:
     """Whether the fused kernel updates this parameter rightly; see `like_parameter`."""
-    return p.device.type in FUSED_DEVICES and p.is_contiguous()
+    return p.device.type in FUSED_DEVICES and is_dense(p)
 
 
 def begun(own: dict[str, Tensor], p: Tensor) -> dict[str, Tensor]:

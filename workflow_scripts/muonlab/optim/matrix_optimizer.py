@@ -10,6 +10,7 @@ from muonlab.optim import adamw
 from muonlab.optim.hyperparameters import check, complete
 from muonlab.optim.precision import HALF
 from muonlab.optim.routing import RoutingTable, routing_table
+from muonlab.optim.sharded import has_whole_matrices, is_sharded
 
 
 class MatrixOptimizer(Optimizer):
@@ -23,8 +24,9 @@ class MatrixOptimizer(Optimizer):
     them in a group that is not AdamW's, and for a sparse gradient.
     """
 
-    # Whether weights may be in half precision.
+    # Whether weights may be in half precision, and whether they may be sharded over processes.
     HALF_WEIGHTS = True
+    SHARDED = False
 
     def __init__(self, params, lr: float = 1e-3, **settings):
         super().__init__(params, dict(lr=lr) | complete(type(self), settings))
@@ -79,6 +81,7 @@ class MatrixOptimizer(Optimizer):
             check(name, kind, group[name])
         for p in group["params"]:
             check_parameter(type(self).__name__, p, self.HALF_WEIGHTS)
+            check_sharding(type(self).__name__, p, self.SHARDED)
 
     @property
     def matrix_groups(self) -> list[dict[str, Any]]:
@@ -87,7 +90,8 @@ class MatrixOptimizer(Optimizer):
 
     def __repr__(self) -> str:
         """One line for each group, with the settings that are not the defaults."""
-        lines = [f"  {describe(group, self.defaults)}" for group in self.param_groups]
+        defaults = {name: default for name, (_, default) in self.settings.items()}
+        lines = [f"  {describe(group, defaults)}" for group in self.param_groups]
         return "\n".join([f"{type(self).__name__}(", *lines, ")"])
 
     @property
@@ -144,12 +148,12 @@ class MatrixOptimizer(Optimizer):
 
 def describe(group: dict[str, Any], defaults: dict[str, Any]) -> str:
     """A parameter group in one line: its name, what trains how much, and its settings."""
-    params = group["params"]
+    params, title = group["params"], f"{group['name']}: " if "name" in group else ""
+    tensors = "1 tensor" if len(params) == 1 else f"{len(params)} tensors"
     entries = sum(p.numel() for p in params)
-    title = f"{group['name']}: " if "name" in group else ""
-    text = f"{title}{group['optimizer']}, {len(params)} tensors, {entries:,} weights"
+    text = f"{title}{group['optimizer']}, {tensors}, {entries:,} weights"
     shown = ("lr", "weight_decay", "momentum", "betas", "dtype")
-    told = {"params", "param_names", "name", "optimizer", "peak_lr", "initial_lr"}
+    told = {"params", "param_names", "name", "optimizer", "peak_lr", "initial_lr", "fused"}
     for name, value in group.items():
         if name in shown or (name not in told and value != defaults.get(name)):
             text += f", {name}={value}"
@@ -168,4 +172,15 @@ def check_parameter(optimizer: str, p: Tensor, half: bool = True) -> None:
             f"{optimizer} takes floating-point matrices (out, in) or stacks (experts, out, in), "
             f"not a {p.dtype} parameter of shape {tuple(p.shape)}; give it to AdamW "
             f'(a group with "optimizer": "adamw", or muon_with_adamw for a whole model)'
+        )
+
+
+def check_sharding(optimizer: str, p: Tensor, allowed: bool) -> None:
+    """Raises ValueError for a DTensor that the optimizer cannot train."""
+    if is_sharded(p) and not allowed:
+        raise ValueError(f"{optimizer} does not train sharded parameters (DTensors); Muon does")
+    if p.ndim == 3 and not has_whole_matrices(p):
+        raise ValueError(
+            f"{optimizer} needs a stack of matrices to be sharded along its first dimension, "
+            f"not by {p.placements}"
         )

@@ -27,6 +27,14 @@ from muonlab.optim.hyperparameters import (
 )
 from muonlab.optim.matrix_optimizer import MatrixOptimizer
 from muonlab.optim.precision import resolve_dtype
+from muonlab.optim.sharded import (
+    gathered,
+    has_whole_matrices,
+    like,
+    local,
+    own_part,
+    stand_in,
+)
 from muonlab.optim.shares import Team, cost, shares
 from muonlab.optim.split import blocks
 from muonlab.optim.update_spectrum import RANDOM, advanced, new_stream
@@ -59,6 +67,8 @@ class Muon(MatrixOptimizer):
     to be orthogonalized. Source: K. Jordan, Muon (2024). What
     is computed together, and how, is said in `bundles` and `iteration`.
     """
+
+    SHARDED = True
 
     weight_decay: NotNegative = 0.1
     """Decoupled weight decay."""
@@ -176,6 +186,8 @@ class Muon(MatrixOptimizer):
 
     def _group_bundles(self, place: int, indices: list[int], group: dict) -> list[Bundle]:
         """The bundles of the parameters at `indices`; made once for each such set."""
+        params = [stand_in(p) for p in group["params"]]
+        indices = [i for i in indices if params[i].numel()]
         if not indices:
             return []
         settings = Settings(
@@ -187,10 +199,10 @@ class Muon(MatrixOptimizer):
             self.bundle_scale(group),
             group["update_spectrum"],
         )
-        key = (place, *indices, group["params"][indices[0]].device)
+        key = (place, *indices, params[indices[0]].device)
         known = self._bundles.get(key)
         if known is None or known[0] != settings:
-            bundles = make_bundles(group["params"], indices, settings, self._scratch)
+            bundles = make_bundles(params, indices, settings, self._scratch)
             known = self._bundles[key] = (settings, bundles)
         return known[1]
 
@@ -198,17 +210,36 @@ class Muon(MatrixOptimizer):
         whole = [group["params"][i] for i, _ in bundle.members]
         for p in whole:
             self.check_gradient(p.grad)
-        params, grads = bundle.pick(whole), bundle.pick([p.grad for p in whole])
-        buffers = bundle.pick([self.buffer(p, "momentum_buffer", p.shape) for p in whole])
+        states = [self.buffer(p, "momentum_buffer", p.shape) for p in whole]
+        params = bundle.pick([local(p) for p in whole])
+        grads = bundle.pick([local(p.grad) for p in whole])
+        buffers = bundle.pick([local(state) for state in states])
+        if not all(map(has_whole_matrices, whole)):
+            return self._update_sharded(whole, params, grads, buffers, bundle, group)
         if self.compile is not False and type(self) is Muon and bundle.plan is not None:
             return self._update_compiled(params, grads, buffers, bundle, group)
         move_momentum(grads, buffers, group["momentum"], group["nesterov"], bundle.sources)
+        self._run(bundle, whole, group)
+        self._apply(params, bundle.results, bundle.factor, group)
+
+    def _run(self, bundle: Bundle, whole: list[Tensor], group: dict) -> None:
+        """From the momentum in the bundle's sources to the updates in its results."""
         self.prepare(bundle, group)
         if group["update_spectrum"] == RANDOM:
             bundle.stream = group["spectrum_stream"]
         bundle.run()
         self.transform(whole, bundle, group)
-        self._apply(params, bundle, group)
+
+    def _update_sharded(self, whole, params, grads, buffers, bundle: Bundle, group: dict) -> None:
+        """The same for matrices of which each process has a part: `params`, `grads`, `buffers`."""
+        moved = [torch.empty_like(buffer) for buffer in buffers]
+        move_momentum(grads, buffers, group["momentum"], group["nesterov"], moved)
+        for p, part, source in zip(whole, moved, bundle.sources, strict=True):
+            source.copy_(gathered(part, p))
+        self._run(bundle, whole, group)
+        pairs = zip(bundle.results, whole, strict=True)
+        updates = [own_part(result, p).clone() for result, p in pairs]
+        self._apply(params, updates, bundle.factor, group)
 
     def _update_compiled(self, params, grads, buffers, bundle: Bundle, group: dict) -> None:
         """The same as one compiled function; new values of lr and decay compile nothing again."""
@@ -224,7 +255,7 @@ class Muon(MatrixOptimizer):
         """A parameter's state tensor, zeros at first, of the parameter's dtype and device."""
         state = self.state[p]
         if name not in state:
-            state[name] = torch.zeros(shape, dtype=p.dtype, device=p.device)
+            state[name] = like(p, shape)
         return state[name]
 
     def bundle_scale(self, group: dict) -> str:
@@ -240,12 +271,12 @@ class Muon(MatrixOptimizer):
         `whole` are the members' parameters; `bundle.pick` takes the members' parts of their state.
         """
 
-    def _apply(self, params: list[Tensor], bundle: Bundle, group: dict) -> None:
-        """W ← W − lr·(s·O + rate·W), which overwrites the bundle's results."""
+    def _apply(self, params: list[Tensor], updates: list[Tensor], factor: float, group: dict):
+        """W ← W − lr·(s·O + rate·W), which overwrites the updates O; `factor` is s."""
         rate = decay_rate(group)
         if rate:
-            torch._foreach_add_(bundle.results, params, alpha=rate / bundle.factor)
-        torch._foreach_add_(params, bundle.results, alpha=-float(group["lr"]) * bundle.factor)
+            torch._foreach_add_(updates, params, alpha=rate / factor)
+        torch._foreach_add_(params, updates, alpha=-float(group["lr"]) * factor)
 
 
 def move_momentum(

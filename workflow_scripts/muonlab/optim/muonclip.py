@@ -22,6 +22,8 @@ class MuonClip(Muon):
     absolute logit of each head in the last forward pass (heads,). Without it this is Muon.
     """
 
+    SHARDED = False
+
     targets = None  # not a setting, since it has no type annotation
 
     threshold: Positive = 100.0

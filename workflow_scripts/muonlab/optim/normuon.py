@@ -27,6 +27,8 @@ class NorMuon(Muon):
     For a split weight this holds for each block.
     """
 
+    SHARDED = False
+
     beta2: Beta = 0.95
     """Decay rate of each neuron's second moment."""
     eps: Positive = 1e-8

@@ -80,7 +80,7 @@ def muon_with_adamw(
     if MUON not in choice.values():
         raise ValueError(
             "muon_with_adamw: the model has no hidden matrix, so there is nothing for Muon; "
-            "use_muon=... names matrices of other roles, torch.optim.AdamW trains such a model alone"
+            "use_muon can name other matrices, and torch.optim.AdamW trains the model as it is"
         )
     optimizer = Muon(groups.values(), lr, compile=compile, weight_decay=weight_decay, **settings)
     optimizer.attach(model)
