@@ -1,6 +1,6 @@
 """A SLURM cluster on one machine, for tests: munge, the controller, one node with pretend GPUs and,
-if asked for, the accounting database. It needs root and Debian's packages, which it installs if they
-are missing.
+if asked for, the accounting database. It needs root and Debian's packages, which it installs if
+they are missing.
 """
 
 import os
@@ -111,7 +111,10 @@ def _install(packages: list[str]) -> None:
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     install = ["apt-get", "-o", "DPkg::Lock::Timeout=120", "install", "-qy"]
     try:
-        for command in (["apt-get", "update", "-q"], [*install, "--no-install-recommends", *packages]):
+        for command in (
+            ["apt-get", "update", "-q"],
+            [*install, "--no-install-recommends", *packages],
+        ):
             done = subprocess.run(
                 command, env=environment, capture_output=True, text=True, timeout=300
             )
@@ -165,7 +168,7 @@ class Cluster:
             with_jobs = self.ask("squeue", "--noheader", "--format=%A").split()
             if with_jobs:
                 subprocess.run(["scancel", *with_jobs], timeout=20)
-                self._until("the jobs to end", ["sh", "-c", "test -z \"$(squeue --noheader)\""], 30)
+                self._until("the jobs to end", ["sh", "-c", 'test -z "$(squeue --noheader)"'], 30)
         for name in ("slurmd", "slurmctld", "slurmdbd", "mariadbd", "munged"):
             self._end(name)
         for name in FILES:
