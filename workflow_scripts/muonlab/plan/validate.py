@@ -160,7 +160,7 @@ def _number_hint(given: Any, kind: str) -> str:
 
 
 def did_you_mean(name: str, known: set[str]) -> str:
-    close = difflib.get_close_matches(name, sorted(known - {name}), n=1)
+    close = difflib.get_close_matches(name, sorted(set(known) - {name}), n=1)
     return f"; did you mean {close[0]}?" if close else ""
 
 
