@@ -19,6 +19,7 @@ PACKAGES = ("munge", "slurmctld", "slurmd", "slurm-client")
 ACCOUNTING_PACKAGES = ("slurmdbd", "mariadb-server")
 PORT = 26817  # of the controller; the node's, accounting's and the database's follow
 PRIVATE = 0o600
+NICE = 8  # of the jobs
 
 SLURM_CONF = """\
 ClusterName=lab
@@ -237,7 +238,8 @@ class Cluster:
 
     def _start_node(self) -> None:
         # Jobs inherit the node's priority; the tests shall not make the machine unusable.
-        self._daemon("slurmd", ["nice", "-n", "8", "slurmd"])
+        lower = max(0, NICE - os.nice(0))
+        self._daemon("slurmd", ["nice", "-n", str(lower), "slurmd"])
         node = ["sh", "-c", "sinfo --noheader --format=%T | grep --quiet idle"]
         self._until("the node", node, 60)
 
