@@ -88,6 +88,7 @@ def cluster(start):
     return start(accounting=False)
 
 
+@pytest.mark.slow
 def test_a_job_that_scancel_ended_is_submitted_again(cluster, reference, tmp_path):
     run = OneRun(tmp_path / "project", pause=0.1)
     driver = run.begin()
@@ -102,6 +103,7 @@ def test_a_job_that_scancel_ended_is_submitted_again(cluster, reference, tmp_pat
     check(run, reference)
 
 
+@pytest.mark.slow
 def test_a_job_without_enough_memory_gets_more(cluster, reference, tmp_path):
     run = OneRun(tmp_path / "project", pause=0.1)
     driver = run.begin("train_run:mem_mb=350*attempt**2")
@@ -134,6 +136,7 @@ def test_a_killed_driver_does_not_train_twice(cluster, reference, tmp_path):
     check(run, reference)
 
 
+@pytest.mark.slow
 def test_sigterm_to_the_driver_ends_its_jobs(cluster, reference, tmp_path):
     run = OneRun(tmp_path / "project", pause=0.1)
     driver = run.begin()
