@@ -8,6 +8,7 @@ for each of them. A lambda would not do: it would see the loop's last `made` in 
 import difflib
 
 CAPTION = "captions/output.rst"
+FEWEST_JOBS_FOR_ARRAYS = 10_000
 
 
 def data_job(dataset):
@@ -38,7 +39,18 @@ def trains_on_gpu():
 def in_arrays():
     """Whether training is submitted in arrays. All jobs of an array get the resources of its first
     one, so each must ask for what the largest run of the plan needs."""
-    return bool(getattr(workflow.executor_settings, "array_jobs", None))
+    asked = getattr(workflow.executor_settings, "array_jobs", None) or ""
+    return any(rule in asked for rule in ("train_run", "train_trial", "all"))
+
+
+if in_arrays() and (workflow.resource_settings.nodes or 0) < FEWEST_JOBS_FOR_ARRAYS:
+    # The plugin submits the jobs of an array only when all that are ready were handed to it at
+    # once. Those that it holds back because of the limit it forgets, and Snakemake waits for them.
+    sys.exit(
+        f"error: --jobs {workflow.resource_settings.nodes} is too few for --slurm-array-jobs: "
+        "Snakemake would wait for ever for jobs that are held back; leave --jobs as in "
+        "profiles/slurm, or submit each job by itself with --slurm-array-jobs none"
+    )
 
 
 def train_memory(wildcards, attempt):

@@ -6,15 +6,15 @@ hand_over(snakemake, TABLES)
 
 from muonlab.io.atomic import write_json
 from muonlab.io.logs import logged
-from muonlab.report.records import read_jsons
+from muonlab.report.records import read_parts
 from muonlab.tuning.rounds import next_round
 from muonlab.tuning.selection import select_trials
 
 with logged(snakemake.log[0]):
     job = snakemake.params.job
-    records = read_jsons(snakemake.input.records)
-    runs = zip(job["trials"], records, strict=True)
-    trials = [trial | record["summary"] for trial, record in runs]
+    summaries = read_parts(snakemake.input.records, "summary")
+    runs = zip(job["trials"], summaries, strict=True)
+    trials = [trial | summary for trial, summary in runs]
     if "round" in job:
         found = next_round(
             trials, job["tuning"], job["spaces"], job["limits"], job["round"], job["budgets"]

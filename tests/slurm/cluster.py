@@ -1,6 +1,6 @@
 """A SLURM cluster on one machine, for tests: munge, the controller, one node with pretend GPUs and,
-if asked for, the accounting database. It needs root and Debian's packages, which it installs if they
-are missing.
+if asked for, the accounting database. It needs root and Debian's packages, which it installs if
+they are missing.
 """
 
 import os
@@ -19,6 +19,7 @@ PACKAGES = ("munge", "slurmctld", "slurmd", "slurm-client")
 ACCOUNTING_PACKAGES = ("slurmdbd", "mariadb-server")
 PORT = 26817  # of the controller; the node's, accounting's and the database's follow
 PRIVATE = 0o600
+NICE = 8  # of the jobs
 
 SLURM_CONF = """\
 ClusterName=lab
@@ -111,7 +112,10 @@ def _install(packages: list[str]) -> None:
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     install = ["apt-get", "-o", "DPkg::Lock::Timeout=120", "install", "-qy"]
     try:
-        for command in (["apt-get", "update", "-q"], [*install, "--no-install-recommends", *packages]):
+        for command in (
+            ["apt-get", "update", "-q"],
+            [*install, "--no-install-recommends", *packages],
+        ):
             done = subprocess.run(
                 command, env=environment, capture_output=True, text=True, timeout=300
             )
@@ -165,7 +169,7 @@ class Cluster:
             with_jobs = self.ask("squeue", "--noheader", "--format=%A").split()
             if with_jobs:
                 subprocess.run(["scancel", *with_jobs], timeout=20)
-                self._until("the jobs to end", ["sh", "-c", "test -z \"$(squeue --noheader)\""], 30)
+                self._until("the jobs to end", ["sh", "-c", 'test -z "$(squeue --noheader)"'], 30)
         for name in ("slurmd", "slurmctld", "slurmdbd", "mariadbd", "munged"):
             self._end(name)
         for name in FILES:
@@ -234,7 +238,8 @@ class Cluster:
 
     def _start_node(self) -> None:
         # Jobs inherit the node's priority; the tests shall not make the machine unusable.
-        self._daemon("slurmd", ["nice", "-n", "8", "slurmd"])
+        lower = max(0, NICE - os.nice(0))
+        self._daemon("slurmd", ["nice", "-n", str(lower), "slurmd"])
         node = ["sh", "-c", "sinfo --noheader --format=%T | grep --quiet idle"]
         self._until("the node", node, 60)
 

@@ -47,6 +47,13 @@ REQUIREMENTS = pins((ENVS / "requirements.txt").read_text().splitlines())
 OPTIONAL = {*pins((ENVS / "requirements-logging.txt").read_text().splitlines()), "optuna"}
 
 
+def test_the_plugins_of_slurm_are_new_enough():
+    found = pins((ENVS / "requirements-slurm.txt").read_text().splitlines())
+    name = "snakemake-executor-plugin-slurm"
+    versions = [tuple(map(int, found[key].split("."))) for key in (name, f"{name}-jobstep")]
+    assert versions[0] >= (2, 7, 1) and versions[1] >= (0, 6, 0)
+
+
 def conda_pins(path: Path) -> dict[str, str]:
     dependencies = yaml.safe_load(path.read_text())["dependencies"]
     (listed,) = [d["pip"] for d in dependencies if isinstance(d, dict)]

@@ -42,7 +42,8 @@ def load_tokens(folder: Path, split: str, facts: dict) -> TokenFile:
     if len(tokens) != expected["tokens"] or len(offsets) - 1 != expected["documents"]:
         raise UserError(
             f"{files.tokens}: holds {len(tokens)} tokens in {len(offsets) - 1} documents, but "
-            f"digest.json says {expected['tokens']} in {expected['documents']}"
+            f"digest.json says {expected['tokens']} in {expected['documents']}; it is damaged, and "
+            "preparing the data again will make it anew (delete its folder)"
         )
     return TokenFile(tokens, offsets)
 
@@ -73,11 +74,7 @@ class SplitFiles:
 
     def map(self) -> TokenFile:
         """Memory maps of both files. An empty file cannot be mapped, so it gives an empty array."""
-        maps = [
-            np.memmap(path, dtype=dtype, mode="r") if path.stat().st_size else np.empty(0, dtype)
-            for path, dtype in ((self.tokens, self.dtype), (self.offsets, OFFSET))
-        ]
-        return TokenFile(*maps)
+        return TokenFile(_mapped(self.tokens, self.dtype), _mapped(self.offsets, OFFSET))
 
     def starts(self) -> np.ndarray:
         """The offsets (documents + 1,), read into memory: 8 bytes per document."""
@@ -114,6 +111,16 @@ class SplitFiles:
                 while piece := file.read(BUFFER):
                     digest.update(piece)
         return digest.hexdigest()
+
+
+def _mapped(path: Path, dtype: np.dtype) -> np.ndarray:
+    size = path.stat().st_size
+    if size % dtype.itemsize:
+        raise UserError(
+            f"{path}: ends in the middle of a number; it is damaged, and preparing the data again "
+            "will make it anew (delete its folder)"
+        )
+    return np.memmap(path, dtype=dtype, mode="r") if size else np.empty(0, dtype)
 
 
 class TokenWriter:

@@ -73,7 +73,9 @@ def _leased(file: Path, poll_seconds: float, lease_seconds: float) -> Iterator[b
     is asked to end as if by SIGTERM; its last checkpoint stays."""
     file.unlink(missing_ok=True)  # left by the attempt to lock it
     marker = file.with_name(f"{file.name}-lease")
-    print(f"{file.parent} has no file locks (flock): a lease keeps other processes away", flush=True)
+    print(
+        f"{file.parent} has no file locks (flock): a lease keeps other processes away", flush=True
+    )
     lease = SoftFileLease(
         marker,
         lease_duration=lease_seconds,

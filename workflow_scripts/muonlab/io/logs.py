@@ -5,11 +5,11 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
-from muonlab.io.errors import UserError
+from muonlab.io.errors import UserError, first_line
 
 _notes: list[str] = []
 
@@ -43,8 +43,10 @@ def logged(path: str | os.PathLike) -> Iterator[TextIO]:
     except UserError as mistake:
         _leave(user, f"error: {mistake}")
     except Exception as failure:
-        traceback.print_exc()
-        _leave(user, f"error: {type(failure).__name__}: {failure} (traceback in {path})")
+        with suppress(OSError):  # the disk of the log may be full
+            traceback.print_exc()
+        said = f"{type(failure).__name__}: {first_line(failure)}"
+        _leave(user, f"error: {said} (traceback in {path})")
 
 
 def remove_empty_logs(folder: str | os.PathLike) -> None:
@@ -65,8 +67,10 @@ def _remove_if_empty(path: str | os.PathLike) -> None:
 
 
 def _leave(user: TextIO, sentence: str) -> None:
-    print(sentence, file=sys.stderr, flush=True)
     print(sentence, file=user, flush=True)
+    with suppress(OSError):  # the disk of the log may be full
+        print(sentence, file=sys.stderr, flush=True)
     # os._exit instead of sys.exit, so that no background thread of a library keeps the job alive.
-    sys.stdout.flush()
+    with suppress(OSError):
+        sys.stdout.flush()
     os._exit(1)

@@ -3,10 +3,10 @@
 Snakemake's plugin for SLURM asks the queue for the states of its jobs, and takes one that the queue
 does not list for one that is still to appear. A job can be missing for good: the controller forgets
 a job after `MinJobAge` seconds, and one that ended while the controller or its accounting was down
-may never be listed again. After some minutes in which the queue answers and does not list a job, it
-is decided by its outputs: if all of them were written since it was submitted, the job succeeded;
-otherwise it failed, and the retries of the profile apply. A job that ran on unnoticed holds the lock
-of its run, so a second attempt waits for it.
+may never be listed again. After some minutes in which the queue answers and does not list a job,
+its outputs decide: if all of them were written since it was submitted, the job succeeded; otherwise
+it failed, and the retries of the profile apply. A job that ran on unnoticed holds the lock of its
+run, so a second attempt waits for it.
 
 The watch is a thread of the running Snakemake. It uses what every executor of Snakemake for remote
 jobs has: `active_jobs` with its `lock`, `report_job_success` and `report_job_error`.

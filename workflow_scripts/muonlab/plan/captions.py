@@ -1,5 +1,7 @@
 """Captions of the report: templates from the declarations, filled in with facts about a study."""
 
+import re
+
 from muonlab.io.errors import UserError
 from muonlab.plan.known import Known
 from muonlab.plan.registry import Output
@@ -13,15 +15,22 @@ PAIRED = (
 UNPAIRED = ("Welch's test, since runs are not paired", "Hedges' g")
 
 
+def as_text(words: str) -> str:
+    """Text from a config as reStructuredText, in which no character of it is markup."""
+    return re.sub(r"([\\\\*`|_<>])", r"\\\1", words)
+
+
 def caption_words(known: Known) -> dict[str, str | int | float]:
     """The values of the words that a caption's template may contain in braces."""
     study, arms = known.study, list(known.study.arms.values())
     training = arms[0].settings["training"]
     test, effect = PAIRED if training["paired"] else UNPAIRED
     alpha = study.measure["contrasts"]["alpha"]
-    rates = [f"{arm.label} {known.reported_settings(arm).get('lr', '')}".strip() for arm in arms]
+    rates = [
+        f"{as_text(arm.label)} {known.reported_settings(arm).get('lr', '')}".strip() for arm in arms
+    ]
     return {
-        "title": study.title,
+        "title": as_text(study.title),
         "data": study.data,
         "protocol": study.protocol,
         "n": len(study.seeds),
@@ -58,8 +67,9 @@ def edge_warnings(known: Known) -> list[str]:
     for arm in known.study.tuned_arms.values():
         edges = [f"{field} {side}" for field, side in sorted(known.edges(arm).items())]
         if edges:
+            label = as_text(arm.label)
             found.append(
-                f"**Warning:** the settings that tuning chose for {arm.label} lie on an edge of "
+                f"**Warning:** the settings that tuning chose for {label} lie on an edge of "
                 f"its search space ({', '.join(edges)}); better ones may lie outside."
             )
     return found

@@ -12,7 +12,9 @@ import math
 
 from muonlab.plan.memory import VOCAB, parameters
 
-BASE_MINUTES = 10  # two starts of Snakemake, torch, reading the data, the evaluations of a short run
+BASE_MINUTES = (
+    10  # two starts of Snakemake, torch, reading the data, the evaluations of a short run
+)
 STEP_SECONDS = 0.1
 OPERATIONS_PER_SECOND = {"cpu": 5e9, "gpu": 5e12}
 # Evaluations, observers and the optimizer's own work, as a multiple of the updates' time.
@@ -27,7 +29,9 @@ def train_minutes(config: dict, data: dict, gpu: bool = False) -> int:
     text = model["name"] == "transformer"
     examples = training["batch_size"] * training["accumulation"]
     length = model["context"] if text else 1
-    steps = training["steps"] or training["epochs"] * _updates_of_epoch(data, text, examples, length)
+    steps = training["steps"] or training["epochs"] * _updates_of_epoch(
+        data, text, examples, length
+    )
     operations = 6 * examples * length * _active_parameters(model, data)
     seconds = STEP_SECONDS + operations / OPERATIONS_PER_SECOND["gpu" if gpu else "cpu"]
     return BASE_MINUTES + math.ceil(OVERHEAD * steps * seconds / 60)

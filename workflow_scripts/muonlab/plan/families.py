@@ -1,6 +1,7 @@
 """Families of comparisons: those that answer one claim together and share its error rate."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from itertools import combinations
 from typing import Annotated
@@ -84,9 +85,11 @@ def check_families(
             )
         for pattern in family["outcomes"]:
             if not matching([pattern], names):
+                close = get_close_matches(pattern, names, n=1)
+                hint = f"; did you mean {close[0]}?" if close else ""
                 raise ValueError(
-                    f"contrasts.families.{name}.outcomes: {pattern!r} is not an outcome (there are "
-                    f"{', '.join(names)})"
+                    f"contrasts.families.{name}.outcomes: {pattern!r:.80} is not an outcome{hint} "
+                    f"(there are {', '.join(list(names)[:12])} …; contrasts.csv lists a study's)"
                 )
     members = [(f"the family {name}", set(_members(f, names))) for name, f in families.items()]
     members += [(f"the factorial {f['label']!r}", set(_questions(f))) for f in factorials]

@@ -188,4 +188,4 @@ class Outputs:
         """The settings of every arm, with its data set; tuning changes neither size nor length."""
         for study in self.plan.studies.values():
             for arm in study.arms.values():
-                yield arm.settings | {"data": study.data}
+                yield arm.settings

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from muonlab.io.errors import UserError
 from muonlab.plan.schema import Config, Study
+from muonlab.plan.yaml_file import read_yaml, refuse_markup, shown_path
 
 NAMED = ("data", "studies", "optimizers", "arms", "families", "factors", "levels")
 
@@ -20,7 +20,7 @@ class Sources:
     """The config files, each overriding those before it; used to name the file with a mistake."""
 
     def __init__(self, files: Iterable[str | Path], command_line: Mapping | None = None):
-        self.files = [(_short(Path(file)), read_yaml(Path(file))) for file in files]
+        self.files = [(shown_path(Path(file)), read_yaml(Path(file))) for file in files]
         if command_line:
             self.files.append(("--config", dict(command_line)))
 
@@ -44,52 +44,6 @@ class Sources:
         return found
 
 
-class _UniqueKeys(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-    """A safe YAML loader that refuses a key that occurs twice in one mapping."""
-
-
-def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode, deep: bool = False) -> dict:
-    loader.flatten_mapping(node)
-    seen = set()
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if not isinstance(key, str):
-            raise yaml.MarkedYAMLError(
-                problem=f"the key {key!r} is not text", problem_mark=key_node.start_mark
-            )
-        if key in seen:
-            raise yaml.MarkedYAMLError(
-                problem=f"the key {key!r} occurs twice in one section",
-                problem_mark=key_node.start_mark,
-            )
-        seen.add(key)
-    return loader.construct_mapping(node, deep)
-
-
-_UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-
-
-def read_yaml(path: Path) -> dict:
-    """The mapping in a YAML file. Raises UserError if it cannot be read or holds no mapping."""
-    shown = _short(path)
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
-    except OSError as failure:
-        raise UserError(f"{shown}: cannot be read ({failure.strerror})") from failure
-    except UnicodeDecodeError as failure:
-        raise UserError(f"{shown}: is not UTF-8 text ({failure.reason})") from failure
-    except yaml.YAMLError as failure:
-        mark = getattr(failure, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(failure, "problem", None) or "cannot be parsed"
-        raise UserError(f"{shown}{where}: is not valid YAML: {problem}") from failure
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise UserError(f"{shown}: must hold sections (key: value), not a {type(content).__name__}")
-    return content
-
-
 def overlay(below: Any, above: Any) -> Any:
     """`below` overridden by `above`: mappings merge key by key, everything else is replaced."""
     if isinstance(below, Mapping) and isinstance(above, Mapping):
@@ -111,7 +65,8 @@ def load_config(
     """
     sources = Sources(files, command_line)
     merged: dict = {}
-    for _, content in sources.files:
+    for file, content in sources.files:
+        refuse_markup(file, content)
         merged = overlay(merged, content)
     return check(Config, _without_removed(merged), sources), sources
 
@@ -205,7 +160,7 @@ def _number_hint(given: Any, kind: str) -> str:
 
 
 def did_you_mean(name: str, known: set[str]) -> str:
-    close = difflib.get_close_matches(name, sorted(known), n=1)
+    close = difflib.get_close_matches(name, sorted(set(known) - {name}), n=1)
     return f"; did you mean {close[0]}?" if close else ""
 
 
@@ -239,12 +194,6 @@ def _without_removed(value: Any, inside_named: bool = False) -> Any:
         for key, inner in value.items()
         if not (inside_named and inner is None)
     }
-
-
-def _short(path: Path) -> str:
-    """The path as a user would type it in the current folder."""
-    here = Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def _has(content: Any, path: tuple) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from muonlab.report.layers import of_layers
-from muonlab.report.records import read_arms, read_curves, read_jsons
+from muonlab.report.records import read_arms, read_curves, read_parts
 
 # Files inside a run's `records` folder. The workflow knows only the folder.
 INSIDE = {
@@ -53,9 +53,9 @@ def _argument(name: str, job: Mapping, inputs: Mapping[str, Sequence[str]]) -> A
     if name in SINGLE:
         return json.loads(Path(files[0]).read_text())
     if name.endswith("summaries"):
-        return [record["summary"] for record in read_jsons(files)]
+        return read_parts(files, "summary")
     if name.endswith("provenances"):
-        return [record["provenance"] for record in read_jsons(files)]
+        return read_parts(files, "provenance")
     if name in job["of"]:
         return _records(name, job, files)
     return pd.read_csv(files[0])

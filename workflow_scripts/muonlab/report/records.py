@@ -37,13 +37,10 @@ def read_arms(arms: Sequence[str], files: Sequence[str | Path]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def read_jsons(files: Sequence[str | Path]) -> list[dict]:
-    """The records in the files; each file holds one record or a list of records."""
-    records = []
-    for file in files:
-        content = json.loads(Path(file).read_text())
-        records += content if isinstance(content, list) else [content]
-    return records
+def read_parts(files: Sequence[str | Path], part: str) -> list[dict]:
+    """One part of the record in each file. The rest of a record is dropped before the next is read,
+    since those of thousands of runs are larger than everything that is computed from them."""
+    return [json.loads(Path(file).read_text())[part] for file in files]
 
 
 def write_csv(table: pd.DataFrame, path: str | Path) -> None:

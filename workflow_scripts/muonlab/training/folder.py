@@ -44,9 +44,21 @@ def publish(trainer: Trainer, observers: Iterable[Observer], folder: Path, facts
 def is_finished(folder: Path, mark: str) -> bool:
     """Whether `folder` holds the finished run with this stamp."""
     try:
-        return json.loads((folder / "run.json").read_text())["provenance"]["stamp"] == mark
+        record = json.loads((folder / "run.json").read_text())
+        parts = ["metrics.parquet"] + ["records"] * (record["config"]["phase"] == "reporting")
+        whole = all((folder / part).exists() for part in parts)
+        return whole and record["provenance"]["stamp"] == mark
     except (OSError, ValueError, KeyError):
         return False
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes files that an attempt was writing when it was killed."""
+    for path in folder.glob(".*.tmp*"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def write_metrics(path: Path, rows: list[tuple[int, str, str, float]]) -> None:

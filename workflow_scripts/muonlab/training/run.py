@@ -3,7 +3,8 @@
 import json
 import math
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import TextIO
@@ -22,7 +23,7 @@ from muonlab.observers.events import (
 from muonlab.observers.progress import ProgressBar
 from muonlab.training.build import build_splits
 from muonlab.training.checkpoint import Workspace, read_checkpoint, stamp
-from muonlab.training.folder import is_finished, publish
+from muonlab.training.folder import is_finished, publish, remove_leftovers
 from muonlab.training.loop import Interrupted, Trainer
 from muonlab.training.team import Team
 from muonlab.training.watching import Recorders
@@ -74,6 +75,7 @@ def train_run(
             print("another process has finished this run meanwhile")
             team.tell(FINISHED)
             return
+        remove_leftovers(folder)
         workspace = Workspace(partial, mark)
         trainer = Trainer(config, facts, build_splits(config, data, facts, device), device, team)
         recorders = Recorders(trainer, workspace.folder, observer_code)
@@ -93,11 +95,12 @@ def train_run(
                 trainer, lambda: _save(trainer, recorders, workspace, sizes), checkpoint_seconds
             )
         folder.mkdir(parents=True, exist_ok=True)
-        write_events(log_to, folder / "events", config, name, _scalars(trainer, recorders))
         made_by = {"stamp": mark, "code_digest": code, **recorders.provenance()}
         made_by |= {"data": facts, "threads": threads, "processes": sizes}
-        publish(trainer, recorders, folder, made_by)
-        workspace.remove()
+        with _undisturbed():
+            write_events(log_to, folder / "events", config, name, _scalars(trainer, recorders))
+            publish(trainer, recorders, folder, made_by)
+            workspace.remove()
 
 
 def _follow(config: dict, facts: dict, data: Path, device: str, team: Team, partial: Path) -> None:
@@ -140,6 +143,17 @@ def _scalars(trainer: Trainer, recorders: Recorders):
     components = recorders.observers.get("components")
     rows = components.rows() if components else ()
     return chain(metric_scalars(trainer.metrics.rows), component_scalars(rows))
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Lets the files of a finished run be written although SIGTERM comes: that takes less time
+    than the seconds which a scheduler leaves before it kills."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _train_until_signal(trainer: Trainer, save: Callable[[], None], seconds: float) -> None:
