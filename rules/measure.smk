@@ -28,6 +28,7 @@ for made in OUTPUTS.registry.measurements.values():
         resources:
             mem_mb=made.memory_mb,
             gpu=0,
+            gpu_slots=1,
         params:
             job=measuring_job(made),
         message:
@@ -59,6 +60,7 @@ rule profile_overhead:
     resources:
         mem_mb=2500,
         gpu=0,
+        gpu_slots=1,
     params:
         job=overhead_job,
     message:

@@ -30,6 +30,7 @@ rule train_run:
     resources:
         mem_mb=lambda wildcards: OUTPUTS.memory(WRITTEN.config(wildcards.run)),
         gpu=0,
+        gpu_slots=1,
         checkpoint_seconds=30,
         log_to="",
         # A resource, not a param: editing code that only observes a run retrains nothing.

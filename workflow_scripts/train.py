@@ -7,9 +7,12 @@ hand_over(snakemake, TORCH)
 from pathlib import Path
 
 from muonlab.io.logs import logged
-from muonlab.training.run import train_run
+from muonlab.jobs.gpus import lease_gpus
 
 with logged(snakemake.log[0]) as progress:
+    lease_gpus(snakemake.resources.gpu, snakemake.resources.get("gpu_slots", 1))
+    from muonlab.training.run import train_run  # imports torch, which then sees the leased GPU
+
     train_run(
         config=snakemake.params.job["config"],
         code=snakemake.params.job["code"],
