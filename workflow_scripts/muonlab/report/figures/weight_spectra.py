@@ -54,10 +54,12 @@ def spectra(
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         axis.set_xlabel("index")
     label_rows(panels, "σ / σ₁")
-    _legend(figure, shown, styles, layers)
+    _legend(figure, shown, styles, len(layers) > 1)
     notes = study_notes(study, "lines: means over seeds")
     notes.insert(1, "grey dashes: at the start, mean over layers")
     finish(figure, f"{study['title']}: singular-value decay", notes)
+    if len(layers) > 1:
+        layer_bar(figure, study, layers)
     return figure
 
 
@@ -94,16 +96,12 @@ def _decay(axis: Axes, rows: pd.DataFrame, colour: str, layers: Sequence[int]) -
         axis.plot(line["index"] + 1, line.value, color=shade, linewidth=1.2)
 
 
-def _legend(figure: Figure, arms: Sequence[dict], styles: dict, layers: Sequence[int]) -> None:
-    """The arms' names in their colours, with the shades of layers where there are several."""
-    handles = [Line2D([], [], color=styles[arm["name"]].colour, linewidth=2) for arm in arms]
-    several = len(layers) > 1
+def _legend(figure: Figure, arms: Sequence[dict], styles: dict, beside: bool) -> None:
+    """The arms' names in their colours; `beside` leaves room for the shades of layers."""
     figure.legend(
-        handles,
+        [Line2D([], [], color=styles[arm["name"]].colour, linewidth=2) for arm in arms],
         [arm["label"] for arm in arms],
         loc="upper right",
         ncols=len(arms) or 1,
-        bbox_to_anchor=(1 - (2.4 if several else 0.1) / figure.get_figwidth(), 1.0),
+        bbox_to_anchor=(1 - (2.4 if beside else 0.1) / figure.get_figwidth(), 1.0),
     )
-    if several:
-        layer_bar(figure, [styles[arm["name"]].colour for arm in arms], layers)
