@@ -67,7 +67,7 @@ def condensed(records: pd.DataFrame) -> pd.DataFrame:
     nulls and excesses of `_with_nulls`. What an object lacks at a step is NaN.
     """
     wide = _wide(records)
-    _add_alignments(wide)
+    wide = _with_alignments(wide)
     parts = [_with_nulls(own) for _, own in wide.groupby([*RUN, "tensor", "expert"], dropna=False)]
     return over_experts(pd.concat(parts, ignore_index=True))
 
@@ -89,7 +89,7 @@ def _wide(records: pd.DataFrame) -> pd.DataFrame:
     return wide.assign(expert=wide.expert.where(wide.expert >= 0))
 
 
-def _add_alignments(wide: pd.DataFrame) -> None:
+def _with_alignments(wide: pd.DataFrame) -> pd.DataFrame:
     """Replaces the left and right alignments of each object by mean, null and excess."""
     shapes = zip(wide["rows"].astype(int), wide["columns"].astype(int), strict=True)
     null = np.array([np.mean(alignment_nulls(*shape)) for shape in shapes])
@@ -98,7 +98,7 @@ def _add_alignments(wide: pd.DataFrame) -> None:
         wide[f"{kind}_alignment"] = wide[sides].mean(axis=1, skipna=False)
         wide[f"{kind}_null"] = null
         wide[f"{kind}_excess"] = wide[f"{kind}_alignment"] - null
-        wide.drop(columns=sides, inplace=True)
+    return wide.drop(columns=[f"{kind}_{side}" for kind in ALIGNED for side in SIDES])
 
 
 def _with_nulls(own: pd.DataFrame) -> pd.DataFrame:
