@@ -41,6 +41,12 @@ KEPT = {
         "effective_rank": "distance_effective_rank",
     },
 }
+# The components of networks, in the order in which a forward pass comes to them.
+ORDER = (
+    *("input", "embedding", "query", "key", "value", "query_key_value", "attention_output"),
+    *("router", "gate", "expert_gate", "up", "expert_up", "down", "expert_down"),
+    *("hidden", "output", "head"),
+)
 ALIGNED = ("step", "momentum", "displacement", "from_start")
 SIDES = ("left", "right")
 
@@ -142,11 +148,9 @@ def over_experts(wide: pd.DataFrame) -> pd.DataFrame:
 
 
 def components_of(table: pd.DataFrame) -> list[str]:
-    """The components of a table, in the order of a layer: attention first, then the rest."""
-    order = ("query", "key", "value", "query_key_value", "attention_output")
-    known = sorted(set(table.component), key=lambda c: (order.index(c) if c in order else 9, c))
-    tail = [name for name in ("up", "expert_up", "gate", "expert_gate", "down", "expert_down")]
-    return [c for c in known if c not in tail] + [c for c in tail if c in known]
+    """The components of a table, in the order in which a network has them."""
+    known = set(table.component)
+    return [*(name for name in ORDER if name in known), *sorted(known - set(ORDER))]
 
 
 def hidden_mean(table: pd.DataFrame, column: str) -> pd.DataFrame:
