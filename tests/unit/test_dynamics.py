@@ -220,7 +220,7 @@ def test_each_claim_is_judged_by_its_own_comparisons():
     for word, verdict in (("lower", "does not hold"), ("undecided", "undecided")):
         assert judged(claims_of(made, word).query("claim == 10")) == verdict
     aligned = claims[claims.claim == ALIGNMENT]
-    assert list(aligned.point) == ["second half of training", "loss 1", "loss 2", "loss 3"]
+    assert list(aligned.point) == ["in the second half of training", "loss 1", "loss 2", "loss 3"]
     assert set(aligned.family_size) == {4}
     spread = claims[claims.claim == CONSISTENCY]
     losses = [s["final_loss"] for s in made.summaries]

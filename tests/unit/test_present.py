@@ -508,7 +508,7 @@ def test_singular_values_are_shown_relative_to_the_largest_layers_by_shade():
     figure = figure_of(made, "spectra")
     panels = {axis.get_title(loc="left"): axis for axis in figure.axes[:3]}
     assert list(panels) == ["input", "hidden", "output"], "one panel for each component"
-    records = made.spectra()
+    made.spectra()
     for component, axis in panels.items():
         assert axis.get_yscale() == "log"
         tensors = [t for t, c in TENSORS.items() if c == component]

@@ -16,7 +16,7 @@ from muonlab.statistics.spread_ratio import spread_ratio
 from muonlab.statistics.verdicts import BETTER, HIGHER, LOWER, in_words
 
 STRETCHING, ALIGNMENT, ENTROPY, CONSISTENCY = 8, 9, 10, 13
-LATE = "second half of training"
+LATE = "in the second half of training"
 SPREADS = {"final_loss": "final loss", "test_loss": "test loss"}
 
 

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pandas as pd
 
+from muonlab.report.achieved import place
 from muonlab.report.claims import FAILS, HOLDS, OPEN
-from muonlab.report.dynamics import ALIGNMENT, CONSISTENCY, ENTROPY, STRETCHING
+from muonlab.report.dynamics import ALIGNMENT, CONSISTENCY, ENTROPY, LATE, STRETCHING
 from muonlab.report.sentences import interval
 from muonlab.statistics.verdicts import DIFFERENT, EQUIVALENT
 
@@ -57,8 +58,8 @@ def _comparison(row, labels: Mapping[str, str]) -> str:
     arms = labels[row.arm_a]
     if isinstance(row.arm_b, str) and row.arm_b:
         arms += f" − {labels[row.arm_b]}"
-    point = row.point if isinstance(row.point, str) and row.point else ""
-    words = ", ".join(filter(None, [row.quantity, point, arms]))
+    at = f", {row.point}" if row.point == LATE else place(row.point)
+    words = f"{row.quantity}{at}, {arms}"
     if not np.isfinite(row.low):
         value = f"{row.difference:+.3g}, " if np.isfinite(row.difference) else ""
         return f"{words}: {value}{row.said.rstrip('.')}"
