@@ -58,6 +58,12 @@ def thinned_steps(steps: Iterable[int]) -> list[int]:
     return [known[i] for i in dict.fromkeys(places.round().astype(int))]
 
 
+def thinned(records: pd.DataFrame) -> pd.DataFrame:
+    """The records of one run at `thinned_steps`, without whole spectra."""
+    own = records[records.metric != "singular_values"]
+    return own[own.step.isin(thinned_steps(own.step.unique()))]
+
+
 def of_layers(records: pd.DataFrame) -> pd.DataFrame:
     """The records of one run about matrices in layers, at `thinned_steps`."""
     own = records[records.layer.notna()]
