@@ -29,6 +29,7 @@ for made in OUTPUTS.registry.measurements.values():
             mem_mb=growing(made.memory_mb),
             runtime=growing(60),
             gpu=0,
+            gpu_slots=1,
         params:
             job=measuring_job(made),
         message:
@@ -61,6 +62,7 @@ rule profile_overhead:
         mem_mb=growing(2500),
         runtime=growing(60),
         gpu=0,
+        gpu_slots=1,
     params:
         job=overhead_job,
     message:

@@ -33,6 +33,7 @@ rule train_run:
         gpu=0,
         # More than one: one run over so many processes, with a GPU or a thread for each.
         processes=1,
+        gpu_slots=1,
         checkpoint_seconds=30,
         log_to="",
         # A resource, not a param: editing code that only observes a run retrains nothing.

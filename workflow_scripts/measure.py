@@ -6,12 +6,15 @@ hand_over(snakemake, TORCH)
 
 from pathlib import Path
 
-import torch
-
 from muonlab.io.logs import logged
-from muonlab.probes.job import measure
+from muonlab.jobs.gpus import lease_gpus
 
 with logged(snakemake.log[0]):
+    lease_gpus(snakemake.resources.gpu, snakemake.resources.get("gpu_slots", 1))
+    import torch  # sees the leased GPU alone
+
+    from muonlab.probes.job import measure
+
     torch.set_num_threads(snakemake.threads)
     measure(
         job=snakemake.params.job,

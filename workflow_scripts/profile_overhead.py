@@ -3,13 +3,16 @@
 import json
 from pathlib import Path
 
-import torch
-
 from muonlab.io.atomic import write_json
 from muonlab.io.logs import logged
-from muonlab.probes.overhead import profile_overhead
+from muonlab.jobs.gpus import lease_gpus
 
 with logged(snakemake.log[0]):
+    lease_gpus(snakemake.resources.gpu, snakemake.resources.get("gpu_slots", 1), alone=True)
+    import torch  # sees the leased GPU alone
+
+    from muonlab.probes.overhead import profile_overhead
+
     job, files = snakemake.params.job, snakemake.input
     runs = [json.loads(Path(file).read_text()) for file in files.runs]
     # All cores are reserved, but the steps use only as many threads as the runs were trained with.

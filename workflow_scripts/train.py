@@ -7,9 +7,12 @@ hand_over(snakemake, TORCH)
 from pathlib import Path
 
 from muonlab.io.logs import logged
+from muonlab.jobs.gpus import lease_gpus
 
 processes = snakemake.resources.get("processes", 1)
 with logged(snakemake.log[0]) as progress:
+    # Before torch is imported, which then sees the leased GPUs alone.
+    lease_gpus(snakemake.resources.gpu, snakemake.resources.get("gpu_slots", 1))
     if processes == 1:
         from muonlab.training.run import train_run as train
 

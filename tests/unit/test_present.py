@@ -489,9 +489,7 @@ def band_heights(figure):
     return np.array([np.ptp(path.vertices[:, 1]) for path in paths])
 
 
-@pytest.mark.parametrize(
-    "name", ["geometry", "spectra", "sharpness", "quantization", "effects", *OVER_LOSS]
-)
+@pytest.mark.parametrize("name", ["geometry", "sharpness", "quantization", "effects", *OVER_LOSS])
 def test_intervals_have_the_level_of_the_study_and_say_so(name):
     made, other = MadeUp(seeds=(1, 2, 3, 4)), MadeUp(seeds=(1, 2, 3, 4))
     other.study |= {"alpha": 0.5, "interval": "50 %"}
@@ -503,6 +501,22 @@ def test_intervals_have_the_level_of_the_study_and_say_so(name):
         assert len(wide_bands) and (narrow_bands < wide_bands).all()
     plt.close(wide)
     plt.close(narrow)
+
+
+def test_singular_values_are_shown_relative_to_the_largest_layers_by_shade():
+    made = MadeUp(broken=[("muon", 1)])
+    figure = figure_of(made, "spectra")
+    panels = {axis.get_title(loc="left"): axis for axis in figure.axes[:3]}
+    assert list(panels) == ["input", "hidden", "output"], "one panel for each component"
+    made.spectra()
+    for component, axis in panels.items():
+        assert axis.get_yscale() == "log"
+        tensors = [t for t, c in TENSORS.items() if c == component]
+        lines = [line for line in axis.lines if line.get_linestyle() == "-"]
+        assert len(lines) == 2 * len(tensors), "a line for each arm and layer"
+        assert all(0 < line.get_ydata().max() <= 1 for line in lines)
+        assert len({line.get_color() for line in lines}) == len(lines)
+    plt.close(figure)
 
 
 def test_over_the_loss_a_line_ends_where_the_first_of_its_runs_does():

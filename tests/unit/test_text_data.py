@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 
 from muonlab.data.corpus import SPLITS, content_digests, normalised
+from muonlab.data.sections import opened
+from muonlab.data.sources.hub import hub_documents
 from muonlab.data.text import prepare
-from muonlab.data.tokenizer import Encoder, read_tokenizer
+from muonlab.data.tokenizer import END_OF_TEXT, Encoder, read_tokenizer, train_tokenizer
 from muonlab.data.tokens import load_tokens
 from muonlab.data.windows import Windows
 from muonlab.io.errors import UserError
@@ -281,6 +283,23 @@ def test_a_hub_data_set_is_streamed_at_one_commit(tmp_path, monkeypatch):
     assert next(records)["id"] < 900  # the budget ended the reading
 
 
+def test_a_hub_data_set_of_tokens_gives_the_documents_that_were_tokenized(tmp_path, monkeypatch):
+    """Blocks of one length, as such data sets have them: documents go on from block to block."""
+    documents = list(known_documents(60))
+    tokenizer = train_tokenizer(documents, 400)
+    (tmp_path / "tokenizer.json").write_text(tokenizer.to_str())
+    end = tokenizer.token_to_id(END_OF_TEXT)
+    stream = [token for text in documents for token in [*tokenizer.encode(text).ids, end]]
+    blocks = [stream[i : i + 50] for i in range(0, len(stream), 50)]
+    own = {"field": "input_ids", "tokenizer": str(tmp_path / "tokenizer.json")}
+    section = opened(HUB | own)
+    reach_hub(monkeypatch, [{"input_ids": block} for block in blocks])
+    assert list(hub_documents(section, "c0ffee", "data.toy.name")) == documents
+    reach_hub(monkeypatch, [{"input_ids": block} for block in blocks])
+    facts = prepared(HUB | own, tmp_path / "out")
+    assert facts["source"]["revision"] == "c0ffee" and facts["splits"]["train"]["tokens"] > 0
+
+
 def failing(records):
     yield from records
     raise ConnectionError("the line is dead\nand more")
@@ -289,6 +308,16 @@ def failing(records):
 HUB_FAULTS = {
     "field": ([{"body": "a", "id": 1}], {}, "record 1 of someone/corpus has no text in the field"),
     "network": (failing([{"text": "a"}]), {}, r"stopped after 1 records \(the line is dead\)$"),
+    "tokens of nothing": (
+        [{"text": [1, 2]}],
+        {},
+        "the field 'text' of someone/corpus holds tokens; name the tokenizer that made them",
+    ),
+    "text among tokens": (
+        [{"text": [1, 2]}, {"text": "a"}],
+        {"tokenizer": "tokens"},
+        "record 2 of someone/corpus has no tokens in the field 'text'",
+    ),
     "no budget": ([], {"max_tokens": None}, "data.toy.max_tokens: must be set"),
 }
 
@@ -296,6 +325,10 @@ HUB_FAULTS = {
 @pytest.mark.parametrize("records, changes, message", HUB_FAULTS.values(), ids=HUB_FAULTS)
 def test_what_is_wrong_on_the_hub_is_one_sentence(tmp_path, monkeypatch, records, changes, message):
     reach_hub(monkeypatch, records)
+    if changes.get("tokenizer") == "tokens":
+        file = tmp_path / "tokenizer.json"
+        file.write_text(train_tokenizer(["a b"], 257).to_str())
+        changes = {"tokenizer": str(file)}
     with pytest.raises(UserError, match=message):
         prepare("toy", HUB | changes, tmp_path / "out")
 
@@ -305,6 +338,8 @@ def test_without_a_network_the_hub_is_one_sentence_at_once(tmp_path, offline):
     """In a process of its own, whose requests go to a port where nothing listens."""
     code = """
 import json, sys, pathlib
+from muonlab.data.sections import opened
+from muonlab.data.sources.hub import hub_documents
 from muonlab.data.text import prepare
 from muonlab.io.errors import UserError
 for section in json.loads(sys.argv[1]):
@@ -359,6 +394,8 @@ def test_real_wikitext(tmp_path):
 
 PEAK = """
 import json, sys, pathlib
+from muonlab.data.sections import opened
+from muonlab.data.sources.hub import hub_documents
 from muonlab.data.text import prepare
 prepare("toy", json.loads(sys.argv[1]), pathlib.Path(sys.argv[2]))
 # Not ru_maxrss: a process starts with that of the one that started it.

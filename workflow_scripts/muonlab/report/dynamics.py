@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from muonlab.report.comparisons import compared
 from muonlab.report.layers import hidden_mean
 from muonlab.report.levels import along, evaluated, joined
 from muonlab.report.measured import HIDDEN_COMPONENTS
@@ -12,10 +13,10 @@ from muonlab.report.records import loss_of
 from muonlab.report.stretching import ALL
 from muonlab.statistics.paired import paired
 from muonlab.statistics.spread_ratio import spread_ratio
-from muonlab.statistics.verdicts import HIGHER, LOWER
+from muonlab.statistics.verdicts import BETTER, HIGHER, LOWER, in_words
 
 STRETCHING, ALIGNMENT, ENTROPY, CONSISTENCY = 8, 9, 10, 13
-LATE = "second half of training"
+LATE = "in the second half of training"
 SPREADS = {"final_loss": "final loss", "test_loss": "test loss"}
 
 
@@ -76,8 +77,6 @@ def _where(table: pd.DataFrame, values: Mapping) -> pd.DataFrame:
 
 
 def _said(row: Mapping) -> str:
-    from muonlab.statistics.verdicts import in_words
-
     reason = row["reason"] if isinstance(row["reason"], str) and row["reason"] else ""
     words = in_words(row["verdict"], row["n"], row["needs_n"])
     return f"{words}: {reason}" if reason else words
@@ -139,8 +138,6 @@ def _difference(own: pd.DataFrame, pair: tuple, alpha: float, family: int) -> di
 def _entropy(contrasts: pd.DataFrame, pair: tuple) -> Iterator[dict]:
     """The rows of contrasts.csv on the spectral entropy of the hidden weights. With paired runs, a
     difference of entropies is one of gains since the start, which all arms share."""
-    from muonlab.report.comparisons import compared
-
     own = contrasts[contrasts.outcome.str.startswith("spectral_entropy")]
     own = own[(own.arm_a == pair[0]) & (own.arm_b == pair[1])]
     for row in own.to_dict("records"):
@@ -195,4 +192,4 @@ def _consistency(
             "said": f"{found.verdict}: {found.verdict.reason}".removesuffix(": "),
             "family_size": len(samples),
         }
-        yield _row(CONSISTENCY, f"ln ratio of deviations: {label}", "", pair, row, "better")
+        yield _row(CONSISTENCY, f"ln ratio of deviations: {label}", "", pair, row, BETTER)

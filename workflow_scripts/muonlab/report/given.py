@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from muonlab.report.layers import of_layers
+from muonlab.report.layers import of_layers, thinned
 from muonlab.report.records import read_arms, read_curves, read_parts
 
 # Files inside a run's `records` folder. The workflow knows only the folder.
@@ -26,7 +26,7 @@ INSIDE = {
     "expert_records": "components.parquet",
 }
 # Which of a run's records are read, where there can be too many.
-KEPT = {"layer_geometry_records": of_layers}
+KEPT = {"geometry_records": thinned, "layer_geometry_records": of_layers}
 SINGLE = ("selection", "profile", "data_facts")
 
 

@@ -41,6 +41,12 @@ KEPT = {
         "effective_rank": "distance_effective_rank",
     },
 }
+# The components of networks, in the order in which a forward pass comes to them.
+ORDER = (
+    *("input", "embedding", "query", "key", "value", "query_key_value", "attention_output"),
+    *("router", "gate", "expert_gate", "up", "expert_up", "down", "expert_down"),
+    *("hidden", "output", "head"),
+)
 ALIGNED = ("step", "momentum", "displacement", "from_start")
 SIDES = ("left", "right")
 
@@ -50,6 +56,12 @@ def thinned_steps(steps: Iterable[int]) -> list[int]:
     known = sorted(set(steps))
     places = np.linspace(0, len(known) - 1, min(len(known), MOST_STEPS))
     return [known[i] for i in dict.fromkeys(places.round().astype(int))]
+
+
+def thinned(records: pd.DataFrame) -> pd.DataFrame:
+    """The records of one run at `thinned_steps`, without whole spectra."""
+    own = records[records.metric != "singular_values"]
+    return own[own.step.isin(thinned_steps(own.step.unique()))]
 
 
 def of_layers(records: pd.DataFrame) -> pd.DataFrame:
@@ -67,7 +79,7 @@ def condensed(records: pd.DataFrame) -> pd.DataFrame:
     nulls and excesses of `_with_nulls`. What an object lacks at a step is NaN.
     """
     wide = _wide(records)
-    _add_alignments(wide)
+    wide = _with_alignments(wide)
     parts = [_with_nulls(own) for _, own in wide.groupby([*RUN, "tensor", "expert"], dropna=False)]
     return over_experts(pd.concat(parts, ignore_index=True))
 
@@ -89,7 +101,7 @@ def _wide(records: pd.DataFrame) -> pd.DataFrame:
     return wide.assign(expert=wide.expert.where(wide.expert >= 0))
 
 
-def _add_alignments(wide: pd.DataFrame) -> None:
+def _with_alignments(wide: pd.DataFrame) -> pd.DataFrame:
     """Replaces the left and right alignments of each object by mean, null and excess."""
     shapes = zip(wide["rows"].astype(int), wide["columns"].astype(int), strict=True)
     null = np.array([np.mean(alignment_nulls(*shape)) for shape in shapes])
@@ -98,7 +110,7 @@ def _add_alignments(wide: pd.DataFrame) -> None:
         wide[f"{kind}_alignment"] = wide[sides].mean(axis=1, skipna=False)
         wide[f"{kind}_null"] = null
         wide[f"{kind}_excess"] = wide[f"{kind}_alignment"] - null
-        wide.drop(columns=sides, inplace=True)
+    return wide.drop(columns=[f"{kind}_{side}" for kind in ALIGNED for side in SIDES])
 
 
 def _with_nulls(own: pd.DataFrame) -> pd.DataFrame:
@@ -142,11 +154,9 @@ def over_experts(wide: pd.DataFrame) -> pd.DataFrame:
 
 
 def components_of(table: pd.DataFrame) -> list[str]:
-    """The components of a table, in the order of a layer: attention first, then the rest."""
-    order = ("query", "key", "value", "query_key_value", "attention_output")
-    known = sorted(set(table.component), key=lambda c: (order.index(c) if c in order else 9, c))
-    tail = [name for name in ("up", "expert_up", "gate", "expert_gate", "down", "expert_down")]
-    return [c for c in known if c not in tail] + [c for c in tail if c in known]
+    """The components of a table, in the order in which a network has them."""
+    known = set(table.component)
+    return [*(name for name in ORDER if name in known), *sorted(known - set(ORDER))]
 
 
 def hidden_mean(table: pd.DataFrame, column: str) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 Shared by the figures that are drawn from layer_dynamics.csv and from the records of components.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -17,9 +17,11 @@ from muonlab.report.bands import arm_legend, band, log_band
 from muonlab.report.layers import components_of, mean_over_layers
 from muonlab.report.style import MUTED, ArmStyle, arm_styles, log_axis
 
-COLUMNS = 4  # panels in a row
+COLUMNS = 4  # most panels in a row
 SIZE = (2.45, 2.0)  # inches of a panel
-MOST_LABELS = 300  # ratio of an axis' ends up to which 1, 2 and 5 of each decade are labelled
+# Ratios of an axis' ends up to which it is linear, and up to which 1, 2 and 5 of each decade are
+# labelled.
+LINEAR, MOST_LABELS = 5, 300
 
 
 def main_arms(study: Mapping) -> list[dict]:
@@ -33,8 +35,8 @@ def words(component: str) -> str:
 
 def component_grid(components: Sequence[str], extra: float = 0.0) -> tuple[Figure, dict[str, Axes]]:
     """A figure with a panel for each component, and its panels by component."""
-    columns = min(COLUMNS, max(1, len(components)))
-    rows = -(-len(components) // columns)
+    columns = columns_of(len(components))
+    rows = max(1, -(-len(components) // columns))
     size = (max(6.4, SIZE[0] * columns), 1.25 + extra + SIZE[1] * rows)
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
     for axis in axes.flat[len(components) :]:
@@ -43,6 +45,13 @@ def component_grid(components: Sequence[str], extra: float = 0.0) -> tuple[Figur
     for component, axis in found.items():
         axis.set_title(words(component))
     return figure, found
+
+
+def columns_of(count: int) -> int:
+    """The number of panels in a row, so that as few places as possible stay empty."""
+    if count <= COLUMNS:
+        return max(1, count)
+    return min((COLUMNS, COLUMNS - 1), key=lambda columns: -count % columns)
 
 
 def over_training(
@@ -142,7 +151,6 @@ def layer_grid(
     for axis, arm in zip(axes[0], arms, strict=True):
         axis.set_title(arm["label"])
     step_axes(list(axes.flat), per_step, only=(axes[0], axes[-1]))
-    layer_bar(figure, [styles[arm["name"]].colour for arm in arms], layers)
     return figure
 
 
@@ -157,15 +165,17 @@ def shade_map(colour: str) -> LinearSegmentedColormap:
     return LinearSegmentedColormap.from_list("shades", ends)
 
 
-def layer_bar(figure: Figure, colours: Sequence[str], layers: Sequence[int]) -> None:
-    """A legend of the layers' shades at the top right, one strip for each colour."""
+def layer_bar(figure: Figure, study: Mapping, layers: Iterable[float]) -> None:
+    """A legend of the layers' shades at the top right, one strip for each main arm. Call it after
+    `style.finish`, whose layout cannot hold these strips."""
+    colours = [arm_styles(study["arms"])[arm["name"]].colour for arm in main_arms(study)]
+    layers = sorted({int(layer) for layer in layers if layer >= 0})
     if not layers:
         return
     height, width = figure.get_figheight(), figure.get_figwidth()
     for i, colour in enumerate(colours):
         place = (1 - 1.75 / width, 1 - (0.16 + 0.11 * i) / height, 1.1 / width, 0.09 / height)
         strip = figure.add_axes(place)
-        strip.set_in_layout(False)
         strip.imshow(
             np.linspace(0, 1, 64)[None], aspect="auto", cmap=shade_map(colour), norm=Normalize(0, 1)
         )
@@ -212,15 +222,19 @@ def step_axes(
 def label_rows(panels: Mapping[str, Axes], label: str) -> None:
     """Writes the label of the vertical axis beside the first panel of each row."""
     for i, axis in enumerate(panels.values()):
-        if i % COLUMNS == 0:
+        if i % columns_of(len(panels)) == 0:
             axis.set_ylabel(label)
 
 
 def readable_log(axis: Axes) -> None:
-    """Labels 1, 2 and 5 of each decade of a logarithmic axis that spans few of them."""
+    """Makes a logarithmic axis linear where it spans less than `LINEAR`, and labels 1, 2 and 5 of
+    each decade where it spans few of them."""
     low, high = axis.get_ylim()
-    if np.isfinite([low, high]).all() and low > 0 and high / low < MOST_LABELS:
-        axis.set_yscale("log")
+    if not (np.isfinite([low, high]).all() and low > 0):
+        return
+    if high / low < LINEAR:
+        axis.set_yscale("linear")
+    elif high / low < MOST_LABELS:
         log_axis(axis.yaxis)
 
 

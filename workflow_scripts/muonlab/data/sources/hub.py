@@ -5,6 +5,7 @@ first. It also returns the current commit, from which the documents are then rea
 """
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +30,8 @@ class HubText(Text):
     revision: str | None = None
     """Commit or tag to read, so that the data never change; null reads the newest."""
     field: str = "text"
-    """Name of the column with the text."""
+    """Name of the column with the text, or with lists of token numbers of `tokenizer`, which are
+    then turned back into text."""
 
     def read(self, place: Place, mended: Mended) -> tuple[dict, Iterator[str]]:
         if self.max_tokens is None:
@@ -64,27 +66,64 @@ def pinned_revision(name: str, revision: str | None, place: str) -> str | None:
 
 
 def hub_documents(section: HubText, revision: str | None, place: str) -> Iterator[str]:
-    """The `field` of each record of a streamed data set, in the order of the hub.
+    """The `field` of each record of a streamed data set, in the order of the hub; of a data set of
+    tokens, the documents in them.
 
     Raises UserError if the data set, its split or its field does not exist, or the network fails.
     """
     from datasets import load_dataset
 
-    name, split, field = section.name, section.split, section.field
+    name, split = section.name, section.split
     try:
         stream = load_dataset(name, section.config, split=split, revision=revision, streaming=True)
     except Exception as failure:
         raise UserError(
             f"{place}: the split {split} of {name} cannot be opened ({first_line(failure)})"
         ) from failure
+    values = _values(stream, section, place)
+    first = next(values, None)
+    if first is not None and not isinstance(first, str):
+        from muonlab.data.detokenized import documents_of
+
+        tokenizer = own_tokenizer(section, place)
+        yield from documents_of(chain([first], values), tokenizer)
+    elif first is not None:
+        yield first
+        yield from values
+
+
+def _values(stream: Any, section: HubText, place: str) -> Iterator[str | list[int]]:
+    """The field's value in each record; the first says whether all must be text or tokens."""
+    kind: type | None = None
     for number, record in enumerate(_records(stream, place), start=1):
-        if not isinstance(record.get(field), str):
+        value = record.get(section.field)
+        kind = kind or (list if _is_tokens(value) else str)
+        if not isinstance(value, kind) or (kind is list and not _is_tokens(value)):
             there = ", ".join(map(str, record))
+            what = "tokens" if kind is list else "text"
             raise UserError(
-                f"{place}: record {number} of {name} has no text in the field {field!r}; its "
-                f"fields are {there}"
+                f"{place}: record {number} of {section.name} has no {what} in the field "
+                f"{section.field!r}; its fields are {there}"
             )
-        yield record[field]
+        yield value
+
+
+def _is_tokens(value: Any) -> bool:
+    return isinstance(value, list) and all(type(token) is int for token in value)
+
+
+def own_tokenizer(section: HubText, place: str) -> Any:
+    """The tokenizer whose tokens the data set holds. Raises UserError if the section has none."""
+    from muonlab.data.tokenizer import hub_tokenizer, read_tokenizer
+
+    if section.tokenizer is None:
+        raise UserError(
+            f"{place}: the field {section.field!r} of {section.name} holds tokens; name the "
+            "tokenizer that made them as tokenizer"
+        )
+    local = section.tokenizer.endswith(".json")
+    file = Path(section.tokenizer) if local else hub_tokenizer(section.tokenizer, place)
+    return read_tokenizer(file)
 
 
 def _records(stream: Any, place: str) -> Iterator[dict]:

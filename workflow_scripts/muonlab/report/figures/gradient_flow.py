@@ -11,7 +11,7 @@ from muonlab.measure.stability import EXPLODING, VANISHING
 from muonlab.report.forward import ALL, of_component, tokens_of_an_update
 from muonlab.report.layers import components_of
 from muonlab.report.measured import HIDDEN_COMPONENTS
-from muonlab.report.panels import layer_grid, words
+from muonlab.report.panels import layer_bar, layer_grid, words
 from muonlab.report.style import MUTED, finish, study_notes, use_style
 
 
@@ -43,6 +43,7 @@ def gradient_flow(
         f"{study['title']}: gradient norm by layer",
         study_notes(study, "lines: means over seeds"),
     )
+    layer_bar(figure, study, records.layer.dropna())
     return figure
 
 

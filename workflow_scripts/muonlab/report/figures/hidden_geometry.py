@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from muonlab.declare import figure
 from muonlab.report.bands import arm_legend, band, log_band
+from muonlab.report.measured import HIDDEN_COMPONENTS
 from muonlab.report.style import (
     MUTED,
     arm_styles,
@@ -47,7 +48,7 @@ def geometry(geometry_records: pd.DataFrame, study: dict) -> Figure:
     use_style()
     figure, axes = plt.subplots(2, 3, figsize=(9.0, 5.2), sharex=True)
     styles = arm_styles(study["arms"])
-    hidden = geometry_records[geometry_records.component == "hidden"]
+    hidden = geometry_records[geometry_records.component.isin(HIDDEN_COMPONENTS)]
     if hidden.empty:
         hidden = geometry_records[geometry_records.component != "all"]
     for axis, (kind, metric, title, logarithmic) in zip(axes.flat, PANELS, strict=True):

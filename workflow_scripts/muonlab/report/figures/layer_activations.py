@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from muonlab.declare import figure
 from muonlab.report.forward import FORWARD, of_metrics, tokens_of_an_update
-from muonlab.report.panels import layer_grid
+from muonlab.report.panels import layer_bar, layer_grid
 from muonlab.report.style import finish, study_notes, use_style
 
 METRICS = {
@@ -40,4 +40,5 @@ def activations(
     figure = layer_grid(rows, study, True, tokens_of_an_update(summaries, provenances))
     notes = study_notes(study, "lines: means over seeds")
     finish(figure, f"{study['title']}: activations by layer", notes)
+    layer_bar(figure, study, layer_component_records.layer.dropna())
     return figure

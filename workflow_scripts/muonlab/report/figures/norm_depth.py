@@ -46,6 +46,9 @@ def norm_depth(
             axis.plot(walk.index, walk, color=style.colour, linewidth=0.9, linestyle=":")
         axis.set_yscale("log")
         readable_log(axis)
+        low, high = axis.get_ylim()  # room for the numbers above the lines
+        logarithmic = axis.get_yscale() == "log"
+        axis.set_ylim(top=high * (high / low) ** 0.3 if logarithmic else high + 0.3 * (high - low))
         _write_slopes(axis, stretching_slopes, component, styles)
     label_rows(panels, "σ₁ at the end")
     arm_legend(figure, next(iter(panels.values())))

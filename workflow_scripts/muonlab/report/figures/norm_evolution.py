@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from muonlab.declare import figure
-from muonlab.report.panels import by_component, layer_grid, tokens_per_step
+from muonlab.report.panels import by_component, layer_bar, layer_grid, tokens_per_step
 from muonlab.report.style import MUTED, finish, study_notes, use_style
 
 
@@ -30,6 +30,7 @@ def spectral_norms(layer_dynamics: pd.DataFrame, study: dict) -> Figure:
     notes = study_notes(study, "lines: means over seeds")
     notes.insert(1, "dotted: random walk with the same norms of updates, mean over layers")
     finish(figure, f"{study['title']}: spectral norm σ₁ by layer", notes)
+    layer_bar(figure, study, layer_dynamics.layer.dropna())
     return figure
 
 

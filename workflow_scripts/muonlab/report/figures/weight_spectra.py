@@ -10,10 +10,18 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from muonlab.declare import figure
+from muonlab.report.layers import components_of
 from muonlab.report.levels import diverged_runs
 from muonlab.report.measured import over_experts
-from muonlab.report.panels import component_grid, label_rows, layer_bar, main_arms, shades
-from muonlab.report.style import MUTED, arm_styles, finish, study_notes, use_style
+from muonlab.report.panels import (
+    MOST_LABELS,
+    component_grid,
+    label_rows,
+    layer_bar,
+    main_arms,
+    shades,
+)
+from muonlab.report.style import MUTED, arm_styles, finish, log_axis, study_notes, use_style
 
 LAYER = re.compile(r"layers\.(\d+)\.")  # how the name of a tensor in a layer begins
 SMALLEST = 1e-4  # of σ/σ₁ that is shown
@@ -40,8 +48,7 @@ def spectra(
     values = relative(spectra_records, diverged_runs(runs, summaries))
     shown = main_arms(study)
     styles = arm_styles(study["arms"])
-    components = list(dict.fromkeys(spectra_records.component))
-    figure, panels = component_grid(components)
+    figure, panels = component_grid(components_of(spectra_records))
     layers = sorted({layer for layer in values.layer.unique() if layer >= 0})
     for component, axis in panels.items():
         own = values[values.component == component]
@@ -50,14 +57,19 @@ def spectra(
             rows = own[(own.arm == arm["name"]) & (own.point == "end")]
             _decay(axis, rows, styles[arm["name"]].colour, layers)
         axis.set_yscale("log")
-        axis.set_ylim(bottom=max(axis.get_ylim()[0], SMALLEST))
+        low, high = axis.get_ylim()
+        axis.set_ylim(max(low, SMALLEST), high)
+        if high / max(low, SMALLEST) < MOST_LABELS:
+            log_axis(axis.yaxis)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         axis.set_xlabel("index")
     label_rows(panels, "σ / σ₁")
-    _legend(figure, shown, styles, layers)
+    _legend(figure, shown, styles, len(layers) > 1)
     notes = study_notes(study, "lines: means over seeds")
     notes.insert(1, "grey dashes: at the start, mean over layers")
     finish(figure, f"{study['title']}: singular-value decay", notes)
+    if len(layers) > 1:
+        layer_bar(figure, study, layers)
     return figure
 
 
@@ -94,16 +106,12 @@ def _decay(axis: Axes, rows: pd.DataFrame, colour: str, layers: Sequence[int]) -
         axis.plot(line["index"] + 1, line.value, color=shade, linewidth=1.2)
 
 
-def _legend(figure: Figure, arms: Sequence[dict], styles: dict, layers: Sequence[int]) -> None:
-    """The arms' names in their colours, with the shades of layers where there are several."""
-    handles = [Line2D([], [], color=styles[arm["name"]].colour, linewidth=2) for arm in arms]
-    several = len(layers) > 1
+def _legend(figure: Figure, arms: Sequence[dict], styles: dict, beside: bool) -> None:
+    """The arms' names in their colours; `beside` leaves room for the shades of layers."""
     figure.legend(
-        handles,
+        [Line2D([], [], color=styles[arm["name"]].colour, linewidth=2) for arm in arms],
         [arm["label"] for arm in arms],
         loc="upper right",
         ncols=len(arms) or 1,
-        bbox_to_anchor=(1 - (2.4 if several else 0.1) / figure.get_figwidth(), 1.0),
+        bbox_to_anchor=(1 - (2.4 if beside else 0.1) / figure.get_figwidth(), 1.0),
     )
-    if several:
-        layer_bar(figure, [styles[arm["name"]].colour for arm in arms], layers)

@@ -18,6 +18,8 @@ OUTCOMES = (
     "seconds_per_epoch",
     "cpu_seconds_per_epoch",
 )
+# Seconds of training, and those that evaluating and recording within it took.
+WATCHED = ("seconds_in_updates", "seconds_in_watching")
 
 
 @table(
@@ -77,6 +79,7 @@ def runs_table(
             | times.loc[(run["arm"], run["seed"])].to_dict()
             | {"parameters": summary["parameters"], "evaluated_on": summary["evaluated_on"]}
             | {k: provenance[k] for k in ("seconds", "seconds_per_epoch", "cpu_seconds_per_epoch")}
+            | {name: provenance.get(name) for name in WATCHED}
             | {k: provenance[k] for k in ("peak_host_bytes", "device", "device_type", "threads")}
             | {"code_digest": provenance["code_digest"]}
             | {"observer_digest": provenance.get("observer_digest"), "run": run["run"]}

@@ -11,6 +11,7 @@ from muonlab.report.achieved import achieved, over_points, place
 from muonlab.report.anchors import anchor_line, anchor_rows
 from muonlab.report.claimed import claim_sentences, power_sentences
 from muonlab.report.comparisons import on_all_outcomes
+from muonlab.report.dynamics_sentences import dynamics_sentences
 from muonlab.report.early_phase import early_sentences
 from muonlab.report.lengths import speed_up_sentences
 from muonlab.report.sentences import factorial_sentences, sweep_sentences
@@ -80,6 +81,7 @@ def findings(
     speed_up_table: pd.DataFrame | None = None,
     waterfall_table: pd.DataFrame | None = None,
     early_phase: pd.DataFrame | None = None,
+    dynamics_claims: pd.DataFrame | None = None,
 ) -> str:
     """Markdown: the study's data and settings, then a table of comparisons for each topic, then
     sentences on what its experiments found.
@@ -113,6 +115,9 @@ def findings(
             lines += ["", f"**{topic}**", "", *shown(rows, outcomes, told)]
     if early_phase is not None:
         lines += ["", "**Early phase**", "", *early_sentences(early_phase, study)]
+    if dynamics_claims is not None:
+        lines += ["", "**Training dynamics**", ""]
+        lines += dynamics_sentences(dynamics_claims, runs_table, labels, study)
     if speed_up_table is not None:
         lines += ["", "**Speed-up**", "", *speed_up_sentences(speed_up_table, study)]
     if waterfall_table is not None:
