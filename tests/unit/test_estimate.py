@@ -14,7 +14,7 @@ from muonlab.plan import flops, times
 from muonlab.plan.estimate import OUTSIDE, SCHEDULING, Estimator, table
 from muonlab.plan.known import Known
 from muonlab.plan.models import Transformer as Section
-from muonlab.plan.outputs import SPLITS, Outputs
+from muonlab.plan.outputs import Outputs
 from muonlab.plan.runs import load_plan
 
 ROOT = Path(__file__).parents[2]
