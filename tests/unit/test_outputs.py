@@ -56,6 +56,7 @@ def test_a_study_has_an_output_where_it_has_what_the_output_needs():
     }
     assert figures["comparison"] - everywhere == {
         *("one_at_a_time", "lr_sensitivity", "components", "experts", "gains", "attention"),
+        "component_gains",
     }
     texts = {study: names(OUTPUTS.texts(study)) for study in PLAN.studies}
     assert texts == {
