@@ -22,13 +22,21 @@ def component_families(study: StudyPlan) -> list[dict]:
         [against] = shared
         others = [arm for pair in family["pairs"] for arm in pair if arm != against]
         trained = {arm: components_of(study, arm) for arm in (against, *others)}
-        alike = [
-            set(differences(study.arms[arm], study.arms[against])) <= CHANGED for arm in others
-        ]
+        # AdamW differs from any of them in the optimizer as a whole, so they are compared with one
+        # another.
+        first = next((arm for arm in others if trained[arm]), others[0])
+        alike = [set(differences(study.arms[arm], study.arms[first])) <= CHANGED for arm in trained]
+        alike += [_optimizer(study, arm) == _optimizer(study, first) for arm in others]
         if all(alike) and len(set(map(tuple, trained.values()))) > FEWEST - 1:
             told = {name: family[name] for name in ("name", "claim", "outcomes")}
             found.append(told | {"against": against, "arms": trained})
     return found
+
+
+def _optimizer(study: StudyPlan, arm: str) -> dict:
+    """The arm's optimizer without its components."""
+    settings = study.arms[arm].settings["optimizer"]
+    return {field: value for field, value in settings.items() if field != "components"}
 
 
 def components_of(study: StudyPlan, arm: str) -> list[str]:
