@@ -26,6 +26,8 @@ from muonlab.parsed import keep_in
 from muonlab.plan.across import Across
 from muonlab.plan.code import adapter_digest, run_digest
 from muonlab.plan.datasets import IMAGES, KINDS, TEXT, source_files
+from muonlab.plan.estimate import estimate
+from muonlab.plan.estimate import table as print_estimate
 from muonlab.plan.evaluation import outside_files
 from muonlab.plan.naming import REPORTING_PATTERN, RUN_PATTERN, TUNING_PATTERN
 from muonlab.plan.outputs import SPLITS, Outputs

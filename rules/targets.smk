@@ -1,7 +1,7 @@
 """The targets that can be named on the command line: one stage of every study, or one study.
 
 Needs: nothing. Gives: the targets data, tune, train (or runs), spectra, curvature, quantize,
-statistics (or tables), figures, and one target for each study.
+statistics (or tables), figures, plan, and one target for each study.
 """
 
 
@@ -81,6 +81,20 @@ rule claims:
         [file for file in ACROSS.files() if Path(file).stem.startswith("claims")],
     message:
         f"The claims are in {ROOT}/claims.md."
+
+
+def print_plan(wildcards):
+    """Prints what everything in this configuration will cost, and stops before anything is run."""
+    print_estimate(estimate(PLAN, OUTPUTS, WRITTEN, Path(".snakemake/metadata")), PLAN.estimate)
+    sys.stdout.flush()
+    sys.exit(0)
+
+
+rule plan:
+    input:
+        print_plan,
+    message:
+        "What the configuration will cost."
 
 
 for study in PLAN.studies:

@@ -25,7 +25,7 @@ TASK = {"format": "hellaswag", "files": [], "name": None, "items": None}
 TEXT = ["The quick brown fox jumps over the lazy dog. " * 20, "Roof shingle removal: a man is " * 9]
 
 
-def tiny(context=24, experts=0, capacity=None):
+def tiny(context=24, experts=0, capacity=None, factor=3.0):
     encoder = Encoder(train_tokenizer(TEXT, 300), "test")
     model = Transformer(
         vocab=encoder.vocab, context=context, width=16, layers=2, heads=2, feedforward=24,
@@ -34,7 +34,7 @@ def tiny(context=24, experts=0, capacity=None):
     model.initialise(0, "init")
     with torch.no_grad():
         for p in model.parameters():
-            p.mul_(3)  # so that endings differ clearly
+            p.mul_(factor)  # so that endings differ clearly
     return model.eval(), encoder
 
 
@@ -172,7 +172,7 @@ def test_hellaswag_scores_are_those_of_an_independent_computation():
     file = Path(os.environ["MUONLAB_DATA"]) / "hellaswag" / "validation-first-1000.jsonl"
     if not file.exists():
         pytest.skip("MUONLAB_DATA has no hellaswag")
-    model, encoder = tiny(context=96)
+    model, encoder = tiny(context=96, factor=1.5)
     items = read_items(TASK | {"files": [str(file)], "items": 60}, "hellaswag")
     raw = [json.loads(line) for line in file.read_text().splitlines()[:60]]
     encode = encode_with(encoder)

@@ -53,6 +53,7 @@ def made_up(factors, loss, broken=()):
                         value = None if lost else loss(place, arm, rate, seed)
                         summaries.append(
                             {"final_loss": value, "diverged": lost, "steps": 40}
+                            | {"best_step": None if lost else (30 if seed == 1 else 40)}
                             | {"parameters": 1000 * 4**place}
                         )
     return runs, summaries
@@ -198,6 +199,7 @@ def test_tables_figure_and_text_with_brackets_without_dose_and_with_a_diverged_r
     cells = made["level_losses"].set_index(["level", "arm", "lr_factor"])
     assert cells.loc[("prose", "adamw", 1.0), "diverged"] == 1
     assert cells.loc[("medium", "muon", 0.5), "parameters"] == 4000
+    assert cells.loc[("medium", "muon", 0.5), "stopped_early"] == pytest.approx(1 / 5)
     told = where_it_gains(table, made["gain_trends"], STUDY)
     assert "outermost" in told and "not estimable" in told
     drawn = draw(table, made["gain_trends"], facts, COMPARISON, STUDY)

@@ -38,7 +38,8 @@ def test_a_study_has_an_output_where_it_has_what_the_output_needs():
     figures = {study: names(OUTPUTS.figures(study)) for study in PLAN.studies}
     everywhere = set.intersection(*figures.values())
     assert everywhere == {
-        *("learning_curves", "tuning_trials", "effects", "best_of_k", "convergence")
+        *("learning_curves", "tuning_trials", "effects", "best_of_k", "convergence"),
+        *("generalisation", "run_costs"),
     }
     assert figures["fashion"] - everywhere == {
         *("spectra", "sharpness", "quantization", "quantization_error", "geometry"),
@@ -53,11 +54,16 @@ def test_a_study_has_an_output_where_it_has_what_the_output_needs():
         *("one_at_a_time", "performance", "ranking_curves", "ranking_heatmap"),
         *("dose_response", "lr_sensitivity", "waterfall"),
     }
+    assert figures["comparison"] - everywhere == {
+        *("one_at_a_time", "lr_sensitivity", "components", "experts", "gains", "attention"),
+        "component_gains",
+    }
     texts = {study: names(OUTPUTS.texts(study)) for study in PLAN.studies}
     assert texts == {
         "fashion": {"findings"},
         "moe": {"findings"},
         "ablation": {"findings", "insights"},
+        "comparison": {"findings", "where_it_gains", "written_samples"},
     }
 
 

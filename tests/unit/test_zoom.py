@@ -320,3 +320,16 @@ def test_a_file_of_another_version_or_of_nothing_is_drawn_again(kept, content):
     kept.write_text(content)
     draws.keep_in(kept)
     assert draws.block(2, 5, 0) == expected
+
+
+def test_whole_numbers_on_a_logarithmic_scale_stay_at_one_or_more():
+    field = "training.warmup_steps"
+    space = {"lr": {"low": 0.1, "high": 1.0}, field: {"low": 1, "high": 16, "log": True}}
+    tuning = {"trials": 8, "rounds": 2, "search_seed": 0}
+    for best in (1, 2, 16):
+        scored = [{"settings": {"lr": 0.5, field: best}, "score": 1.0}]
+        scored.append({"settings": {"lr": 0.2, field: 5}, "score": 2.0})
+        # The field itself may be 0.
+        _, points = finer_points(space, scored, 2, tuning, {field: (0, math.inf)})
+        values = [point[field] for point in points]
+        assert len(values) == 4 and all(isinstance(v, int) and v >= 1 for v in values)

@@ -226,6 +226,7 @@ class Plan:
     name: str
     data: dict[str, dict]
     studies: dict[str, StudyPlan]
+    estimate: dict[str, float]
     sources: Sources
 
     @property
@@ -260,6 +261,7 @@ def load_plan(files: Iterable[str | Path], command_line: Mapping | None = None) 
         name=config.name,
         data={name: section.model_dump() for name, section in config.data.items()},
         studies=studies,
+        estimate=config.estimate.model_dump(),
         sources=sources,
     )
 

@@ -169,6 +169,17 @@ def is_reserved(name: str) -> bool:
     return name in RESERVED or name.startswith(RESERVED_STARTS)
 
 
+class Rates(Section):
+    """Rates from which `snakemake -n plan` computes what was never run here."""
+
+    cpu_gflops: float = Field(default=20.0, gt=0)
+    """Floating-point operations of one core in a second of training, in units of 10⁹."""
+    gpu_tflops: float = Field(default=100.0, gt=0)
+    """The same of a GPU in bfloat16, in units of 10¹²."""
+    gpu_tflops_float32: float = Field(default=20.0, gt=0)
+    """The same of a GPU in float32."""
+
+
 class Config(Section):
     """The whole configuration."""
 
@@ -177,6 +188,7 @@ class Config(Section):
     Configurations of different sizes need different names, so that the results of both are kept."""
     data: dict[Name, DataConfig] = Field(min_length=1)
     """Data sets, by the names that studies use for them."""
+    estimate: Rates = Rates()
     studies: dict[Name, Study] = Field(min_length=1)
     """Studies. The name of a study is also that of its target and of its folder of results."""
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from muonlab.plan.arms import differences, measured_on
+from muonlab.plan.components import component_families
 from muonlab.plan.known import Known
 from muonlab.plan.measure import outcomes
 from muonlab.plan.naming import flatten
@@ -242,6 +243,7 @@ VALUES: dict[str, Value] = {
     "sampling": Value(
         lambda known: known.study.measure["samples"], lambda study: study.measure["samples"]
     ),
+    "component_families": Value(lambda known: component_families(known.study), component_families),
     "factor_runs": Value(factor_runs, lambda study: study.factors),
     "factors": Value(factors, lambda study: study.factors),
     "main_runs": Value(main_runs),

@@ -28,11 +28,12 @@ class Level(NamedTuple):
 
 def level_losses(rows: Sequence[dict], summaries: Sequence[dict]) -> pd.DataFrame:
     """factor, level, arm, lr_factor, seed, value (the final loss, NaN where the run diverged),
-    parameters and updates of each run."""
+    parameters, updates, and the update of the lowest evaluation of each run."""
     table = pd.DataFrame(rows)
     table["value"] = [loss_of(summary, LOSS) for summary in summaries]
     table["parameters"] = [summary["parameters"] for summary in summaries]
     table["updates"] = [summary["steps"] for summary in summaries]
+    table["best_step"] = [summary.get("best_step") for summary in summaries]
     return table
 
 
@@ -51,7 +52,8 @@ def levels_of(losses: pd.DataFrame, factor: str, facts: Mapping) -> dict[str, Le
 
 
 def cell_table(losses: pd.DataFrame, factors: Mapping, alpha: float) -> pd.DataFrame:
-    """One row for each level, arm and factor on the rate: n, mean, low, high, diverged."""
+    """One row for each level, arm and factor on the rate: n, mean, low, high, diverged, and
+    stopped_early, the share of runs whose lowest evaluation was before the last update."""
     keys, rows = ["factor", "level", "arm", "lr_factor"], []
     for group, own in losses.groupby(keys, sort=False):
         mean = mean_interval(own.value.to_numpy(), alpha)
@@ -59,7 +61,8 @@ def cell_table(losses: pd.DataFrame, factors: Mapping, alpha: float) -> pd.DataF
         row = dict(zip(keys, group, strict=True)) | {"label": facts["label"], "data": facts["data"]}
         row |= {"parameters": own.parameters.iloc[0], "updates": own.updates.iloc[0]}
         row |= {"n": mean.n, "mean": mean.mean, "sd": mean.sd, "low": mean.low, "high": mean.high}
-        rows.append(row | {"diverged": mean.diverged})
+        early = own.best_step.astype(float) < own.updates
+        rows.append(row | {"diverged": mean.diverged, "stopped_early": early.mean()})
     return pd.DataFrame(rows)
 
 

@@ -38,7 +38,9 @@ from muonlab.report.gains import cell_table, gain_table, level_losses, trend_tab
             "losses at each level",
             "Mean final loss of each arm of **{title}** at each level of each factor and at each "
             "multiple of the rate that tuning chose, with {interval} t intervals over seeds. "
-            "Losses of different levels are not compared here. Protocol: {protocol}.",
+            "Losses of different levels are not compared here. ``stopped_early``: the share of "
+            "runs whose lowest evaluation was before the last update, where stopping early would "
+            "have ended lower. Protocol: {protocol}.",
         ),
     },
 )

@@ -116,7 +116,7 @@ def summary_table(runs: pd.DataFrame, study: dict) -> pd.DataFrame:
                     "settings": listed(arm["settings"]),
                     "edge": listed(arm["edges"]),
                     "tuned": arm["tuned"],
-                    "data": study["data"],
+                    "data": arm.get("data", study["data"]),
                     "protocol": study["protocol"],
                 }
             )

@@ -157,6 +157,11 @@ def _basis(summary: pd.DataFrame) -> Iterator[str]:
         f"Data: {first.data}. Protocol: {first.protocol}. Seeds of each arm: {first.n}. "
         f"Chosen by tuning: {rates}."
     )
+    elsewhere = summary.drop_duplicates("arm")
+    elsewhere = elsewhere[elsewhere.data != first.data]
+    if len(elsewhere):
+        named = ", ".join(f"{arm.label} ({arm.data})" for arm in elsewhere.itertuples())
+        yield f"Read other data, so their losses are compared among themselves alone: {named}."
     for arm in arms[arms.edge.notna() & (arms.edge != "")].itertuples():
         yield (
             f"**Warning:** the setting that tuning chose for {arm.label} lies at the edge of what "
