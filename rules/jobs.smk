@@ -124,6 +124,12 @@ def across_job(adapter, made):
     )
 
 
+def thesis_pictures():
+    made = ACROSS.registry.texts["thesis"]
+    files = ACROSS.given(made, everything()).files
+    return [*files["claims_overview_figure"], *files["drawings"]]
+
+
 def shown(path, output, section, kind):
     """Marks a file for the report. A file whose output has no title is left out of the report."""
     if output.title is None:

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from muonlab.measure import stability as steadiness
-from muonlab.report.setting_claims import SOURCES, examined, judged, read_sources
 from muonlab.report.measured import over_seeds
+from muonlab.report.setting_claims import SOURCES, examined, judged, read_sources
 from muonlab.report.tables.runs import runs
 from muonlab.report.tables.stability import stability
 from muonlab.report.texts.findings import LEGEND, findings

@@ -5,7 +5,6 @@ study and from the registry it computes plain lists and dictionaries.
 """
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from muonlab.io.errors import UserError

@@ -59,7 +59,7 @@ def tested(
 def described(part: Mapping[str, Any], labels: Mapping[str, str], outcome: str = "") -> str:
     """What a part compares, in words."""
     if "a" not in part:
-        return ", ".join(str(where) for where in part["where"].values()).replace("_", " ")
+        return part["label"]
     a, b = (labels.get(part[side], part[side]) for side in "ab")
     if part["table"] == "runs":
         return f"{a} / {b}, standard deviation of the {part['outcome'].replace('_', ' ')}"
@@ -119,9 +119,7 @@ def _spreads(
     part: Mapping, table: pd.DataFrame, study: Mapping, labels: Mapping[str, str]
 ) -> Iterator[Tested]:
     values = table.assign(value=table[part["outcome"]].where(~table.diverged.astype(bool)))
-    a, b = (
-        values[values.arm == part[side]].set_index("seed").value.sort_index() for side in "ab"
-    )
+    a, b = (values[values.arm == part[side]].set_index("seed").value.sort_index() for side in "ab")
     paired = bool(study["training"]["paired"]) and list(a.index) == list(b.index)
     found = spread_ratio(a.to_numpy(), b.to_numpy(), paired, study["alpha"])
     answer = in_range(found.ratio, found.low, found.high, found.n, *part["within"])

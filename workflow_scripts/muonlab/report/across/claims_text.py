@@ -85,7 +85,7 @@ def evidence(rows: pd.DataFrame) -> Iterator[str]:
     known = rows[(rows.fair_answer != NOT_RUN) | (rows.published_answer != NOT_RUN)]
     if known.empty:
         yield ""
-        yield f"Not run: {_reasons(rows)}."
+        yield f"It was not run: {_reasons(rows)}."
         return
     yield ""
     for row in known.itertuples():
@@ -138,6 +138,4 @@ def _ours(rows: pd.DataFrame, protocol: str) -> str:
 
 
 def _reasons(rows: pd.DataFrame) -> str:
-    found = [w for w in rows.warnings.dropna() if w]
-    parts = [part.strip(" .") for w in found for part in w.split("Under ") if "fair: " in part]
-    return "; ".join(dict.fromkeys(part.removeprefix("fair: ") for part in parts)) or "no records"
+    return "; ".join(dict.fromkeys(rows.missing.dropna())) or "there are no records"
