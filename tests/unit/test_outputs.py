@@ -38,7 +38,8 @@ def test_a_study_has_an_output_where_it_has_what_the_output_needs():
     figures = {study: names(OUTPUTS.figures(study)) for study in PLAN.studies}
     everywhere = set.intersection(*figures.values())
     assert everywhere == {
-        *("learning_curves", "tuning_trials", "effects", "best_of_k", "convergence")
+        *("learning_curves", "tuning_trials", "effects", "best_of_k", "convergence"),
+        *("loss_against_time", "study_summary"),
     }
     assert figures["fashion"] - everywhere == {
         *("spectra", "sharpness", "quantization", "quantization_error", "geometry"),

@@ -110,8 +110,10 @@ def _below_title(figure: Figure, title: Text) -> float:
     box = legend.get_window_extent(renderer)
     if box.x0 > title.get_window_extent(renderer).x1 + margin and box.height < 0.36 * figure.dpi:
         return 0.0
+    # A legend lays its entries out when it is drawn, so that is when its width is known.
     while box.width > figure.bbox.width - margin and legend._ncols > 1:
         legend.set_ncols(legend._ncols - 1)
+        legend.draw(renderer)
         box = legend.get_window_extent(renderer)
     added = box.height / figure.dpi
     figure.set_figheight(figure.get_figheight() + added)
