@@ -24,7 +24,7 @@ def number(value: float, digits: int = 3, sign: bool = False) -> str:
 def interval(value: float, low: float, high: float, sign: bool = False) -> str:
     """`value [low, high]`, all with the decimals that give the largest of them three digits, or
     with more until all three differ. What has no interval is printed without one."""
-    if not (np.isfinite(low) or np.isfinite(high)):
+    if np.isnan(value) or not (np.isfinite(low) or np.isfinite(high)):
         return number(value, sign=sign)
     size = max(abs(each) for each in (value, low, high) if np.isfinite(each))
     if size and not 1e-4 <= size < 1e6:

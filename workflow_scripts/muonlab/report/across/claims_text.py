@@ -61,7 +61,7 @@ def read_sizes(other_sizes: Sequence[dict]) -> dict[str, pd.DataFrame]:
 def claims_grid(sizes: dict[str, pd.DataFrame], name: str) -> Iterator[str]:
     """The table of claims: source, our number under both protocols, and a verdict for each size."""
     others = [size for size in sizes if size != name]
-    titles = ["", "Claim", "Source's number", "Source's protocol, ours", "Fair, ours"]
+    titles = ["", "Claim", "Source's number", "Ours, source's protocol", "Ours, fair"]
     titles += [f"Verdict ({size})" for size in (name, *others)]
     yield "| " + " | ".join(titles) + " |"
     yield "|---" * len(titles) + "|"

@@ -6,10 +6,10 @@ from pathlib import Path
 import pandas as pd
 
 from muonlab.declare import folder
-from muonlab.report.across.thesis import read_studies, refuse_mixed
+from muonlab.report.across.thesis import refuse_mixed
 from muonlab.report.documents.blocks import Grid, plain
 from muonlab.report.documents.latex import escaped, latex
-from muonlab.report.thesis.evidence import Study
+from muonlab.report.thesis.evidence import Study, read_studies
 from muonlab.report.thesis.results import arms_table, claims_table, families_tables
 
 EXAMPLE = r"""% All tables and figures of this folder, for a look: pdflatex example.tex

@@ -9,10 +9,22 @@ import pandas as pd
 from muonlab.declare import text
 from muonlab.report.across.claims_text import claims_grid, evidence, read_sizes
 from muonlab.report.claim_words import by_claim, colour_of, summary_sentence
-from muonlab.report.documents.blocks import Block, Grid, Heading, Paragraph, Picture, inline, parsed
+from muonlab.report.documents.blocks import (
+    Block,
+    Grid,
+    Heading,
+    Paragraph,
+    Picture,
+    escaped,
+    grid,
+    inline,
+    parsed,
+)
 from muonlab.report.documents.html import html
 from muonlab.report.documents.page import PAGE
 from muonlab.report.documents.tables import MOST_ROWS, shown
+from muonlab.report.thesis.evidence import read_studies
+from muonlab.report.thesis.questions import Question, questions
 
 BULK = 400  # rows of a table that is left to its file
 # The order of the sections of a study in the report; others follow.
@@ -34,11 +46,13 @@ def report(
     pictures: Mapping[str, Mapping[str, Path]],
     texts: Mapping[str, Mapping[str, Path]],
     shown_tables: Mapping[str, Mapping[str, Path]],
+    study_tables: Mapping[str, Mapping[str, Path]],
     other_sizes: Sequence[dict],
 ) -> str:
     """One HTML page without scripts, that needs no other file."""
     sizes = {name: claims} | read_sizes(other_sizes)
-    parts = [_opening(claims, name, facts), _claims(claims, claims_overview_figure["png"], sizes)]
+    asked = questions(read_studies(facts, dict.fromkeys(facts, {}), study_tables))
+    parts = [_opening(claims, asked, facts), _claims(claims, claims_overview_figure["png"], sizes)]
     for study, own in facts.items():
         parts.append(
             _study(
@@ -59,7 +73,7 @@ def report(
                        content="\n".join(parts))  # fmt: skip
 
 
-def _opening(claims: pd.DataFrame, name: str, facts: Mapping[str, dict]) -> str:
+def _opening(claims: pd.DataFrame, asked: Sequence[Question], facts: Mapping[str, dict]) -> str:
     blocks: list[Block] = [
         Heading(1, inline("Muon against AdamW, under one fair protocol")),
         Paragraph(inline(_description(facts))),
@@ -76,6 +90,8 @@ def _opening(claims: pd.DataFrame, name: str, facts: Mapping[str, dict]) -> str:
                 warning=True,
             )
         )
+    rows = [(escaped(question.asked), escaped(question.answer)) for question in asked]
+    blocks.append(grid(("The six questions", "What the records say"), rows))
     return f'<section id="top">{html(blocks)}</section>'
 
 
@@ -94,7 +110,7 @@ def _suffix(own: Mapping) -> str:
 
 def _claims(claims: pd.DataFrame, drawn: Path, sizes: dict[str, pd.DataFrame]) -> str:
     name = next(iter(sizes))
-    (grid,) = parsed("\n".join(claims_grid(sizes, name)))
+    (overview,) = parsed("\n".join(claims_grid(sizes, name)))
     blocks = [
         Heading(2, inline("Which published claims survive")),
         Paragraph(
@@ -104,7 +120,7 @@ def _claims(claims: pd.DataFrame, drawn: Path, sizes: dict[str, pd.DataFrame]) -
             )
         ),
     ]
-    table = _coloured(html([grid]), claims)
+    table = _coloured(html([overview]), claims)
     told = inline("Right of the line is what the claim says; each row has its own scale.")
     figure = html([Picture(drawn, told)])
     details = []
@@ -167,9 +183,9 @@ def _table(told: Mapping[str, str], file: Path) -> str:
     if len(table) > BULK or table.empty:
         size = f"{len(table)} rows" if len(table) else "no rows"
         return _folded(f"{told['title']} ({size})", caption + _where(file, "It"))
-    grid: Grid = shown(table)
+    own: Grid = shown(table)
     more = _where(file, f"All {len(table)} rows") if len(table) > MOST_ROWS else _where(file, "It")
-    return _folded(f"{told['title']} ({len(table)} rows)", caption + html([grid]) + more)
+    return _folded(f"{told['title']} ({len(table)} rows)", caption + html([own]) + more)
 
 
 def _where(file: Path, subject: str) -> str:

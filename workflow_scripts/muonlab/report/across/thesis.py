@@ -11,7 +11,7 @@ from muonlab.report.documents.blocks import Block
 from muonlab.report.documents.typst import cite_keys, string, typst
 from muonlab.report.thesis import appendix, frame, methods
 from muonlab.report.thesis import results as chapters
-from muonlab.report.thesis.evidence import Study
+from muonlab.report.thesis.evidence import Study, read_studies
 from muonlab.report.thesis.questions import questions
 
 TITLE = "Muon against AdamW"
@@ -69,22 +69,6 @@ def thesis(
         *(typst(blocks, place, keys) for blocks in after),
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def read_studies(
-    facts: Mapping[str, dict],
-    settings: Mapping[str, Mapping[str, Mapping]],
-    files: Mapping[str, Mapping[str, Path]],
-) -> dict[str, Study]:
-    return {
-        study: Study(
-            study,
-            own,
-            settings[study],
-            {name: pd.read_csv(file) for name, file in files.get(study, {}).items()},
-        )
-        for study, own in facts.items()
-    }
 
 
 def refuse_mixed(studies: Mapping[str, Study], name: str) -> None:

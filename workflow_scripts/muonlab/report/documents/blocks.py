@@ -109,8 +109,8 @@ def grid(header: Iterable[str], rows: Iterable[Iterable[object]], caption: str =
 
 
 def parsed(markdown: str) -> Iterator[Block]:
-    """The blocks of a Markdown text: headings with #, bold lines as headings, lists with -, tables
-    with |, and paragraphs. Pictures are left out."""
+    """The blocks of a Markdown text: headings with #, bold lines as headings, lists with - or *,
+    tables with |, and paragraphs. Pictures are left out."""
     waiting = markdown.splitlines()
     while waiting:
         line = waiting.pop(0).rstrip()
@@ -123,8 +123,8 @@ def parsed(markdown: str) -> Iterator[Block]:
             yield Heading(3, plain(line[2:-2]))
         elif line.startswith("|"):
             yield _table([line, *_taken(waiting, "|")])
-        elif line.startswith("- "):
-            items = [line, *_taken(waiting, "- ")]
+        elif line.startswith(("- ", "* ")):
+            items = [line, *_taken(waiting, line[:2])]
             yield Items(tuple(inline(item[2:]) for item in items))
         else:
             text = " ".join([line, *_paragraph(waiting)])
@@ -147,7 +147,9 @@ def _taken(waiting: list[str], start: str) -> Iterator[str]:
 
 def _paragraph(waiting: list[str]) -> Iterator[str]:
     while (
-        waiting and waiting[0].strip() and not waiting[0].startswith(("|", "- ", "#", "![", "**"))
+        waiting
+        and waiting[0].strip()
+        and not waiting[0].startswith(("|", "- ", "* ", "#", "![", "**"))
     ):
         yield waiting.pop(0).strip()
 

@@ -104,7 +104,7 @@ def _notes(study: dict) -> list[str]:
     notes.insert(
         2,
         "slope and Spearman's ρ: means over seeds, their intervals hold for all relations at once "
-        f"({study['interval']}) · points that lie together share a name; all are in dose_points.csv",
+        f"({study['interval']}) · points that lie together share a name",
     )
     return notes
 

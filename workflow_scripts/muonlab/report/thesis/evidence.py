@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -61,6 +62,22 @@ class Study:
 
     def contrast(self, outcome: str, a: str = MUON, b: str = ADAMW) -> pd.Series | None:
         return next(self.contrasts(outcome, a, b), None)
+
+
+def read_studies(
+    facts: Mapping[str, dict],
+    settings: Mapping[str, Mapping[str, Mapping]],
+    files: Mapping[str, Mapping[str, Path]],
+) -> dict[str, Study]:
+    return {
+        study: Study(
+            study,
+            own,
+            settings[study],
+            {name: pd.read_csv(file) for name, file in files.get(study, {}).items()},
+        )
+        for study, own in facts.items()
+    }
 
 
 def turned(row: pd.Series) -> pd.Series:
