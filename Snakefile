@@ -3,7 +3,7 @@
 snakemake --cores all                                             everything in config.yaml
 snakemake --cores all fashion                                     one study, with all its results
 snakemake --cores all tune | train | statistics | figures         one stage of every study
-snakemake --cores all claims | thesis                             what all studies say together
+snakemake --cores all claims | thesis | package                   what all studies say together
 snakemake fashion --cores all --configfile studies/fashion.yaml   FashionMNIST at published size
 """
 

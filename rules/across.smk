@@ -104,3 +104,22 @@ rule typeset_thesis:
         "Typesetting the thesis"
     script:
         "../workflow_scripts/typeset.py"
+
+
+rule package:
+    """Packs everything that another machine needs to verify the results; weights are left out."""
+    input:
+        results=packed,
+        checklist=f"{ROOT}/reproducibility.md",
+    output:
+        archive=f"{ROOT}/package-{PLAN.name}.tar.gz",
+    log:
+        f"{ROOT}/logs/across/package.log",
+    conda:
+        "../envs/report.yaml"
+    params:
+        job=package_job,
+    message:
+        "Packing code, records and results"
+    script:
+        "../workflow_scripts/package.py"

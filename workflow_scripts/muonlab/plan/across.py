@@ -128,6 +128,25 @@ class Across:
             found += self.figure_files(made).values()
         return found + [self.text_file(made) for made in self.registry.texts.values()]
 
+    def table_jobs(self, outputs: Any, known: Mapping[str, Known]) -> list[dict]:
+        """How each table was made, of each study and of all of them: function, values, inputs and
+        outputs, for a script that makes them anew. `outputs` is `plan.outputs.Outputs`."""
+        found = []
+        for study, own in known.items():
+            for made in self._outputs("tables", own):
+                given = outputs.given(made, own)
+                job = outputs.job(made, own)
+                job["inputs"] = {name: list(map(str, f)) for name, f in given.files.items()}
+                job["inputs"] |= {name: list(map(str, f)) for name, f in given.ancient.items()}
+                folder = f"{self.root}/{study}/tables"
+                job["outputs"] = {o.name: f"{folder}/{o.name}.csv" for o in made.outputs}
+                found.append(job)
+        for made in self.registry.tables.values():
+            job = self.job(made, known)
+            job["inputs"] = self.given(made, known).files
+            found.append(job | {"outputs": self.table_files(made)})
+        return [{k: v for k, v in job.items() if k != "captions"} for job in found]
+
     def folder(self, made: Declaration) -> str:
         return f"{self.root}/{made.name.removesuffix('_files')}"
 

@@ -75,9 +75,9 @@ def judged(
 
     In this order: "not estimable" (no interval), "no verdict" (fewer than four seeds), "flat" (over
     the whole `span` of the doses the outcome changes by less than the declared `smallest`
-    difference of interest, at both ends of the slope's interval); "undecided" (the interval includes 0, or slope
-    and ρ have opposite signs); "rests on one arm" (without some arm, slope or ρ loses its sign);
-    "holds".
+    difference of interest, at both ends of the slope's interval), "undecided" (the interval
+    includes 0, or slope and ρ have opposite signs), "rests on one arm" (without some arm, slope or
+    ρ loses its sign), "holds".
     """
     if response.n < 2:
         return NOT_ESTIMABLE, TOO_FEW
