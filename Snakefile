@@ -3,6 +3,7 @@
 snakemake --cores all                                             everything in config.yaml
 snakemake --cores all fashion                                     one study, with all its results
 snakemake --cores all tune | train | statistics | figures         one stage of every study
+snakemake --cores all claims | thesis | package                   what all studies say together
 snakemake fashion --cores all --configfile studies/fashion.yaml   FashionMNIST at published size
 """
 
@@ -30,6 +31,7 @@ rule all:
     input:
         of_each(OUTPUTS.results),
         ACROSS.files(),
+        ACROSS.thesis,
         runs_of(*PLAN.studies),
         measured_in(*PLAN.studies),
     message:

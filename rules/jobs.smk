@@ -177,6 +177,28 @@ def across_job(adapter, made):
     )
 
 
+def packed(wildcards):
+    """The results that the package holds; the records are those that its tables were made from."""
+    studies = everything().values()
+    runs = [file for now in studies for file in OUTPUTS.records(now)]
+    return [*of_each(OUTPUTS.results), *ACROSS.files(), f"{ROOT}/thesis.pdf", *runs]
+
+
+def package_job(wildcards):
+    return {
+        "code": adapter_digest("package.py", SCRIPTS / "verify.py"),
+        "project": workflow.basedir,
+        "configs": [*map(str, overlays)],
+        "jobs": ACROSS.table_jobs(OUTPUTS, everything()),
+    }
+
+
+def thesis_pictures():
+    made = ACROSS.registry.texts["thesis"]
+    files = ACROSS.given(made, everything()).files
+    return [*files["claims_overview_figure"], *files["drawings"]]
+
+
 def shown(path, output, section, kind):
     """Marks a file for the report. A file whose output has no title is left out of the report."""
     if output.title is None:

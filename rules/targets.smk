@@ -76,6 +76,13 @@ rule figures:
         "The figures are drawn."
 
 
+rule thesis:
+    input:
+        ACROSS.thesis,
+    message:
+        f"The thesis is {ROOT}/thesis.pdf; its tables as LaTeX are in {ROOT}/latex/."
+
+
 rule claims:
     input:
         [file for file in ACROSS.files() if Path(file).stem.startswith("claims")],

@@ -95,11 +95,13 @@ def test_planted_shapes_are_found():
     assert row_of(table, "adamw", "steps_to_90")["mean"] == pytest.approx(
         10 * math.log(10), rel=0.05
     )
-    rate = row_of(table, "muon", "convergence_rate")["mean"]
+    rate = row_of(table, "muon", "early_convergence_rate")["mean"]
     steps = np.arange(20, 101, 2)
     loss = 0.12 + 2.18 * np.exp(-steps / 50)
     assert rate == pytest.approx(100 * np.polyfit(steps, np.log(loss), 1)[0], rel=0.1)
-    assert row_of(table, "muon", "gradient_variation_end")["mean"] == pytest.approx(0.1, rel=0.3)
+    assert row_of(table, "muon", "gradient_variation_last_fifth")["mean"] == pytest.approx(
+        0.1, rel=0.3
+    )
     late = row_of(table, "muon", "loss_at_100")
     assert late.at_step == 200 and late["mean"] == pytest.approx(0.121 + 2.18 * math.exp(-4))
 

@@ -14,16 +14,17 @@ ROOT = Path(__file__).parents[2]
 ENVS = ROOT / "envs"
 SCRIPTS = ROOT / "workflow_scripts"
 # Import names that are not the distribution's name.
-DISTRIBUTIONS = {"sklearn": "scikit-learn", "yaml": "pyyaml"}
+DISTRIBUTIONS = {"sklearn": "scikit-learn", "yaml": "pyyaml", "PIL": "pillow"}
 # Scripts that load a module of a folder by its name, whichever the job needs.
 LOADED = {
-    "figures.py": "report/figures",
-    "tables.py": "report/tables",
-    "texts.py": "report/texts",
-    "measure.py": "probes",
-    "prepare.py": "data/sources",
-    "train.py": "optim",
-    "profile_overhead.py": "optim",
+    "figures.py": ("report/figures", "report/across"),
+    "tables.py": ("report/tables", "report/across"),
+    "texts.py": ("report/texts", "report/across"),
+    "folders.py": ("report/across",),
+    "measure.py": ("probes",),
+    "prepare.py": ("data/sources",),
+    "train.py": ("optim",),
+    "profile_overhead.py": ("optim",),
 }
 # Late imports of functions that only some jobs call, and the conda files that hold them.
 CALLED_BY = {

@@ -40,6 +40,7 @@ def test_a_study_has_an_output_where_it_has_what_the_output_needs():
     assert everywhere == {
         *("learning_curves", "tuning_trials", "effects", "best_of_k", "convergence"),
         *("generalisation", "run_costs"),
+        *("loss_against_time", "study_summary"),
     }
     assert figures["fashion"] - everywhere == {
         *("spectra", "sharpness", "quantization", "quantization_error", "geometry"),

@@ -8,14 +8,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy import stats
 
 from muonlab.plan.runs import load_plan
 from muonlab.plan.sweeps import arm_sweeps, varied_numbers, varies_settings
 from muonlab.report import sweeps
-from muonlab.report.crowd import MANY, apart, line_styles
+from muonlab.report.crowd import COLOURED, MANY, PALE, legend_styles, line_styles, main_arms
 from muonlab.report.figures import expert_load, tuning_grids
 from muonlab.report.figures.component_curves import components
 from muonlab.report.figures.component_worth import contributions
@@ -406,26 +404,16 @@ def test_experts_of_a_run_are_not_seeds():
 # ---------------------------------------------------------------- many arms
 
 
-@given(
-    wanted=st.lists(st.floats(-0.5, 1.5), min_size=1, max_size=40),
-    gap=st.floats(0, 0.3),
-)
-def test_names_move_apart_and_keep_their_order(wanted, gap):
-    wanted = np.sort(wanted)
-    places = apart(wanted, gap)
-    fitting = min(gap, 1 / max(len(wanted) - 1, 1))
-    assert (np.diff(places) >= fitting - 1e-9).all()
-    assert places.min() >= -1e-9 and places.max() <= 1 + 1e-9
-    if (np.diff(wanted) >= fitting).all() and wanted.min() >= 0 and wanted.max() <= 1:
-        assert places == pytest.approx(wanted)
-
-
-def test_in_a_crowd_only_tuned_arms_are_in_colour():
-    few, many = study()["arms"], study([f"arm_{i}" for i in range(MANY)] + ["muon"])["arms"]
+def test_in_a_crowd_four_arms_are_in_colour_and_the_others_share_an_entry():
+    few, many = study()["arms"], study([f"arm_{i}" for i in range(MANY + 3)] + ["muon"])["arms"]
     assert len({style.colour for style in line_styles(few).values()}) == len(few)
-    styles = line_styles(many)
-    assert len({styles[f"arm_{i}"].colour for i in range(MANY)}) == 1
-    assert styles["muon"].colour != styles["arm_0"].colour
+    styles = legend_styles(many)
+    coloured = [arm for arm, style in styles.items() if style.colour != PALE]
+    assert set(main_arms(many)) == set(coloured) and len(coloured) <= COLOURED
+    assert "muon" in coloured
+    grey = [style["label"] for style in styles.values() if style.colour == PALE]
+    shown = [label for label in grey if not label.startswith("_")]
+    assert shown == [f"{len(grey)} other arms"]
 
 
 def curve_records(context, broken=()):

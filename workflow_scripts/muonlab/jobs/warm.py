@@ -74,7 +74,7 @@ TABLES = (
     "muonlab.report.style",
     *(
         f"muonlab.report.{kind}.{path.stem}"
-        for kind in ("tables", "figures", "texts")
+        for kind in ("tables", "figures", "texts", "across")
         for path in sorted((LIBRARY / "report" / kind).glob("[a-z]*.py"))
     ),
 )

@@ -1,8 +1,8 @@
 """What is made once for all studies of a configuration: claims, thesis, report page, LaTeX tables.
 
 Their functions are declared in `report/across/`. A parameter names one of the values below, a group
-of files, or a table; of files and tables each function gets a dictionary with an entry for each study
-that has them.
+of files, or a table; of files and tables each function gets a dictionary with an entry for each
+study that has them.
 """
 
 import hashlib
@@ -12,14 +12,20 @@ from pathlib import Path
 from typing import Any
 
 from muonlab.io.errors import UserError
+from muonlab.plan.captions import caption
 from muonlab.plan.claims import claim_records, claim_tables
 from muonlab.plan.known import Known
 from muonlab.plan.needs import Needs, value
 from muonlab.plan.pairs import study_families
-from muonlab.plan.registry import ACROSS, Declaration, Registry, read_registry
+from muonlab.plan.registry import ACROSS, LIBRARY, Declaration, Registry, read_registry
 from muonlab.plan.runs import Plan
 
 PICTURES = ("svg", "png", "pdf")
+# Tables of the studies that the thesis reads.
+DOCUMENTED = ("contrasts", "summary", "runs", "anchor_checks", "convergence", "factorials")
+DOCUMENTED += ("speed_up", "overhead", "waterfall", "ranking", "basins", "one_at_a_time")
+THESIS = LIBRARY / "report" / "thesis"
+EMBEDDED = ("digits", "stdlib")  # sources of data that stand in for those of the write-ups
 Place = tuple[str, str, str]  # study, name, file
 
 
@@ -40,6 +46,18 @@ def study_facts(known: Known) -> dict:
     }
 
 
+def study_captions(known: Known) -> dict[str, dict]:
+    """The title, section and caption of each table, figure and text of a study that has a title."""
+    registry = read_registry()
+    found = {}
+    for made in (*registry.figures.values(), *registry.tables.values(), *registry.texts.values()):
+        for output in made.outputs:
+            if output.title:
+                told = {"title": output.title, "section": made.section}
+                found[output.name] = told | {"caption": caption(output, known)}
+    return found
+
+
 def other_sizes(name: str) -> list[dict]:
     """The claims of other configurations that have been run: name, file and a digest of the file,
     by which the job runs again after it has changed. None is required."""
@@ -54,8 +72,14 @@ def other_sizes(name: str) -> list[dict]:
 # Values, each a function of the plan and of what is known about each study.
 VALUES: dict[str, Callable[[Plan, Mapping[str, Known]], Any]] = {
     "name": lambda plan, known: plan.name,
-    "claims": lambda plan, known: claim_records(),
-    "facts": lambda plan, known: {name: study_facts(k) for name, k in known.items()},
+    "template": lambda plan, known: (THESIS / "template.typ").read_text(encoding="utf-8"),
+    "references": lambda plan, known: (THESIS / "references.bib").read_text(encoding="utf-8"),
+    "claim_rules": lambda plan, known: claim_records(),
+    "facts": lambda plan, known: {
+        name: study_facts(k) | {"embedded": plan.data[k.study.data]["source"] in EMBEDDED}
+        for name, k in known.items()
+    },
+    "captions": lambda plan, known: {name: study_captions(k) for name, k in known.items()},
     "settings": lambda plan, known: {n: value("arm_settings", k) for n, k in known.items()},
     "other_sizes": lambda plan, known: other_sizes(plan.name),
     "sources_of_data": lambda plan, known: {name: plan.data[name] for name in plan.data_used},
@@ -97,10 +121,40 @@ class Across:
 
     def files(self) -> list[str]:
         """Everything that is declared, except folders."""
-        found = [f for made in self.registry.tables.values() for f in self.table_files(made).values()]
+        found = [
+            f for made in self.registry.tables.values() for f in self.table_files(made).values()
+        ]
         for made in self.registry.figures.values():
             found += self.figure_files(made).values()
         return found + [self.text_file(made) for made in self.registry.texts.values()]
+
+    def table_jobs(self, outputs: Any, known: Mapping[str, Known]) -> list[dict]:
+        """How each table was made, of each study and of all of them: function, values, inputs and
+        outputs, for a script that makes them anew. `outputs` is `plan.outputs.Outputs`."""
+        found = []
+        for study, own in known.items():
+            for made in self._outputs("tables", own):
+                given = outputs.given(made, own)
+                job = outputs.job(made, own)
+                job["inputs"] = {name: list(map(str, f)) for name, f in given.files.items()}
+                job["inputs"] |= {name: list(map(str, f)) for name, f in given.ancient.items()}
+                folder = f"{self.root}/{study}/tables"
+                job["outputs"] = {o.name: f"{folder}/{o.name}.csv" for o in made.outputs}
+                found.append(job)
+        for made in self.registry.tables.values():
+            job = self.job(made, known)
+            job["inputs"] = self.given(made, known).files
+            found.append(job | {"outputs": self.table_files(made)})
+        return [{k: v for k, v in job.items() if k != "captions"} for job in found]
+
+    def folder(self, made: Declaration) -> str:
+        return f"{self.root}/{made.name.removesuffix('_files')}"
+
+    @property
+    def thesis(self) -> list[str]:
+        """The thesis, and the folders beside it."""
+        folders = [self.folder(made) for made in self.registry.folders.values()]
+        return [f"{self.root}/thesis.pdf", *folders]
 
     # Inputs and params of jobs
 
@@ -199,6 +253,15 @@ def _claim_tables(across: Across, study: str, known: Known) -> list[Place]:
     return found
 
 
+def _study_tables(across: Across, study: str, known: Known) -> list[Place]:
+    """The tables that a document on all studies reads, as far as the study has them."""
+    return [
+        (study, name, f"{across.root}/{study}/tables/{name}.csv")
+        for name in DOCUMENTED
+        if (made := across.studies.table_of(name)) and across.needs.has_all(made, known.study)
+    ]
+
+
 def _first_run(across: Across, study: str, known: Known) -> list[Place]:
     run = known.reporting_runs[0]
     return [(study, run.name, f"{across.root}/runs/{run.name}/run.json")]
@@ -215,6 +278,7 @@ GROUPS: dict[str, Callable] = {
     "texts": _texts,
     "shown_tables": _shown_tables,
     "claim_tables": _claim_tables,
+    "study_tables": _study_tables,
     "first_runs": _first_run,
     "data_digests": _data_digest,
 }

@@ -1,7 +1,7 @@
 """The published claims as plain values: their sentences, rules and tests, and the sources' numbers.
 
-The rules are in `report/claims.yaml`, the numbers in `report/sources.yaml`; both files explain their
-fields.
+The rules are in `report/claims.yaml`, the numbers in `report/sources.yaml`; both files explain
+their fields.
 """
 
 from collections.abc import Iterator, Mapping

@@ -6,7 +6,6 @@ study and from the registry it computes plain lists and dictionaries.
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from muonlab.io.errors import UserError

@@ -145,5 +145,9 @@ def _declaration(kind: str, node: ast.FunctionDef, given: dict, module: str) -> 
         optional=tuple(parameters[first_optional:]),
         section=given.get("section", ""),
         outputs=outputs,
-        **{field: given[field] for field in ("memory_mb", "split", "of", "suffix") if field in given},
+        **{
+            field: given[field]
+            for field in ("memory_mb", "split", "of", "suffix")
+            if field in given
+        },
     )

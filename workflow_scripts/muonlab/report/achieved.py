@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from muonlab.report.levels import POINT, points
+from muonlab.report.numbers import number
 
 NO_LEVEL = "There is no loss that every run of the compared arms passed."
 UNKNOWN = "The quantity is not known on both sides of this loss in every run."
@@ -58,8 +59,8 @@ def achieved(row) -> str:
     if not (_is_level(row.point) and np.isfinite(row.level)):
         return ""
     if not np.isfinite(row.loss_difference):
-        return f" at {row.level:.3g}"
-    return f" at {row.level:.3g} (Δ {row.loss_difference:+.2g})"
+        return f" at {number(row.level)}"
+    return f" at {number(row.level)} (Δ {number(row.loss_difference, 2, sign=True)})"
 
 
 def over_points(names: Sequence[str], levels: int) -> tuple[str, ...]:

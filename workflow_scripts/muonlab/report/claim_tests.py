@@ -59,7 +59,7 @@ def tested(
 def described(part: Mapping[str, Any], labels: Mapping[str, str], outcome: str = "") -> str:
     """What a part compares, in words."""
     if "a" not in part:
-        return ", ".join(str(where) for where in part["where"].values()).replace("_", " ")
+        return part["label"]
     a, b = (labels.get(part[side], part[side]) for side in "ab")
     if part["table"] == "runs":
         return f"{a} / {b}, standard deviation of the {part['outcome'].replace('_', ' ')}"

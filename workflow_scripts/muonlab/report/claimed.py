@@ -1,12 +1,12 @@
 """Sentences on the claims that a study declares, and on what its number of seeds can see."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from muonlab.report.achieved import achieved, place
-from muonlab.report.sentences import interval
+from muonlab.report.numbers import interval, number
 from muonlab.report.words import said
 from muonlab.statistics.verdicts import DIFFERENT, EQUIVALENT, NOT_ESTIMABLE, rounded_n
 
@@ -44,12 +44,12 @@ def power_sentences(contrasts: pd.DataFrame) -> Iterator[str]:
         weak = own[own.mdd_80 > own.sesoi]
         if len(weak):
             first = own.iloc[0]
-            seen, needed = _range(weak.mdd_80, "{:.3g}"), _range(weak.sesoi_n, "{}", rounded_n)
+            seen, needed = _range(weak.mdd_80, shown=number), _range(weak.sesoi_n, shown=rounded_n)
             yield (
                 f"- {first.label}: the declared smallest difference, {first.sesoi:g}, is smaller "
-                f"than what n = {_range(weak[['n_a', 'n_b']].min(axis=1), '{:g}')} seeds see with "
-                f"a power of 80 % in {len(weak)} of {len(own)} comparisons ({seen}); they need "
-                f"n ≈ {needed}."
+                f"than what n = {_range(weak[['n_a', 'n_b']].min(axis=1), shown='{:g}'.format)} "
+                f"seeds see with a power of 80 % in {len(weak)} of {len(own)} comparisons "
+                f"({seen}); they need n ≈ {needed}."
             )
 
 
@@ -57,12 +57,12 @@ def _comparison(row, labels: Mapping[str, str]) -> str:
     words = f"{row.label}{place(row.point)}, {labels[row.arm_a]} − {labels[row.arm_b]}"
     if row.verdict == NOT_ESTIMABLE:
         return f"{words}: {NOT_ESTIMABLE} ({str(row.reason).rstrip('.')})"
-    numbers = interval(row.difference, row.low, row.high, "+")
+    numbers = interval(row.difference, row.low, row.high, sign=True)
     return f"{words}: {numbers}{achieved(row)}, **{said(row)}**"
 
 
-def _range(values: pd.Series, form: str, shown=float) -> str:
+def _range(values: pd.Series, shown: Callable[[float], str]) -> str:
     """The lowest and the highest of some numbers: "4 to 12", or "4" where both read alike."""
     ends = [values.min(), values.max()]
-    texts = ["more than 1,000,000" if np.isinf(end) else form.format(shown(end)) for end in ends]
+    texts = ["more than 1,000,000" if np.isinf(end) else shown(end) for end in ends]
     return " to ".join(dict.fromkeys(texts))

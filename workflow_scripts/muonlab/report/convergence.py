@@ -18,10 +18,10 @@ FITTED = (0.1, 0.5)
 METRICS = {
     **{f"loss_at_{round(100 * share)}": f"loss at {share:.0%} of the run" for share in SHARES},
     "steps_to_90": "steps to 90 % of the fall",
-    "convergence_rate": "convergence rate (% per step)",
-    "loss_spikes": "spikes per 100 records",
-    "loss_variance_end": "variance of the loss at the end",
-    "gradient_variation_end": "variation of the gradient norm at the end",
+    "early_convergence_rate": "convergence rate (% per step)",
+    "loss_spikes_per_100": "spikes per 100 records",
+    "loss_variance_last_fifth": "variance of the loss at the end",
+    "gradient_variation_last_fifth": "variation of the gradient norm at the end",
 }
 
 
@@ -96,10 +96,10 @@ def _trained(losses: pd.DataFrame, norms: pd.DataFrame) -> dict[str, tuple[float
     window, n = steadiness.window_of(len(values)), len(values)
     spikes = steadiness.loss_spikes(values, window).sum()
     found = {
-        "convergence_rate": 100 * rate,
-        "loss_spikes": 100 * float(spikes) / (n - window) if n > window else math.nan,
-        "loss_variance_end": steadiness.end_variance(values),
-        "gradient_variation_end": steadiness.end_variation(norms.value),
+        "early_convergence_rate": 100 * rate,
+        "loss_spikes_per_100": 100 * float(spikes) / (n - window) if n > window else math.nan,
+        "loss_variance_last_fifth": steadiness.end_variance(values),
+        "gradient_variation_last_fifth": steadiness.end_variation(norms.value),
     }
     return {name: (value, math.nan) for name, value in found.items()}
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from muonlab.report.numbers import interval, number
 from muonlab.statistics.verdicts import DIFFERENT, HIGHER, LOWER
 
 
@@ -38,9 +39,8 @@ def _level(row, first: str, second: str) -> str:
     unit, per = ("epochs", row.epoch) if np.isfinite(row.epoch) else ("steps", 1.0)
     if np.isfinite(row.level_steps_low):
         sign = -1 if turned else 1
-        ends = sorted(sign * end / per for end in (row.level_steps_low, row.level_steps_high))
-        gap = abs(row.level_steps) / per
-        said += f" ({gap:.3g} {unit} apart [{-ends[1]:.3g}, {-ends[0]:.3g}]".replace("-", "−")
+        ends = sorted(-sign * end / per for end in (row.level_steps_low, row.level_steps_high))
+        said += f" ({unit} apart: {interval(abs(row.level_steps) / per, *ends)}"
         shown = row.level_steps_verdict in (LOWER, HIGHER)
         said += ")" if shown else f"; {row.level_steps_said})"
     return said
@@ -49,10 +49,8 @@ def _level(row, first: str, second: str) -> str:
 def _end(row, first: str, second: str) -> str:
     """Who ends lower, joined to who was sooner."""
     turned = row.against_steps < row.arm_steps
-    numbers = f"{row.final:+.3g}"
-    if np.isfinite(row.final_low):
-        numbers += f" [{row.final_low:+.3g}, {row.final_high:+.3g}]"
-    numbers = numbers.replace("-", "−") + f" nats, {first} − {second}"
+    numbers = interval(row.final, row.final_low, row.final_high, sign=True)
+    numbers += f" nats, {first} − {second}"
     if row.final_verdict not in DIFFERENT:
         why = row.final_said.rstrip(".")
         return f"; which of them ends lower is not shown ({numbers}: {why})."
@@ -64,7 +62,7 @@ def _end(row, first: str, second: str) -> str:
 
 def _lead(row, labels: dict[str, str]) -> str:
     """Who leads at the early evaluation, and where the mean curves cross for the last time."""
-    numbers = f"{row.early:+.3g}".replace("-", "−")
+    numbers = number(row.early, sign=True)
     if row.early_verdict in (LOWER, HIGHER):
         leader = labels[row.arm if row.early_verdict == LOWER else row.against]
         said = f"{when(row.early_step, row).capitalize()}, {leader} leads ({numbers} nats)"

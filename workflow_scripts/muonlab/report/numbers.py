@@ -14,7 +14,7 @@ def number(value: float, digits: int = 3, sign: bool = False) -> str:
     if np.isinf(value):
         return "∞" if value > 0 else f"{MINUS}∞"
     size = abs(value)
-    if size and not 1e-4 <= size < 1e6:
+    if size and not 1e-6 <= size < 1e6:
         text = f"{value:{'+' if sign else ''}.{digits}g}"
     else:
         text = f"{value:{'+' if sign else ''}.{_places(size, digits)}f}"
@@ -22,15 +22,31 @@ def number(value: float, digits: int = 3, sign: bool = False) -> str:
 
 
 def interval(value: float, low: float, high: float, sign: bool = False) -> str:
-    """`value [low, high]` with three digits, or with more (up to six) until all three differ. What
-    has no interval is printed without one."""
-    if not (np.isfinite(low) or np.isfinite(high)):
+    """`value [low, high]`, all with the decimals that give the largest of them three digits, or
+    with more until all three differ. What has no interval is printed without one."""
+    if np.isnan(value) or not (np.isfinite(low) or np.isfinite(high)):
         return number(value, sign=sign)
-    for digits in range(3, MOST + 1):
-        texts = [number(each, digits) for each in (low, value, high)]
-        if len(set(texts)) == 3:
-            break
-    return f"{number(value, digits, sign)} [{texts[0]}, {texts[2]}]"
+    size = max(abs(each) for each in (value, low, high) if np.isfinite(each))
+    if size and not 1e-4 <= size < 1e6:
+        texts = [number(each, 3) for each in (value, low, high)]
+    else:
+        for digits in range(3, MOST + 1):
+            places = _places(size, digits)
+            texts = [_fixed(each, places) for each in (value, low, high)]
+            if len(set(texts)) == 3 or value in (low, high):
+                break
+    plus = "+" if sign and value > 0 else ""
+    return f"{plus}{texts[0]} [{texts[1]}, {texts[2]}]"
+
+
+def _fixed(value: float, places: int) -> str:
+    """`value` with decimals; where it would become 0 it keeps one significant digit, since its sign
+    decides."""
+    if not np.isfinite(value):
+        return number(value)
+    if value and abs(value) < 0.5 * 10.0**-places:
+        return number(value, 1)
+    return f"{value:.{places}f}".replace("-", MINUS)
 
 
 def _places(size: float, digits: int) -> int:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from muonlab.report.factorials import MEAN
+from muonlab.report.numbers import interval, number
 from muonlab.report.words import said
 from muonlab.statistics.verdicts import BETTER, DIFFERENT, HIGHER, LOWER, NOT_ESTIMABLE, WORSE
 
@@ -125,8 +126,8 @@ def _against(row) -> str:
     if row.diverged:
         return f"{row.value:g}: — ({row.diverged} of {row.n} diverged)"
     if not np.isfinite(row.difference_low):
-        return f"{row.value:g}: — ({row.difference:+.3g}, no interval)"
-    numbers = interval(row.difference, row.difference_low, row.difference_high, "+")
+        return f"{row.value:g}: — ({number(row.difference, sign=True)}, no interval)"
+    numbers = interval(row.difference, row.difference_low, row.difference_high, sign=True)
     shown = f"**{numbers}**" if row.verdict in DIFFERENT else numbers
     return f"{row.value:g}: {shown}, {said(row)}"
 
@@ -153,19 +154,10 @@ def _numbers(row, sign: int = 1) -> str:
 
 def _open(row) -> str:
     """An effect that is not shown to differ from 0: its verdict, value and interval."""
-    return f"{said(row)}, {interval(row.value, row.low, row.high, '+')} nats"
-
-
-def interval(value: float, low: float, high: float, sign: str = "") -> str:
-    """`value [low, high]` with three digits, or with more (up to six) until all three differ."""
-    for digits in range(3, 7):
-        texts = [f"{number:.{digits}g}" for number in (low, value, high)]
-        if len(set(texts)) == 3:
-            break
-    return f"{value:{sign}.{digits}g} [{texts[0]}, {texts[2]}]"
+    return f"{said(row)}, {interval(row.value, row.low, row.high, sign=True)} nats"
 
 
 def _why(row) -> str:
     """Why an effect cannot be estimated, and its value if it has one."""
-    value = f"; its value is {row.value:+.3g}" if np.isfinite(row.value) else ""
+    value = f"; its value is {number(row.value, sign=True)}" if np.isfinite(row.value) else ""
     return f"{row.reason[:1].lower() + row.reason[1:].rstrip('.')}{value}"

@@ -86,14 +86,17 @@ def arm_styles(arms: Sequence[dict]) -> dict[str, ArmStyle]:
     return styles
 
 
-def finish(figure: Figure, title: str, notes: Iterable[str]) -> None:
-    """Adds the title above the figure, and below it the notes: data, seeds, intervals, warnings."""
+def finish(figure: Figure, title: str, notes: Iterable[str], tight: bool = True) -> None:
+    """Adds the title above the figure, and below it the notes: data, seeds, intervals, warnings.
+    With `tight` the axes fill the room between."""
     text = "\n".join(notes)
     said = figure.text(0.012, 1, title, va="top", fontsize=11.5, fontweight="bold")
     legend = _below_title(figure, said)
     height, lines = figure.get_figheight(), text.count("\n") + 1
     said.set_y(1 - 0.06 / height)
     figure.text(0.012, 0.06 / height, text, va="bottom", fontsize=7.5, color=MUTED)
+    if not tight:
+        return
     figure.tight_layout(rect=(0, (0.12 + 0.13 * lines) / height, 1, 1 - (0.26 + legend) / height))
 
 
@@ -107,8 +110,10 @@ def _below_title(figure: Figure, title: Text) -> float:
     box = legend.get_window_extent(renderer)
     if box.x0 > title.get_window_extent(renderer).x1 + margin and box.height < 0.36 * figure.dpi:
         return 0.0
+    # A legend lays its entries out when it is drawn, so that is when its width is known.
     while box.width > figure.bbox.width - margin and legend._ncols > 1:
         legend.set_ncols(legend._ncols - 1)
+        legend.draw(renderer)
         box = legend.get_window_extent(renderer)
     added = box.height / figure.dpi
     figure.set_figheight(figure.get_figheight() + added)

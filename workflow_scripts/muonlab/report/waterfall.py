@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from muonlab.report.numbers import interval
 from muonlab.statistics.verdicts import HIGHER, LOWER
 
 
@@ -29,11 +30,10 @@ def waterfall_sentences(table: pd.DataFrame, study: dict) -> Iterator[str]:
 
 
 def number(value: float, low: float, high: float) -> str:
-    """A signed number with its interval, where it has one: "+0.210 [+0.140, +0.280]"."""
+    """A signed number with its interval, where it has one: "+0.210 [0.140, 0.280]"."""
     if not np.isfinite(value):
         return "not estimable"
-    limits = f" [{low:+.3f}, {high:+.3f}]" if np.isfinite(low) and np.isfinite(high) else ""
-    return f"{value:+.3f}{limits}".replace("-", "−")
+    return interval(value, low, high, sign=True)
 
 
 def _said_gap(row) -> str:

@@ -10,8 +10,8 @@ A claim is tested by one or more comparisons, each of which gives one answer:
 * not estimable: there is no interval, one run for example;
 * not run: the study or its table does not exist.
 
-The answers are read off the interval and the verdict that the study's table prints, so a claim never
-contradicts the comparison that it rests on.
+The answers are read off the interval and the verdict that the study's table prints, so a claim
+never contradicts the comparison that it rests on.
 """
 
 from collections.abc import Sequence
@@ -56,14 +56,12 @@ class Answer:
         return in_words(self.word, self.n, self.needs_n)
 
 
-def of_verdict(
-    word: str, value: float, n: float, expected: str, needs_n: float = np.nan
-) -> Answer:
+def of_verdict(word: str, value: float, n: float, expected: str, needs_n: float = np.nan) -> Answer:
     """The answer of a difference a − b whose verdict is `word`, one of `statistics.verdicts` or
     "wider" or "narrower". Its side is that of `value`.
 
-    `expected` is LOWER, HIGHER (a lies below or above b) or NOT_HIGHER (a does as well as b: it lies
-    below it or is equivalent). ValueError for another expectation.
+    `expected` is LOWER, HIGHER (a lies below or above b) or NOT_HIGHER (a does as well as b: it
+    lies below it or is equivalent). ValueError for another expectation.
     """
     if expected not in EXPECTED:
         raise ValueError(f"expected must be one of {', '.join(EXPECTED)}, not {expected!r}.")

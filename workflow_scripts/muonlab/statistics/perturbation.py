@@ -72,6 +72,7 @@ def perturbation_table(
     changed: Mapping[str, tuple[str, float]],
     outcome: str,
     alpha: float = 0.05,
+    smallest: float | None = None,
 ) -> "pd.DataFrame":
     """The cost of changed settings: one row per arm of `changed`, which gives (field, factor).
 
@@ -79,7 +80,8 @@ def perturbation_table(
     low and high, verdict and needs_n, relative (mean of change / loss of base), p (paired t),
     p_adjusted, diverged (runs of the changed arm), base_diverged. All rows are one family: low and
     high have level 1 − α/m with m rows, p_adjusted is min(1, m·p), and the verdict on the changed
-    arm is read off the interval, a lower outcome being better. ValueError: what `checked_runs` and
+    arm is read off the interval, a lower outcome being better and one that changes by less than
+    `smallest` equivalent. ValueError: what `checked_runs` and
     `matrix_by_seed` raise, and a change that is named twice.
     """
     import pandas as pd
@@ -97,7 +99,15 @@ def perturbation_table(
         row = {"field": field, "factor": factor, "arm": arm, "n": len(losses[arm])}
         row |= {"change": test.difference, "low": test.low, "high": test.high}
         row["relative"] = mean_interval(_relative(losses[arm], losses[base]), alpha).mean
-        found = verdict(test.difference, test.low, test.high, row["n"], alpha=level, better="lower")
+        found = verdict(
+            test.difference,
+            test.low,
+            test.high,
+            row["n"],
+            alpha=level,
+            smallest=smallest,
+            better="lower",
+        )
         row |= {"verdict": found.word, "needs_n": found.needs_n, "p": test.p}
         row |= {"p_adjusted": np.minimum(1.0, len(changed) * test.p)}
         row["diverged"] = count_diverged(losses[arm])

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from muonlab.statistics.dose_response import DoseResponse, dose_response
 from muonlab.statistics.intervals import check_level
-from muonlab.statistics.verdicts import MIN_SEEDS, NOT_ESTIMABLE, UNDECIDED
+from muonlab.statistics.verdicts import MIN_SEEDS, NO_VERDICT, NOT_ESTIMABLE, TOO_FEW, UNDECIDED
 
 HOLDS, FLAT, ONE_ARM = "holds", "flat", "rests on one arm"
 
@@ -73,14 +73,16 @@ def judged(
 ) -> tuple[str, str]:
     """The verdict on a relation whose intervals are simultaneous, and the reason as a sentence.
 
-    In this order: "not estimable" (no interval, or fewer than four seeds); "flat" (over the whole
-    `span` of the doses the outcome changes by less than the declared `smallest` difference of
-    interest, at both ends of the slope's interval); "undecided" (the interval includes 0, or slope
-    and ρ have opposite signs); "rests on one arm" (without some arm, slope or ρ loses its sign);
-    "holds".
+    In this order: "not estimable" (no interval), "no verdict" (fewer than four seeds), "flat" (over
+    the whole `span` of the doses the outcome changes by less than the declared `smallest`
+    difference of interest, at both ends of the slope's interval), "undecided" (the interval
+    includes 0, or slope and ρ have opposite signs), "rests on one arm" (without some arm, slope or
+    ρ loses its sign), "holds".
     """
+    if response.n < 2:
+        return NOT_ESTIMABLE, TOO_FEW
     if response.n < MIN_SEEDS:
-        return NOT_ESTIMABLE, f"A verdict needs {MIN_SEEDS} seeds, and there are {response.n}."
+        return NO_VERDICT, f"A verdict needs {MIN_SEEDS} seeds, and there are {response.n}."
     if not np.isfinite(response.slope_low):
         lost = f"{response.diverged} runs diverged." if response.diverged else "No spread."
         return NOT_ESTIMABLE, lost

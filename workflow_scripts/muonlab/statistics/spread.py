@@ -28,8 +28,8 @@ def spread_ratio(a: ArrayLike, b: ArrayLike, paired: bool, alpha: float = 0.05) 
     Unpaired: the interval of Fisher's variance ratio with n_a − 1 and n_b − 1 degrees of freedom.
     Paired, n_a = n_b = n: that of Pitman (1939) and Morgan (1939, Biometrika 31), which allows for
     the correlation r of a and b: with K = 1 + 2(1 − r²)·t²_{1−α/2, n−2}/(n − 2), the variance ratio
-    lies between ω·(K − √(K² − 1)) and ω·(K + √(K² − 1)). It excludes 1 exactly where the correlation
-    of a + b with a − b is significant. Paired runs need three seeds.
+    lies between ω·(K − √(K² − 1)) and ω·(K + √(K² − 1)). It excludes 1 exactly where the
+    correlation of a + b with a − b is significant. Paired runs need three seeds.
 
     Values that are not finite, and arms without spread, are not estimable. ValueError for paired
     arms of different length and an `alpha` outside (0, 1).

@@ -19,7 +19,7 @@ COLUMNS += ["source", "source_quantity", "source_printed", "source_value", "sour
 COLUMNS += ["source_where", "source_is_same"]
 COLUMNS += [f"{PUBLISHED}_{side}" for side in SIDES] + [f"{FAIR}_{side}" for side in SIDES]
 COLUMNS += ["decides", "verdict_in_study", "needs_n", "verdict", "published_verdict"]
-COLUMNS += ["rule", "warnings", "records"]
+COLUMNS += ["rule", "warnings", "missing", "records"]
 
 
 @table(
@@ -38,7 +38,7 @@ COLUMNS += ["rule", "warnings", "records"]
     },
 )
 def claims(
-    claims: Sequence[dict],
+    claim_rules: Sequence[dict],
     facts: Mapping[str, dict],
     claim_tables: Mapping[str, Mapping[str, Path]],
 ) -> pd.DataFrame:
@@ -46,7 +46,7 @@ def claims(
         study: {name: pd.read_csv(file) for name, file in own.items()}
         for study, own in claim_tables.items()
     }
-    return claims_table(claims, facts, tables)
+    return claims_table(claim_rules, facts, tables)
 
 
 def claims_table(
@@ -102,14 +102,17 @@ def _study(
             row |= {"decides": ", ".join(part["decides"]), "rule": claim["rule"]}
             for protocol, one in pair.items():
                 row |= _side(protocol, one)
-            row |= {"warnings": " ".join(_warnings(pair)), "records": _records(part, names)}
+            row |= {"warnings": " ".join(_warnings(pair)), "missing": _missing(pair[FAIR])}
+            row |= {"records": _records(part, names)}
             rows.append(row | {"_fair": answers[FAIR], "_published": answers[PUBLISHED]})
     return rows
 
 
 def _expected(part: Mapping) -> str:
     """What the claim expects of the number: "lower", "higher", "not higher" or "1.1 to 1.5"."""
-    return " to ".join(f"{end:g}" for end in part["within"]) if "within" in part else part["expected"]
+    return (
+        " to ".join(f"{end:g}" for end in part["within"]) if "within" in part else part["expected"]
+    )
 
 
 def _named(facts: Mapping[str, dict], study: str, protocol: str) -> str | None:
@@ -169,7 +172,7 @@ def _source(source: Mapping) -> dict[str, Any]:
 
 def _warnings(pair: Mapping[str, Tested | None]) -> Iterator[str]:
     for protocol, one in pair.items():
-        if one is None:
+        if one is None or one.answer.word == NOT_RUN:
             continue
         if one.edge:
             yield f"Under {protocol} a tuned setting lies on an edge of its search space."
@@ -177,6 +180,11 @@ def _warnings(pair: Mapping[str, Tested | None]) -> Iterator[str]:
             yield f"Under {protocol} the arms differ in more than one setting."
         if one.reason:
             yield f"Under {protocol}: {one.reason.rstrip('.')}."
+
+
+def _missing(fair: Tested | None) -> str:
+    """Why the comparison was not run under the fair protocol."""
+    return fair.reason if fair is not None and fair.answer.word == NOT_RUN else ""
 
 
 def _records(part: Mapping, names: Mapping[str, str | None]) -> str:

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import blended_transform_factory
 
 from muonlab.declare import figure
 from muonlab.report.claim_words import by_claim, colour_of, deciding, measured, ran
@@ -26,8 +27,8 @@ COLOURS = {
     "open": "#6b7480",
     "none": "#c3c9d0",
 }
-# Left ends of the columns, in widths of the axes.
-CLAIM, STUDY, VALUE, VERDICT = -1.62, -0.3, 1.04, 1.92
+# Left ends of the columns and of the axes with the bars, and their width, in widths of the figure.
+CLAIM, STUDY, BARS, WIDTH, VALUE, VERDICT = 0.012, 0.30, 0.365, 0.24, 0.615, 0.815
 
 
 @figure(
@@ -43,7 +44,9 @@ def claims_overview(claims: pd.DataFrame, name: str) -> Figure:
     """One row for each claim and study in which it was tested; a claim that was not run has one."""
     use_style()
     rows = _rows(claims)
-    figure, axis = plt.subplots(figsize=(11.5, 1.15 + ROW * len(rows)))
+    height = 1.0 + ROW * (len(rows) + 1)
+    figure = plt.figure(figsize=(11.5, height))
+    axis = figure.add_axes((BARS, 0.5 / height, WIDTH, 1 - 0.9 / height))
     axis.set_ylim(len(rows) - 0.4, -1.0)
     axis.set_xlim(-1.08, 1.08)
     axis.axvline(0, color=MUTED, linewidth=0.9)
@@ -57,7 +60,7 @@ def claims_overview(claims: pd.DataFrame, name: str) -> Figure:
         first = own.iloc[0]
         if first.number != last:
             if last is not None:
-                axis.axhline(place - 0.5, xmin=-1.62, xmax=3, color="#e3e7eb", lw=0.8, clip_on=False)
+                _rule(axis, place - 0.5)
             _say(axis, place, f"{first.number}  {first.short}", CLAIM, BLACK)
         last = first.number
         _row(axis, place, own)
@@ -66,14 +69,12 @@ def claims_overview(claims: pd.DataFrame, name: str) -> Figure:
     for side in ("left", "bottom"):
         axis.spines[side].set_visible(False)
     axis.grid(False)
-    figure.subplots_adjust(left=0.355, right=0.68)
     notes = [
         "bars: simultaneous intervals of what decides, scaled in each row · "
         "diamond: under the source's protocol, where it was run",
         "several bars in a row: all of them must lie at the right",
     ]
-    finish(figure, f"{name}: which published claims survive", notes)
-    figure.subplots_adjust(left=0.355, right=0.68)
+    finish(figure, f"{name}: which published claims survive", notes, tight=False)
     return figure
 
 
@@ -105,16 +106,18 @@ def _row(axis: Axes, place: int, rows: pd.DataFrame) -> None:
 def _bars(axis: Axes, place: int, rows: pd.DataFrame, colour: str) -> None:
     signs = rows.expected.map({"higher": 1, "lower": -1, "not higher": -1})
     if signs.isna().any():
-        axis.text(0, place, f"claimed: {rows.iloc[0].expected.replace(' to ', '–')}", ha="center",
-                  va="center", fontsize=7.5, color=MUTED, backgroundcolor="white")  # fmt: skip
+        told = rows.iloc[0].expected.replace("0 to ", "below ").replace(" to ", "–")
+        axis.text(0, place, f"claimed: {told}", ha="center", va="center", fontsize=7.5, color=MUTED,
+                  bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5})  # fmt: skip
         return
     limits = rows[["fair_low", "fair_high"]].to_numpy(dtype=float)
     values = rows.fair_value.to_numpy(dtype=float)
-    reach = np.nanmax(np.abs(np.concatenate([limits.ravel(), values])), initial=1e-12)
+    reaches = np.fmax(np.nanmax(np.abs(limits), axis=1, initial=1e-12), np.abs(values))
+    reaches = rows.assign(reach=reaches).groupby("unit").reach.transform("max").to_numpy()
     published = rows.published_value.to_numpy(dtype=float)
     offsets = np.linspace(-0.26, 0.26, len(rows)) if len(rows) > 1 else [0.0]
     for i, offset in enumerate(offsets):
-        sign = signs.iloc[i] / reach
+        sign = signs.iloc[i] / reaches[i]
         axis.hlines(place + offset, *(sign * limits[i]), color=colour, linewidth=1.6)
         axis.plot(sign * values[i], place + offset, "o", color=colour, markersize=3.4)
         if np.isfinite(published[i]):
@@ -126,6 +129,18 @@ def _badge(axis: Axes, place: int, said: str, colour: str) -> None:
     _say(axis, place, said, VERDICT, colour, "bold")
 
 
-def _say(axis: Axes, place: float, text: str, x: float, colour: str, weight: str = "normal") -> None:
-    axis.text(x, place, text, transform=axis.get_yaxis_transform(), ha="left",
-              va="center", fontsize=7.8, color=colour, fontweight=weight, clip_on=False)  # fmt: skip
+def _say(
+    axis: Axes, place: float, text: str, x: float, colour: str, weight: str = "normal"
+) -> None:
+    axis.text(x, place, text, transform=_beside(axis), ha="left", va="center", fontsize=7.8,
+              color=colour, fontweight=weight, clip_on=False)  # fmt: skip
+
+
+def _rule(axis: Axes, place: float) -> None:
+    axis.plot((0.012, 0.985), (place, place), transform=_beside(axis), color="#e3e7eb", lw=0.8,
+              clip_on=False, zorder=0)  # fmt: skip
+
+
+def _beside(axis: Axes):
+    """x in widths of the figure, y in the rows of the axes."""
+    return blended_transform_factory(axis.figure.transFigure, axis.transData)

@@ -61,7 +61,7 @@ def read_sizes(other_sizes: Sequence[dict]) -> dict[str, pd.DataFrame]:
 def claims_grid(sizes: dict[str, pd.DataFrame], name: str) -> Iterator[str]:
     """The table of claims: source, our number under both protocols, and a verdict for each size."""
     others = [size for size in sizes if size != name]
-    titles = ["", "Claim", "Source's number", "Source's protocol, ours", "Fair, ours"]
+    titles = ["", "Claim", "Source's number", "Ours, source's protocol", "Ours, fair"]
     titles += [f"Verdict ({size})" for size in (name, *others)]
     yield "| " + " | ".join(titles) + " |"
     yield "|---" * len(titles) + "|"
@@ -85,7 +85,7 @@ def evidence(rows: pd.DataFrame) -> Iterator[str]:
     known = rows[(rows.fair_answer != NOT_RUN) | (rows.published_answer != NOT_RUN)]
     if known.empty:
         yield ""
-        yield f"Not run: {_reasons(rows)}."
+        yield f"It was not run: {_reasons(rows)}."
         return
     yield ""
     for row in known.itertuples():
@@ -138,6 +138,4 @@ def _ours(rows: pd.DataFrame, protocol: str) -> str:
 
 
 def _reasons(rows: pd.DataFrame) -> str:
-    found = [w for w in rows.warnings.dropna() if w]
-    parts = [part.strip(" .") for w in found for part in w.split("Under ") if "fair: " in part]
-    return "; ".join(dict.fromkeys(part.removeprefix("fair: ") for part in parts)) or "no records"
+    return "; ".join(dict.fromkeys(rows.missing.dropna())) or "there are no records"

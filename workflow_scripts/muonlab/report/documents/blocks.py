@@ -10,10 +10,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-PLAIN, STRONG, EMPH, CODE = "", "strong", "emph", "code"
-# **strong**, *emph*, `code`, [text](target); a backslash keeps the next character as it is.
+PLAIN, STRONG, EMPH, CODE, CITE = "", "strong", "emph", "code", "cite"
+# **strong**, *emph*, `code`, [@citation], [text](target); a backslash keeps the next character as
+# it is.
 _INLINE = re.compile(
-    r"\\(?P<escaped>[\\*`|_\[\]])|\*\*(?P<strong>.+?)\*\*|``(?P<code2>.+?)``|`(?P<code>[^`]+)`"
+    r"\\(?P<escaped>[\\*`|\[\]])|\[@(?P<cite>[a-z0-9]+)\]|\*\*(?P<strong>.+?)\*\*"
+    r"|``(?P<code2>.+?)``|`(?P<code>[^`]+)`"
     r"|(?<![\w*])\*(?P<emph>[^*\s](?:[^*]*[^*\s])?)\*(?![\w*])|!?\[(?P<text>[^\]]*)\]\([^)]*\)"
 )
 
@@ -90,6 +92,11 @@ def inline(markdown: str) -> Inline:
     return tuple(spans)
 
 
+def escaped(text: object) -> str:
+    """Text from elsewhere, such as a label of the config, as Markdown that shows it as it is."""
+    return re.sub(r"([\\*`|\[\]])", r"\\\1", str(text))
+
+
 def plain(text: object) -> Inline:
     """Text without any markup."""
     return (Span(str(text)),)
@@ -102,8 +109,8 @@ def grid(header: Iterable[str], rows: Iterable[Iterable[object]], caption: str =
 
 
 def parsed(markdown: str) -> Iterator[Block]:
-    """The blocks of a Markdown text: headings with #, bold lines as headings, lists with -, tables
-    with |, and paragraphs. Pictures are left out."""
+    """The blocks of a Markdown text: headings with #, bold lines as headings, lists with - or *,
+    tables with |, and paragraphs. Pictures are left out."""
     waiting = markdown.splitlines()
     while waiting:
         line = waiting.pop(0).rstrip()
@@ -112,12 +119,12 @@ def parsed(markdown: str) -> Iterator[Block]:
         if line.startswith("#"):
             level = len(line) - len(line.lstrip("#"))
             yield Heading(level, inline(line[level:].strip()))
-        elif re.fullmatch(r"\*\*[^*]+\*\*", line):
+        elif re.fullmatch(r"\*\*[^*]+[^*.]\*\*", line):  # a sentence in bold is no heading
             yield Heading(3, plain(line[2:-2]))
         elif line.startswith("|"):
             yield _table([line, *_taken(waiting, "|")])
-        elif line.startswith("- "):
-            items = [line, *_taken(waiting, "- ")]
+        elif line.startswith(("- ", "* ")):
+            items = [line, *_taken(waiting, line[:2])]
             yield Items(tuple(inline(item[2:]) for item in items))
         else:
             text = " ".join([line, *_paragraph(waiting)])
@@ -127,7 +134,7 @@ def parsed(markdown: str) -> Iterator[Block]:
 def _span(found: re.Match) -> Span:
     if found["escaped"]:
         return Span(found["escaped"])
-    for style in (STRONG, EMPH, CODE):
+    for style in (STRONG, EMPH, CODE, CITE):
         if found[style]:
             return Span(found[style], style)
     return Span(found["code2"], CODE) if found["code2"] else Span(found["text"] or "")
@@ -139,7 +146,11 @@ def _taken(waiting: list[str], start: str) -> Iterator[str]:
 
 
 def _paragraph(waiting: list[str]) -> Iterator[str]:
-    while waiting and waiting[0].strip() and not waiting[0].startswith(("|", "- ", "#", "![", "**")):
+    while (
+        waiting
+        and waiting[0].strip()
+        and not waiting[0].startswith(("|", "- ", "* ", "#", "![", "**"))
+    ):
         yield waiting.pop(0).strip()
 
 

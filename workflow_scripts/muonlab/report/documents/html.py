@@ -32,7 +32,7 @@ def html(blocks: Iterable[Block], shift: int = 0) -> str:
 def spans(text: Inline) -> str:
     return "".join(
         f"<{TAGS[span.style]}>{escape(span.text)}</{TAGS[span.style]}>"
-        if span.style
+        if span.style in TAGS
         else escape(span.text)
         for span in text
     )

@@ -1,9 +1,11 @@
 """Blocks as Typst's markup, with every text escaped."""
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 from muonlab.report.documents.blocks import (
+    CITE,
     CODE,
     EMPH,
     STRONG,
@@ -21,10 +23,17 @@ FUNCTIONS = {STRONG: "strong", EMPH: "emph"}
 WIDE = 6  # a table with more columns is set in a smaller size
 
 
-def typst(blocks: Iterable[Block], place: Callable[[Path], str], shift: int = 0) -> str:
-    """The blocks as Typst; headings are `shift` levels lower. `place` gives the path of a picture
-    as the document names it."""
-    return "\n\n".join(_block(block, place, shift) for block in blocks)
+def typst(
+    blocks: Iterable[Block], place: Callable[[Path], str], keys: Collection[str] = frozenset()
+) -> str:
+    """The blocks as Typst. `place` gives the path of a picture as the document names it; a citation
+    of what is none of `keys`, those of the bibliography, is printed as text."""
+    return "\n\n".join(_block(block, place, keys) for block in blocks)
+
+
+def cite_keys(references: str) -> frozenset[str]:
+    """The keys of a bibliography in BibTeX."""
+    return frozenset(re.findall(r"^@\w+\{(\w+),", references, re.M))
 
 
 def string(text: str) -> str:
@@ -34,28 +43,31 @@ def string(text: str) -> str:
     return f'"{escaped}"'
 
 
-def spans(text: Inline) -> str:
+def spans(text: Inline, keys: Collection[str] = frozenset()) -> str:
     """The spans as code that shows them: every text is a string, so no character is markup."""
-    return "".join(_span(span.text, span.style) for span in text)
+    return "".join(_span(span.text, span.style, keys) for span in text)
 
 
-def _span(text: str, style: str) -> str:
+def _span(text: str, style: str, keys: Collection[str]) -> str:
     if style == CODE:
         return f"#raw({string(text)})"
+    if style == CITE:  # a key that the bibliography lacks would stop the compiler
+        return f"#cite(label({string(text)}))" if text in keys else f"#text({string(text)})"
     if style:
         return f"#{FUNCTIONS[style]}[#text({string(text)})]"
     return f"#text({string(text)})"
 
 
-def _block(block: Block, place: Callable[[Path], str], shift: int) -> str:
+def _block(block: Block, place: Callable[[Path], str], keys: Collection[str]) -> str:
     match block:
         case Heading(level, text, label):
             mark = f" <{label}>" if label else ""
-            return f"#heading(level: {level + shift})[{spans(text)}]{mark}"
+            return f"#heading(level: {level})[{spans(text)}]{mark}"
         case Paragraph(text, warning):
-            return f"#warning[{spans(text)}]" if warning else spans(text)
+            shown = spans(text, keys)
+            return f"#warning[{shown}]" if warning else shown
         case Items(items):
-            return "#list(" + ", ".join(f"[{spans(item)}]" for item in items) + ")"
+            return "#list(" + ", ".join(f"[{spans(item, keys)}]" for item in items) + ")"
         case Grid():
             return _grid(block)
         case Picture(file, caption, width, label):

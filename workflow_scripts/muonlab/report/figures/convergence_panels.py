@@ -19,10 +19,10 @@ SHOWN = {
     "loss_at_10": "loss at 10 %\nof the run",
     "loss_at_100": "loss\nat the end",
     "steps_to_90": "steps to 90 %\nof the fall",
-    "convergence_rate": "log loss,\n% per step",
-    "loss_spikes": "spikes per\n100 records",
-    "loss_variance_end": "variance of\nthe loss, end",
-    "gradient_variation_end": "variation of\ngradient norm",
+    "early_convergence_rate": "log loss,\n% per step",
+    "loss_spikes_per_100": "spikes per\n100 records",
+    "loss_variance_last_fifth": "variance of\nthe loss, end",
+    "gradient_variation_last_fifth": "variation of\ngradient norm",
 }
 
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from muonlab.declare import figure
 from muonlab.report.bands import band
-from muonlab.report.crowd import PALE, end_labels, height, is_crowd, line_styles
+from muonlab.report.crowd import PALE, legend_styles
 from muonlab.report.style import finish, study_notes, use_style
 
 END = 0.2  # the load at the end is averaged over the records of this last fraction of the steps
@@ -41,7 +41,7 @@ def experts(expert_records: pd.DataFrame, study: dict) -> Figure:
     tuned = [arm for arm in study["arms"] if arm["tuned"]][:4]
     layers, count = sorted(set(ranked.layer)), int(ranked["rank"].max())
     tall = 0.9 + 0.3 * len(layers)
-    low = height(study["arms"], 2.8)
+    low = 2.8
     figure = plt.figure(figsize=(11.0, 1.1 + tall + low))
     # One flat grid: nested grids would leave no room for the names between panels.
     grid = figure.add_gridspec(2, 2 * len(tuned), height_ratios=(tall, low))
@@ -91,14 +91,11 @@ def _load(axis: Axes, rows: pd.DataFrame, top: float, title: str) -> None:
 def _entropy(axis: Axes, rows: pd.DataFrame, study: dict, title: str) -> None:
     means = rows.groupby(["arm", "seed", "step"], sort=False).value
     means = means.agg(lambda v: v.mean(skipna=False)).reset_index()
-    styles = line_styles(study["arms"])
+    styles = legend_styles(study["arms"])
     for arm, style in styles.items():
         own = means[means.arm == arm]
         band(axis, own, style, own.step, study["alpha"], shaded=style.colour != PALE)
     axis.set_title(title)
     axis.set_xlabel("step")
     axis.margins(x=0.01)
-    if is_crowd(study["arms"]):
-        end_labels(axis, styles)
-    else:
-        axis.legend(loc="best")
+    axis.legend(loc="best")

@@ -9,12 +9,12 @@ from matplotlib.figure import Figure
 from muonlab.declare import figure
 from muonlab.report.bands import nothing
 from muonlab.report.style import (
-    BLUE,
+    BLACK,
     MARKERS,
     MUTED,
     ORANGE,
     PURPLE,
-    VERMILION,
+    SKY,
     finish,
     study_notes,
     use_style,
@@ -30,7 +30,8 @@ PANELS = (
     (POWER, SPECTRA, True, "spectrum of the update, steps of one size",
      "power of the momentum's singular values (0: polar factor)"),
 )  # fmt: skip
-COLOURS = (VERMILION, BLUE, PURPLE, ORANGE)
+# Families of arms have colours that stand for no optimizer elsewhere.
+COLOURS = (BLACK, PURPLE, ORANGE, SKY)
 
 
 @figure(
@@ -103,7 +104,7 @@ def _notes(study: dict) -> list[str]:
     notes.insert(
         2,
         "slope and Spearman's ρ: means over seeds, their intervals hold for all relations at once "
-        f"({study['interval']}) · only separate points are named, all are in dose_points.csv",
+        f"({study['interval']}) · points that lie together share a name",
     )
     return notes
 
@@ -138,18 +139,44 @@ def _points(axis: Axes, rows: pd.DataFrame, place: int) -> None:
 
 
 def _names(axis: Axes, rows: pd.DataFrame) -> None:
-    """Writes the names of arms beside their points, where a point is separate from all others."""
-    rows = rows[rows["mean"].notna()]
+    """Writes the names of arms beside their points, above or below, where there is room; points
+    that lie together share one list."""
+    rows = rows[rows["mean"].notna() & rows.dose.notna()]
     if rows.empty:
         return
     place = axis.transData + axis.transAxes.inverted()
     points = place.transform(rows[["dose", "mean"]].to_numpy())
-    for (x, y), row in zip(points, rows.itertuples(), strict=True):
-        near = (np.abs(points - (x, y)) < (0.06, 0.035)).all(axis=1).sum() > 1
-        left = x > 0.7
-        if not near:
-            axis.annotate(
-                row.variant.split(",")[0].split(" (")[0], (row.dose, row.mean),
-                xytext=(-4 if left else 4, 3), textcoords="offset points", fontsize=6.5,
-                color=MUTED, va="bottom", ha="right" if left else "left",
-            )  # fmt: skip
+    left = list(range(len(rows)))
+    names = [_short(row.variant) for row in rows.itertuples()]
+    taken: list[tuple[float, float]] = []
+    while left:
+        first = left[0]
+        near = [i for i in left if (np.abs(points[i] - points[first]) < (0.07, 0.05)).all()]
+        left = [i for i in left if i not in near]
+        x, y = points[near].mean(axis=0)
+        told = dict.fromkeys(names[i] for i in near)
+        text = ", ".join(told) if len(told) <= 2 else f"{next(iter(told))} and {len(told) - 1} more"
+        side = next((s for s in (0.055, -0.055, 0.1, -0.1) if _is_free(x, y + s, taken)), None)
+        if side is None:
+            continue
+        taken.append((x, y + side))
+        right = x > 0.6
+        axis.annotate(
+            text, (x, y), xytext=(x + (0.012 if not right else -0.012), y + side),
+            xycoords="axes fraction", textcoords="axes fraction", fontsize=6.2, color=MUTED,
+            va="center", ha="right" if right else "left",
+            arrowprops={"arrowstyle": "-", "color": "#c3c9d0", "linewidth": 0.5},
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.4, "alpha": 0.8},
+        )  # fmt: skip
+
+
+def _short(variant: str) -> str:
+    """What tells a variant from the others of its family, without what they share."""
+    parts = [part for part in variant.split(", ") if part not in ("matched step", "10 steps")]
+    return (parts or [variant])[0].split(" (")[0]
+
+
+def _is_free(x: float, y: float, taken: list[tuple[float, float]]) -> bool:
+    """Whether a name at this place, in parts of the axes, would lie over no other one."""
+    inside = 0.02 < y < 0.98
+    return inside and all(abs(y - other) > 0.04 or abs(x - near) > 0.32 for near, other in taken)

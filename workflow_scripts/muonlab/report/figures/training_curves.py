@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from muonlab.declare import figure
-from muonlab.report.bands import band
-from muonlab.report.crowd import PALE, end_labels, height, is_crowd, line_styles
+from muonlab.report.bands import arm_legend, band
+from muonlab.report.crowd import PALE, is_crowd, legend_styles
 from muonlab.report.levels import diverged_runs, evaluated
 from muonlab.report.style import (
     MUTED,
@@ -47,9 +47,8 @@ def learning_curves(
     training = study["training"]
     per_unit, unit = _time_unit(study, data_facts)
     crowd = is_crowd(study["arms"])
-    size = (11.0, 0.9 + height(study["arms"], 2.8)) if crowd else (8.4, 3.7)
-    figure, axes = plt.subplots(1, 2, figsize=size)
-    styles = line_styles(study["arms"])
+    figure, axes = plt.subplots(1, 2, figsize=(9.6, 4.1))
+    styles = legend_styles(study["arms"])
     followed = metrics[metrics.split == training["evaluate_on"]]
     for axis, metric in zip(axes, ("loss", "accuracy"), strict=True):
         for arm, style in styles.items():
@@ -68,11 +67,8 @@ def learning_curves(
     _level_lines(axes[0], curves.levels(study["levels"]))
     notes = study_notes(study)
     if crowd:
-        notes.insert(1, "in colour: tuned arms, with bands; grey: arms with a tuned arm's settings")
-        for axis in axes:
-            end_labels(axis, styles)
-    else:
-        axes[1].legend(loc="lower right")
+        notes.insert(1, "in colour: the arms that are compared, with bands; grey: all other arms")
+    arm_legend(figure, axes[0])
     finish(figure, f"{study['title']}: learning curves", notes)
     return figure
 
@@ -88,18 +84,29 @@ def _time_unit(study: dict, data_facts: dict) -> tuple[float, str]:
 
 
 def _level_lines(axis: Axes, levels: np.ndarray) -> None:
-    """Lines at losses that every run of all arms passed, with their numbers at the right."""
-    for i, level in enumerate(levels[np.isfinite(levels)]):
+    """Lines at losses that every run of all arms passed. Their numbers stand at the right where
+    they have room, one above the other."""
+    known = levels[np.isfinite(levels)]
+    for level in known:
         axis.axhline(level, color=MUTED, linewidth=0.8, linestyle=":", zorder=1)
+    if not len(known):
+        return
+    close = len(known) > 1 and np.ptp(np.log(known)) < 0.06 * np.ptp(np.log(axis.get_ylim()))
+    shown = {known.max(): f"losses 1–{len(known)}"} if close else {
+        level: f"loss {i + 1}" for i, level in enumerate(known)
+    }  # fmt: skip
+    for level, name in shown.items():
         axis.annotate(
-            f"loss {i + 1}",
+            name,
             (1, level),
             xycoords=("axes fraction", "data"),
-            xytext=(-2, 1),
+            xytext=(3, 0),
             textcoords="offset points",
-            ha="right",
-            fontsize=7,
+            ha="left",
+            va="center",
+            fontsize=6.5,
             color=MUTED,
+            annotation_clip=False,
         )
 
 

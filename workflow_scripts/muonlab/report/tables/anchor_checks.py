@@ -9,6 +9,7 @@ from muonlab.declare import table
 from muonlab.report.anchors import Checked, judged, unanswered
 from muonlab.report.comparisons import compared
 from muonlab.report.lengths import ratio_text
+from muonlab.report.numbers import interval, number
 from muonlab.report.records import listed
 from muonlab.report.update_checks import RMS, ROUNDING, in_bands, update_sizes
 from muonlab.statistics.paired import paired
@@ -150,8 +151,7 @@ def beat_frozen(losses: pd.DataFrame, anchors: Mapping, study: dict) -> Checked:
     return judged(
         not lost,
         f"not below {frozen}: {', '.join(lost)}",
-        found=f"the narrowest margin of {len(tuned)} arms is "
-        + f"{low:.3g} nats ({closest})".replace("-", "−"),
+        found=f"the narrowest margin of {len(tuned)} arms is " + f"{number(low)} nats ({closest})",
         value=float(margins.to_numpy().mean()),
         low=low,
         high=high,
@@ -256,7 +256,7 @@ def _shown(numbers: tuple[float, float, float], found: Verdict, said: str, unit:
     if found.word in (NO_VERDICT, NOT_ESTIMABLE):
         return unanswered(said.rstrip("."))
     value, low, high = numbers
-    told = f"{value:+.3g} [{low:.3g}, {high:.3g}] {unit} (n = {found.n})".replace("-", "−")
+    told = f"{interval(value, low, high, sign=True)} {unit} (n = {found.n})"
     facts = {"found": told, "value": value, "low": low, "high": high, "n": found.n}
     return judged(found.word in DIFFERENT and value > 0, said, **facts)
 

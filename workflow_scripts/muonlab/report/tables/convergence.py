@@ -32,15 +32,15 @@ EARLY = 0.1  # the share of the shorter run at which the early leader is read
             "n = {n} seeds with {interval} t intervals, and the paired difference from the arm "
             "``against``. A loss is read at the first evaluation at or after that share of the "
             "run (``at_step``). ``steps_to_90``: until nine tenths of the fall from the first "
-            "evaluation to the last one. ``convergence_rate``: slope of the logarithm of the "
-            "training loss, in percent per step, fitted from 10 % to 50 % of the run. "
-            "``loss_spikes``: training losses more than three standard deviations above the mean "
-            "of the window before them, per 100 records (with windows of five records, two or "
-            "three per 100 are chance). ``loss_variance_end``: median rolling variance of the "
-            "training loss over the last 20 % of the run; ``gradient_variation_end``: standard "
-            "deviation over mean of the gradient norm there. Rolling windows are 5 % of the run "
-            "and at least five records. Intervals of differences are simultaneous over the arms. "
-            "Protocol: {protocol}.",
+            "evaluation to the last one. ``early_convergence_rate``: slope of the logarithm of "
+            "the training loss, in percent per step, fitted from 10 % to 50 % of the run. "
+            "``loss_spikes_per_100``: training losses more than three standard deviations above "
+            "the mean of the window before them, per 100 records (with windows of five records, "
+            "two or three per 100 are chance). ``loss_variance_last_fifth``: median rolling "
+            "variance of the training loss over the last 20 % of the run; "
+            "``gradient_variation_last_fifth``: standard deviation over mean of the gradient norm "
+            "there. Rolling windows are 5 % of the run and at least five records. Intervals of "
+            "differences are simultaneous over the arms. Protocol: {protocol}.",
         ),
         "early_phase": (
             "who leads early, who ends lower",

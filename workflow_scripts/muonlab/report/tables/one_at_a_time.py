@@ -40,6 +40,7 @@ def one_at_a_time(
     summaries: Sequence[dict],
     study: dict,
     contrasts: pd.DataFrame,
+    comparison: Mapping | None = None,
     grid_runs: Sequence[dict] | None = None,
     grid_summaries: Sequence[dict] | None = None,
 ) -> pd.DataFrame:
@@ -47,7 +48,8 @@ def one_at_a_time(
     # contrasts.csv compares final losses; a tuning by the lowest loss looks at others.
     of_final = loss_column(selection["score"]) == OUTCOME
     compared = compared_arms(contrasts, sweeps) if of_final else None
-    return one_at_a_time_table(points, study, compared)
+    smallest = (comparison or {}).get("smallest_difference", {}).get(OUTCOME)
+    return one_at_a_time_table(points, study, compared, smallest if of_final else None)
 
 
 def compared_arms(contrasts: pd.DataFrame, sweeps: Sequence[dict]) -> dict[tuple, Mapping]:
@@ -68,7 +70,10 @@ def compared_arms(contrasts: pd.DataFrame, sweeps: Sequence[dict]) -> dict[tuple
 
 
 def one_at_a_time_table(
-    points: pd.DataFrame, study: dict, compared: Mapping[tuple, Mapping] | None = None
+    points: pd.DataFrame,
+    study: dict,
+    compared: Mapping[tuple, Mapping] | None = None,
+    smallest: float | None = None,
 ) -> pd.DataFrame:
     """Mean loss and interval of each value of each sweep, and the paired difference from the
     reference, over the seeds of `sweep_points`. The values of one sweep are one family, except for
@@ -79,7 +84,7 @@ def one_at_a_time_table(
     tables = []
     for (arm, field, seeds), own in points.groupby(["arm", "field", "seeds"], sort=False):
         table = _compared(
-            own.pivot(index="seed", columns="value", values="loss"), own, study["alpha"]
+            own.pivot(index="seed", columns="value", values="loss"), own, study["alpha"], smallest
         )
         for place, value in enumerate(table.value):
             facts = (compared or {}).get((arm, field, value)) if seeds == REPORTING else None
@@ -95,7 +100,9 @@ def one_at_a_time_table(
     return pd.concat(tables, ignore_index=True)
 
 
-def _compared(by_value: pd.DataFrame, own: pd.DataFrame, alpha: float) -> pd.DataFrame:
+def _compared(
+    by_value: pd.DataFrame, own: pd.DataFrame, alpha: float, smallest: float | None
+) -> pd.DataFrame:
     """One row for each value, a column of `by_value`, whose rows are seeds."""
     base = own.value[own.reference].iloc[0]
     reference = by_value[base].to_numpy()
@@ -111,8 +118,9 @@ def _compared(by_value: pd.DataFrame, own: pd.DataFrame, alpha: float) -> pd.Dat
         found |= {"p_adjusted": np.minimum(1.0, size * test.p), "family": "sweep"}
         row |= found | {"difference_low": test.low, "difference_high": test.high}
         judged = verdict(
-            row["difference"], test.low, test.high, mean.n, alpha=alpha / size, better="lower"
-        )
+            row["difference"], test.low, test.high, mean.n,
+            alpha=alpha / size, smallest=smallest, better="lower",
+        )  # fmt: skip
         row |= {"verdict": judged.word, "needs_n": judged.needs_n}
         rows.append(row | ({"verdict": "reference", "family": ""} if row["reference"] else {}))
     return pd.DataFrame(rows)

@@ -1,6 +1,6 @@
 """How much the loss of each arm changes when one chosen setting is changed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -43,11 +43,11 @@ LOSS = "final_loss"
     },
 )
 def robustness(
-    changed: Sequence[dict], changed_summaries: Sequence[dict], study: dict
+    changed: Sequence[dict], changed_summaries: Sequence[dict], study: dict, comparison: Mapping
 ) -> dict[str, pd.DataFrame]:
     found = changed_runs(changed, changed_summaries)
     return {
-        "robustness": robustness_table(found, study),
+        "robustness": robustness_table(found, study, comparison["smallest_difference"].get(LOSS)),
         "lr_sensitivity": lr_curves(found, study),
         "basins": basins(found, study),
     }
@@ -64,7 +64,9 @@ def changed_runs(rows: Sequence[dict], summaries: Sequence[dict]) -> pd.DataFram
     return table.assign(value=values, outcome=LOSS)
 
 
-def robustness_table(changed: pd.DataFrame, study: dict) -> pd.DataFrame:
+def robustness_table(
+    changed: pd.DataFrame, study: dict, smallest: float | None = None
+) -> pd.DataFrame:
     """The paired change of the loss for every changed setting of every arm, with its interval and
     its verdict. The changes of one arm are one family."""
     alpha, tables = study["alpha"], []
@@ -74,7 +76,7 @@ def robustness_table(changed: pd.DataFrame, study: dict) -> pd.DataFrame:
         pairs = own.loc[own.field != "", ["field", "factor"]].drop_duplicates()
         pairs = pairs.sort_values(["field", "factor"]).itertuples(index=False, name=None)
         found = perturbation_table(
-            named, _name("", 1), {_name(*pair): pair for pair in pairs}, LOSS, alpha
+            named, _name("", 1), {_name(*pair): pair for pair in pairs}, LOSS, alpha, smallest
         )
         found = found.drop(columns="arm")
         found.insert(0, "arm", arm["name"])

@@ -8,12 +8,14 @@ import pandas as pd
 
 from muonlab.declare import text
 from muonlab.report.achieved import achieved, over_points, place
-from muonlab.report.anchors import anchor_line, anchor_rows
+from muonlab.report.anchors import anchor_rows
 from muonlab.report.claimed import claim_sentences, power_sentences
 from muonlab.report.comparisons import on_all_outcomes
 from muonlab.report.dynamics_sentences import dynamics_sentences
 from muonlab.report.early_phase import early_sentences
+from muonlab.report.lead import lead_lines
 from muonlab.report.lengths import speed_up_sentences
+from muonlab.report.numbers import interval
 from muonlab.report.sentences import factorial_sentences, sweep_sentences
 from muonlab.report.versions import version_sentences
 from muonlab.report.waterfall import waterfall_sentences
@@ -91,12 +93,13 @@ def findings(
     """
     labels = dict(zip(summary.arm, summary.label, strict=True))
     told = _Told(study, labels)
-    lines = [] if anchor_checks is None else [anchor_line(anchor_checks), ""]
+    families = (comparison or {}).get("families", ())
+    lines = [*lead_lines(contrasts, labels, families, anchor_checks), ""]
     lines += [*_basis(summary), *version_sentences(runs_table, arm_settings), ""]
     if told.of_text:
         lines += ["**Arms**", "", *_arms(summary, study), ""]
     lines += [LEGEND.format(interval=study["interval"], levels=study["levels"])]
-    claimed = list(claim_sentences(contrasts, labels, (comparison or {}).get("families", ())))
+    claimed = list(claim_sentences(contrasts, labels, families))
     if claimed:
         lines += ["", "**Claims**", "", *claimed]
     weak = list(power_sentences(contrasts))
@@ -193,9 +196,7 @@ def _mean(row: pd.Series, back: Callable) -> str:
     if not np.isfinite(row["mean"]):
         return "—"
     value, low, high = (float(back(row[name])) for name in ("mean", "low", "high"))
-    if not np.isfinite(low):
-        return f"{value:.4g}"
-    return f"{value:.4g} [{low:.4g}, {high:.4g}]"
+    return interval(value, low, high)
 
 
 def _nothing(rows: pd.DataFrame, outcomes: tuple[str, ...], told: _Told) -> Iterator[str]:
@@ -255,10 +256,9 @@ def _cell(row, ratio: bool = False) -> str:
     """One comparison as the text of a cell; `ratio` exponentiates the difference and its limits."""
     if row.verdict == NOT_ESTIMABLE:
         return "—"
-    numbers = f"{row.difference:+.3g} [{row.low:.3g}, {row.high:.3g}]"
+    numbers = interval(row.difference, row.low, row.high, sign=True)
     if ratio:
-        value, low, high = np.exp([row.difference, row.low, row.high])
-        numbers = f"×{value:.3g} [{low:.3g}, {high:.3g}]"
+        numbers = f"×{interval(*np.exp([row.difference, row.low, row.high]))}"
     numbers = f"**{numbers}**" if row.verdict in DIFFERENT else numbers
     return f"{numbers}{achieved(row)}, {said(row)}"
 

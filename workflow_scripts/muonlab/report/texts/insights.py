@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from muonlab.declare import text
+from muonlab.report.numbers import interval, number
 from muonlab.report.setting_claims import examined, read_sources
 from muonlab.report.words import said, verdict_on
 from muonlab.statistics.verdicts import BETTER, DIFFERENT, NO_VERDICT, UNDECIDED
@@ -49,13 +50,12 @@ def insights(
 
     `sources` defaults to those of `setting_claims.yaml`.
     """
-    lines = [_basis(ranking, study), ""]
-    sentences = [
-        best(ranking), fastest(ranking), spread(ranking),
-        *field_sentences(field_effects, ranking), *dose_sentences(dose_response),
-    ]  # fmt: skip
+    answers = [best(ranking), fastest(ranking), spread(ranking)]
+    sentences = [*field_sentences(field_effects, ranking), *dose_sentences(dose_response)]
     if basins is not None and len(basins):
         sentences += basin_sentences(basins, ranking)
+    lines = [f"* **{topic}:** {sentence}" for topic, sentence in answers]
+    lines += ["", _basis(ranking, study), ""]
     lines += [f"* **{topic}:** {sentence}" for topic, sentence in sentences]
     rows = list(claims(field_effects, read_sources() if sources is None else sources))
     if rows:
@@ -171,7 +171,8 @@ def _without(row) -> str:
     """The range of the slope with each arm left out, and the arm that moves it most."""
     if not np.isfinite(row.slope_without_low):
         return ""
-    ends = f"{row.slope_without_low:+.3g} and {row.slope_without_high:+.3g}".replace("-", "−")
+    limits = (row.slope_without_low, row.slope_without_high)
+    ends = " and ".join(number(limit, sign=True) for limit in limits)
     return (
         f"; with one arm left out the slope is between {ends} (moved most by {row.slope_moved_by})"
     )
@@ -236,12 +237,25 @@ def _told(group: pd.DataFrame) -> str:
     reference = group.reference_value.iloc[0]
     verdicts = [verdict_on(row.arm, row) for row in group.itertuples()]
     if set(verdicts) == {UNDECIDED}:
-        return f"Every value is undecided against {reference}."
+        span = _listed(group.value) if len(group) < 3 else _span(group.value)
+        return f"{span} made no detectable difference against {reference} ({_seeds(group)})."
     by_word: dict[str, list] = {}
     for value, word in zip(group.value, verdicts, strict=True):
         by_word.setdefault(word, []).append(value)
     parts = [f"{word}: {_listed(values)}" for word, values in by_word.items()]
     return f"Compared with {reference}, {'; '.join(parts)}."
+
+
+def _span(values: pd.Series) -> str:
+    """The ends of values that are numbers: "0.88 to 0.96"; other values are listed."""
+    numbers = pd.to_numeric(values, errors="coerce")
+    if numbers.isna().any():
+        return _listed(values)
+    return f"{numbers.min():g} to {numbers.max():g}"
+
+
+def _seeds(group: pd.DataFrame) -> str:
+    return f"{int(group.n.min())} seeds"
 
 
 def _compared_arms(row, ranking: pd.DataFrame) -> str:
@@ -253,10 +267,7 @@ def _difference(row) -> str:
 
 
 def _numbers(value: float, low: float, high: float) -> str:
-    if not np.isfinite(value):
-        return "—"
-    limits = f" [{low:.3g}, {high:.3g}]" if np.isfinite(low) and np.isfinite(high) else ""
-    return f"{value:+.3g}{limits}".replace("-", "−")
+    return interval(value, low, high, sign=True)
 
 
 def _level(row) -> str:
