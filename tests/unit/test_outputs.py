@@ -64,6 +64,7 @@ def test_a_study_has_an_output_where_it_has_what_the_output_needs():
         "fashion": {"findings"},
         "moe": {"findings"},
         "ablation": {"findings", "insights"},
+        "dynamics": {"findings"},
         "comparison": {"findings", "where_it_gains", "written_samples"},
     }
 

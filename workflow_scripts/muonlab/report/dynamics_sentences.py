@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from muonlab.report.achieved import place
-from muonlab.report.claims import FAILS, HOLDS, OPEN
+from muonlab.report.setting_claims import FAILS, HOLDS, OPEN
 from muonlab.report.dynamics import ALIGNMENT, CONSISTENCY, ENTROPY, LATE, STRETCHING
 from muonlab.report.sentences import interval
 from muonlab.statistics.verdicts import DIFFERENT, EQUIVALENT
