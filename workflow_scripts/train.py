@@ -18,7 +18,7 @@ with logged(snakemake.log[0]) as progress:
 
         more = {"progress": progress}
     else:
-        from muonlab.training.launch import train_together as train
+        from muonlab.jobs.launch import train_together as train
 
         more = {"processes": processes}
     train(

@@ -43,14 +43,20 @@ def captions():
 
 def files():
     return {
-        study: {path.stem: path for path in sorted((ROOT / "docs" / study).glob("*.csv"))}
+        study: {
+            path.stem: path
+            for path in sorted((ROOT / "docs" / "results" / "mini" / study).glob("*.csv"))
+        }
         for study in STUDIES
     }
 
 
 def texts():
     return {
-        study: {path.stem: path for path in sorted((ROOT / "docs" / study).glob("*.md"))}
+        study: {
+            path.stem: path
+            for path in sorted((ROOT / "docs" / "results" / "mini" / study).glob("*.md"))
+        }
         for study in STUDIES
     }
 

@@ -267,7 +267,7 @@ def test_accuracies_and_contrasts_are_those_of_numpy_and_scipy(tmp_path):
     assert acc.difference == pytest.approx(np.mean(differences))
     assert acc.difference_verdict == "better" and acc.item_low > 0
     assert acc.only_a - acc.only_b == round(60 * sum(differences))
-    save(benchmarks(table, STUDY), tmp_path / "b.svg", tmp_path / "b.png")
+    save(benchmarks(table, STUDY), tmp_path / "b.svg", tmp_path / "b.png", tmp_path / "b.pdf")
 
 
 def test_a_diverged_run_makes_the_accuracy_not_estimable():

@@ -47,7 +47,10 @@ FACTS = {study: facts(study) for study in KEPT}
 
 def kept():
     return {
-        study: {name: pd.read_csv(ROOT / "docs" / study / f"{name}.csv") for name in names}
+        study: {
+            name: pd.read_csv(ROOT / "docs" / "results" / "mini" / study / f"{name}.csv")
+            for name in names
+        }
         for study, names in KEPT.items()
     }
 

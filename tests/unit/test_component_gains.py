@@ -74,5 +74,5 @@ def test_the_figure_shows_decided_undecided_and_missing_differences(tmp_path):
     marks = [line for line in right.lines if line.get_marker() == "o"]
     assert [mark.get_mfc() == "white" for mark in marks] == [False, True, False, False, False]
     assert sum(line.get_marker() == "x" for line in right.lines) == 1
-    save(drawn, tmp_path / "c.svg", tmp_path / "c.png")
+    save(drawn, tmp_path / "c.svg", tmp_path / "c.png", tmp_path / "c.pdf")
     assert (tmp_path / "c.png").stat().st_size > 10_000

@@ -196,7 +196,7 @@ def test_all_three_are_jobs_whose_rows_the_report_shows(run, corpus, tmp_path): 
     table = tabulate_attention(found["attention_patterns"], study)
     assert {"relative_entropy", "mean_distance", "router_entropy"} <= set(table.metric)
     drawn = draw_attention(found["attention_patterns"], table, study)
-    save(drawn, tmp_path / "a.svg", tmp_path / "a.png")
+    save(drawn, tmp_path / "a.svg", tmp_path / "a.png", tmp_path / "a.pdf")
 
 
 def curves(seeds=(1, 2), steps=(0, 10, 20)):
@@ -229,7 +229,7 @@ def test_gaps_are_taken_at_the_evaluations_and_running_means_within_a_run(tmp_pa
             {"name": name, "label": name, "tuned": True, "edges": {}} for name in ("adamw", "muon")
         ],
     }
-    save(generalisation(metrics, study), tmp_path / "g.svg", tmp_path / "g.png")
+    save(generalisation(metrics, study), tmp_path / "g.svg", tmp_path / "g.png", tmp_path / "g.pdf")
 
 
 def test_costs_are_the_devices_on_a_gpu_and_the_processors_on_a_cpu(tmp_path):
@@ -252,7 +252,12 @@ def test_costs_are_the_devices_on_a_gpu_and_the_processors_on_a_cpu(tmp_path):
         **{"alpha": 0.05, "interval": "95 %"},
         "arms": [{"name": n, "label": n, "tuned": True, "edges": {}} for n in found_arms(runs)],
     }
-    save(run_costs(runs, provenances, study), tmp_path / "c.svg", tmp_path / "c.png")
+    save(
+        run_costs(runs, provenances, study),
+        tmp_path / "c.svg",
+        tmp_path / "c.png",
+        tmp_path / "c.pdf",
+    )
 
 
 def found_arms(runs):

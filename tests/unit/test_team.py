@@ -19,7 +19,7 @@ from test_training import in_child
 from muonlab.io.errors import UserError
 from muonlab.optim.muon import Muon
 from muonlab.optim.shares import cost, shares
-from muonlab.training.launch import train_together
+from muonlab.jobs.launch import train_together
 from muonlab.training.run import train_run
 from muonlab.training.team import Team
 
@@ -83,7 +83,7 @@ def members(job):
             )
         except OSError:
             continue
-        if b"muonlab.training.member" in words and b"RANK" in facts and b"torchrun" not in words:
+        if b"muonlab.jobs.member" in words and b"RANK" in facts and b"torchrun" not in words:
             parent = int((place / "stat").read_text().rpartition(")")[2].split()[1])
             found.setdefault(parent, {})[int(facts[b"RANK"])] = int(place.name)
     return [ranks for ranks in found.values() if len(ranks) == job]

@@ -44,7 +44,7 @@ def train_together(processes: int, **arguments: Any) -> None:
 def command(processes: int, job: Path) -> list[str]:
     """The command line of torchrun."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    return [*torchrun, f"--nproc-per-node={processes}", "-m", "muonlab.training.member", str(job)]
+    return [*torchrun, f"--nproc-per-node={processes}", "-m", "muonlab.jobs.member", str(job)]
 
 
 def _run(command: list[str]) -> tuple[int, bool]:

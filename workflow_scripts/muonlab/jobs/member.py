@@ -1,4 +1,4 @@
-"""One process of a team, which torchrun starts: `python -m muonlab.training.member job.json`.
+"""One process of a team, which torchrun starts: `python -m muonlab.jobs.member job.json`.
 
 The job holds the arguments of `training.run.train_run` as plain values.
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch.distributed as dist
 
-from muonlab.training.launch import PATHS
+from muonlab.jobs.launch import PATHS
 from muonlab.training.run import train_run
 from muonlab.training.team import join
 
