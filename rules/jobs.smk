@@ -200,7 +200,8 @@ def thesis_pictures():
 
 
 def shown(path, output, section, kind):
-    """Marks a file for the report. A file whose output has no title is left out of the report."""
+    """Marks a file for the report of `snakemake --report`, which embeds every file: figures as PNG
+    and texts, no tables. A file whose output has no title is left out."""
     if output.title is None:
         return path
     labels = {kind: output.title}
@@ -208,12 +209,7 @@ def shown(path, output, section, kind):
 
 
 def table_files(made):
-    return {
-        output.name: shown(
-            f"{ROOT}/{{study}}/tables/{output.name}.csv", output, made.section, "table"
-        )
-        for output in made.outputs
-    }
+    return {output.name: f"{ROOT}/{{study}}/tables/{output.name}.csv" for output in made.outputs}
 
 
 def runs_of(*studies):

@@ -1,8 +1,8 @@
 """Writes tables, figures and texts, with one rule for each function that is declared for them.
 
 Needs: what the parameters of each function name (see `muonlab.plan.needs`). Gives:
-results/<name>/<study>/tables/*.csv, figures/*.svg and .png, and *.md. The HTML report,
-results/<name>/report.html, shows all of them.
+results/<name>/<study>/tables/*.csv, figures/*.svg, .png and .pdf, and *.md. The page
+results/<name>/report.html shows all of them (rules/across.smk).
 """
 
 for made in OUTPUTS.registry.tables.values():
@@ -37,13 +37,13 @@ for made in OUTPUTS.registry.figures.values():
         input:
             unpack(needed(made)),
         output:
-            svg=shown(
-                f"{ROOT}/{{study}}/figures/{made.name}.svg",
+            svg=f"{ROOT}/{{study}}/figures/{made.name}.svg",
+            png=shown(
+                f"{ROOT}/{{study}}/figures/{made.name}.png",
                 made.outputs[0],
                 made.section,
                 "figure",
             ),
-            png=f"{ROOT}/{{study}}/figures/{made.name}.png",
             pdf=f"{ROOT}/{{study}}/figures/{made.name}.pdf",
         log:
             f"{ROOT}/logs/plot_{made.name}/{{study}}.log",

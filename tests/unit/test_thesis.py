@@ -109,7 +109,7 @@ def test_markup_in_a_label_is_only_text(given, folder):
     (folder / "thesis.typ").write_text(thesis(**given))
     assert compiler.compile(folder / "thesis.typ", root=folder, ignore_system_fonts=True)
     files = latex_files(**only(given, latex_files))
-    assert r"\#panic" in files["fashion_arms.tex"]
+    assert r"\#panic" in files["fashion_muon_beats_adamw.tex"]
 
 
 def test_warnings_stand_where_they_belong(given):

@@ -13,6 +13,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PARTS = ("Snakefile", "config.yaml", "rules", "workflow_scripts", "envs", "profiles", "studies")
 TRAINING = ("train_trial", "train_run")
+# Rules of what all studies make together, which follow after any change of a study.
+ACROSS = ("compile_", "draw_", "compose_", "fill_", "typeset_")
 # The default studies without the arms that these tests do not need, tuned over a grid. It lies
 # between the default configuration and the overlay of a test.
 CORE = """\
@@ -73,6 +75,11 @@ class Outcome:
     def finished(self) -> Counter:
         """How often each rule was really run."""
         return Counter(re.findall(r"Finished jobid: \d+ \(Rule: (\w+)\)", self.out + self.err))
+
+    @property
+    def of_studies(self) -> dict[str, int]:
+        """`finished` without what all studies make together."""
+        return {rule: n for rule, n in self.finished.items() if not rule.startswith(ACROSS)}
 
     @property
     def trained(self) -> int:

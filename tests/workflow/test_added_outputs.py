@@ -53,7 +53,7 @@ def test_a_figure_is_one_file_and_retrains_nothing(finished):
     add(finished, "report/figures/run_times.py", FIGURE)
     outcome = finished.snakemake()
     assert outcome.code == 0, outcome.err
-    assert dict(outcome.finished) == {"plot_seconds": 1, "all": 1}
+    assert outcome.of_studies == {"plot_seconds": 1, "all": 1}
     figures = finished.folder / "results/mini/fashion/figures"
     assert (figures / "seconds.svg").exists() and (figures / "seconds.png").exists()
     assert "Seconds of" in (finished.folder / "results/mini/report.html").read_text()
@@ -67,7 +67,7 @@ def test_a_measurement_is_one_file_and_one_line_and_retrains_nothing(finished):
     tiny.write_text(tiny.read_text() + "    measure: {also: [norms]}\n")
     outcome = finished.snakemake()
     assert outcome.code == 0, outcome.err
-    assert dict(outcome.finished) == {"measure_norms": 4, "tabulate_norms": 1, "all": 1}
+    assert outcome.of_studies == {"measure_norms": 4, "tabulate_norms": 1, "all": 1}
     rows = (finished.folder / "results/mini/fashion/tables/norms.csv").read_text().splitlines()
     assert rows[0] == "arm,tensor,value" and len(rows) > 2
 

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import tarfile
 
 import pandas as pd
 import pytest
@@ -12,7 +13,7 @@ ARMS, RATES, TUNING_SEEDS, SEEDS = 2, 2, 1, 2
 
 
 TARGETS = ["all", "data", "tune", "train", "runs", "spectra", "curvature", "quantize"]
-TARGETS += ["statistics", "tables", "figures", "fashion"]
+TARGETS += ["statistics", "tables", "figures", "claims", "thesis", "package", "fashion"]
 
 
 def test_a_dry_run_plans_the_tuning_runs(project):
@@ -79,11 +80,44 @@ def test_no_run_is_left_out_at_equal_loss(finished_once):
     assert (equal.n == SEEDS).all()
 
 
-def test_figures_are_svg_and_png(finished_once):
+def test_figures_are_svg_png_and_pdf(finished_once):
     figures = finished_once.folder / "results/mini/fashion/figures"
     for name in ("learning_curves", "lr_sweep"):
         assert (figures / f"{name}.svg").read_text().startswith("<?xml")
         assert (figures / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert (figures / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_the_claims_and_the_thesis_are_made(finished_once):
+    results = finished_once.folder / "results" / "mini"
+    claims = pd.read_csv(results / "claims.csv")
+    assert set(claims.number) == set(range(1, 19))
+    own = claims[(claims.number == 1) & (claims.study == "fashion")]
+    assert own.fair_answer.iloc[0] == "no verdict (n = 2)"
+    assert (results / "thesis.pdf").read_bytes().startswith(b"%PDF")
+    assert (results / "latex" / "claims.tex").exists()
+
+
+def test_the_package_verifies_itself(finished, tmp_path):
+    outcome = finished.snakemake("package")
+    assert outcome.code == 0, outcome.err
+    (archive,) = (finished.folder / "results" / "mini").glob("package-*.tar.gz")
+    with tarfile.open(archive) as packed:
+        packed.extractall(tmp_path / "elsewhere", filter="data")
+    (folder,) = (tmp_path / "elsewhere").iterdir()
+
+    def verify():
+        command = [sys.executable, "verify.py"]
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+
+    sound = verify()
+    assert sound.returncode == 0, sound.stdout + sound.stderr
+    assert "files: all as packed" in sound.stdout
+    assert re.search(r"tables: (\d+) of \1 are the same", sound.stdout)
+    table = folder / "results/mini/fashion/tables/runs.csv"
+    table.write_text(table.read_text().replace("0.", "1.", 1))
+    changed = verify()
+    assert changed.returncode == 1 and "runs.csv differs" in changed.stdout
 
 
 def test_the_report_is_one_file_that_asks_the_network_for_nothing(finished_once):

@@ -114,7 +114,7 @@ class Across:
         return {output.name: f"{self.root}/{output.name}.csv" for output in made.outputs}
 
     def text_file(self, made: Declaration) -> str:
-        return f"{self.root}/{made.name}.{made.suffix}"
+        return f"{self.root}/{made.name.removesuffix('_page')}.{made.suffix}"
 
     def figure_files(self, made: Declaration) -> dict[str, str]:
         return {suffix: f"{self.root}/{made.name}.{suffix}" for suffix in PICTURES}

@@ -18,7 +18,7 @@ EXAMPLE = r"""% All tables and figures of this folder, for a look: pdflatex exam
 \usepackage[a4paper,margin=2cm]{geometry}
 \usepackage{booktabs,array,longtable,graphicx}
 \begin{document}
-%s
+CONTENT
 \end{document}
 """
 
@@ -49,7 +49,7 @@ def latex_files(
         rf"\caption{{{escaped(label)}}}\end{{figure}}\clearpage"
         for label in figures
     ]
-    return files | {"example.tex": EXAMPLE % "\n".join(shown)}
+    return files | {"example.tex": EXAMPLE.replace("CONTENT", "\n".join(shown))}
 
 
 def _tables(study: Study) -> Iterator[tuple[str, Grid]]:

@@ -173,7 +173,9 @@ def _pictures(captions: Mapping[str, dict], pictures: Mapping[str, Path]) -> Ite
         own = [name for name in pictures if captions[name]["section"] == section]
         for name in own:
             told = captions[name]
-            caption = inline(f"**{told['title'].capitalize()}.** {told['caption']}")
+            # Warnings stand once, at the head of the study, and not below each of its figures.
+            first = told["caption"].split("\n\n")[0]
+            caption = inline(f"**{told['title'].capitalize()}.** {first}")
             yield html([Picture(pictures[name], caption)])
 
 

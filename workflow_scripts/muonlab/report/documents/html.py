@@ -21,7 +21,7 @@ from muonlab.report.documents.blocks import (
 )
 
 TAGS = {STRONG: "strong", EMPH: "em", CODE: "code"}
-WIDTH, QUALITY = 1500, 72  # of pictures: pixels at most, and WebP's quality
+WIDTH, QUALITY = 1200, 60  # of pictures: pixels at most, and WebP's quality
 
 
 def html(blocks: Iterable[Block], shift: int = 0) -> str:

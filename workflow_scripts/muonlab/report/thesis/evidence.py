@@ -97,6 +97,14 @@ def numbers(row: pd.Series) -> str:
     return interval(row.difference, row.low, row.high, sign=True)
 
 
+def sorted_sizes(row: pd.Series) -> tuple[float, float, float]:
+    """A decided difference and the ends of its interval without their sign, which the sentence
+    says in words."""
+    sign = 1 if row.difference > 0 else -1
+    low, high = sorted((sign * row.low, sign * row.high))
+    return sign * row.difference, low, high
+
+
 def sentence(study: Study, row: pd.Series, thing: str, unit: str = "", verbs=("", "")) -> str:
     """A comparison of two arms as a sentence that follows its verdict. `thing` is what is compared
     ("final loss"); `verbs` says what a lower and what a higher value means."""
@@ -107,7 +115,8 @@ def sentence(study: Study, row: pd.Series, thing: str, unit: str = "", verbs=(""
     if row.verdict in DIFFERENT:
         lower = row.difference < 0
         verb = verbs[0 if lower else 1] or f"has a {'lower' if lower else 'higher'} {thing} than"
-        return f"{where}: {a} {verb} {b}, by {amount}."
+        sizes = interval(*sorted_sizes(row))
+        return f"{where}: {a} {verb} {b}, by {sizes}{' ' + unit if unit else ''}."
     if row.verdict == EQUIVALENT:
         return f"{where}: the {thing} of {a} and {b} is equivalent, {amount}."
     if row.verdict == NO_DIFFERENCE:
