@@ -97,7 +97,7 @@ def in_range(
     needed = n * (reach / distance) ** 2 if distance > 0 else np.inf
     if needed > MOST_SEEDS or not np.isfinite(needed):
         return Answer(UNDECIDED, n, np.inf)
-    return Answer(UNDECIDED, n, float(max(n + 1, np.ceil(needed))))
+    return Answer(UNDECIDED, n, float(max(n + 1, np.ceil(needed - 1e-9))))
 
 
 def all_of(answers: Sequence[Answer]) -> Answer:
