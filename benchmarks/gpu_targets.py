@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 
 class Target(NamedTuple):
-    """A quantity, the records' file that it is read from, how, and the bound that it has to keep."""
+    """A quantity, the records that it is read from, how, and the bound that it has to keep."""
 
     what: str
     file: str
