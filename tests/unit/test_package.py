@@ -4,8 +4,10 @@ import importlib.metadata
 import inspect
 import os
 import re
+import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ import muonlab
 LIBRARY = Path(muonlab.__file__).parent
 SAYS_WHAT_IT_LOADED = """
 import sys
+import zipfile
 import warnings
 warnings.simplefilter("error")
 import muonlab
@@ -126,3 +129,29 @@ def test_the_types_name_every_argument_with_its_default(name):
     for argument, default in own.items():
         if default is not inspect.Parameter.empty:
             assert ast.literal_eval(stated[argument]) == default, argument
+
+
+def test_the_wheel_holds_the_optimizers_alone(tmp_path):
+    """Built from a copy, so that nothing is left in the checkout."""
+    pytest.importorskip("setuptools", minversion="77")
+    root = LIBRARY.parents[1]
+    (tmp_path / "envs").mkdir()
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE", "envs/requirements.txt"):
+        shutil.copy(root / name, tmp_path / name)
+    shutil.copytree(LIBRARY, tmp_path / "workflow_scripts" / "muonlab")
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"]
+    command += ["--no-build-isolation", "--wheel-dir", "out", "."]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (file,) = (tmp_path / "out").glob("*.whl")
+    with zipfile.ZipFile(file) as wheel:
+        held = {name for name in wheel.namelist() if ".dist-info/" not in name}
+        (metadata,) = (name for name in wheel.namelist() if name.endswith("/METADATA"))
+        needs = re.findall(r"^Requires-Dist: (.*)$", wheel.read(metadata).decode(), re.M)
+    optimizers = {f"muonlab/optim/{path.name}" for path in LIBRARY.glob("optim/*.py")}
+    beside = {"__init__.py", "__init__.pyi", "py.typed", "streams.py"}
+    assert held == optimizers | {f"muonlab/{name}" for name in beside}
+    assert [need for need in needs if "extra ==" not in need] == ["torch>=2.9"]
+    pinned = [need.split(";")[0].strip() for need in needs if 'extra == "workflow"' in need]
+    lines = (root / "envs" / "requirements.txt").read_text().splitlines()
+    assert sorted(pinned) == sorted(line for line in lines if line and not line.startswith("#"))

@@ -19,7 +19,7 @@ from muonlab.optim.hyperparameters import (
 )
 from muonlab.optim.sharded import is_sharded
 
-FUSED_DEVICES = ("cpu", "cuda", "mps", "xpu")
+FUSED_DEVICES = ("cpu", "cuda", "meta", "mps", "xpu")
 NAME = "adamw"
 
 
