@@ -11,6 +11,7 @@ from checkouts import Project, checkout
 from cluster import Cluster, Unavailable
 
 CPUS = int(os.environ.get("MUONLAB_TEST_CPUS", "2"))
+PATIENCE = float(os.environ.get("MUONLAB_TEST_PATIENCE", "1"))  # more on a busy machine
 OPTIONS = ["--workflow-profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "3"]
 # The test's machine has no GPU that torch sees, so training runs on the CPU and writes down which
 # GPU SLURM gave it, and in which job.
@@ -47,21 +48,40 @@ def start(tmp_path_factory):
         running.pop().stop()
 
 
+class Driver:
+    """A running Snakemake that submits to SLURM."""
+
+    def __init__(self, project: "Submitted", process: subprocess.Popen):
+        self.project, self.process = project, process
+
+    def succeed(self, seconds: float = 300) -> None:
+        """Waits until it has made everything."""
+        assert self.end(seconds) == 0, self.project.said[-4000:]
+
+    def end(self, seconds: float = 120) -> int:
+        try:
+            return self.process.wait(seconds * PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise AssertionError(f"no end in sight:\n{self.project.said[-4000:]}") from None
+
+
 class Submitted(Project):
     """A checkout whose Snakemake submits to SLURM."""
 
-    def begin(self, *arguments: str, overlays: str = "quick.yaml", **environment: str):
+    def begin(self, *arguments: str, overlays: str = "quick.yaml", **environment: str) -> Driver:
         """Starts Snakemake, whose output goes to driver.log."""
         command = [sys.executable, "-m", "snakemake", *OPTIONS]
         command += ["--configfile", "core.yaml", *overlays.split()]
         with (self.folder / "driver.log").open("a") as log:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 [*command, *arguments],
                 cwd=self.folder,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"} | environment,
             )
+        return Driver(self, process)
 
     @property
     def said(self) -> str:
@@ -83,7 +103,7 @@ def watched(folder: Path, overlay: str) -> Submitted:
 
 
 def wait_until(true, seconds: float, what: str) -> None:
-    until = time.monotonic() + seconds
+    until = time.monotonic() + seconds * PATIENCE
     while not true():
-        assert time.monotonic() < until, f"{what} did not happen in {seconds:.0f} s"
+        assert time.monotonic() < until, f"{what} did not come in {seconds * PATIENCE:.0f} s"
         time.sleep(0.2)

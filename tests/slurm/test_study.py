@@ -28,7 +28,7 @@ TRIALS, RUNS = 2, 4
 def local(tmp_path_factory):
     """The study without SLURM."""
     project = watched(tmp_path_factory.mktemp("local") / "project", QUICK)
-    outcome = project.snakemake(overlay="quick.yaml")
+    outcome = project.snakemake(overlay="quick.yaml", timeout=3000)
     assert outcome.code == 0, outcome.err
     return project
 
@@ -73,7 +73,7 @@ def check_training(project, local) -> None:
 def test_without_accounting(start, local, tmp_path):
     start(accounting=False)
     project = watched(tmp_path / "project", QUICK)
-    assert project.begin(*GPUS).wait(600) == 0, project.said
+    project.begin(*GPUS).succeed(400)
     check_training(project, local)
     assert records(project).keys() == records(local).keys()
     assert tables(project) == tables(local)
@@ -81,15 +81,14 @@ def test_without_accounting(start, local, tmp_path):
     # Tables are made where Snakemake runs; what takes a node goes to one.
     assert "Submitted array job" in project.said
     assert project.said.count("Finished jobid") > 15
-    again = project.begin(*GPUS)
-    assert again.wait(60) == 0
+    project.begin(*GPUS).succeed(60)
     assert "Nothing to be done" in project.said
 
 
 def test_with_accounting(start, local, tmp_path):
     cluster = start(accounting=True)
     project = watched(tmp_path / "project", QUICK)
-    assert project.begin("train", *GPUS).wait(300) == 0, project.said
+    project.begin("train", *GPUS).succeed()
     check_training(project, local)
     columns = "--format=JobID,State,AllocTRES%80"
     lines = cluster.ask("sacct", "--allocations", "--noheader", "--parsable2", columns).split("\n")
