@@ -53,6 +53,10 @@ class OneRun:
             self.folder.with_name(f"{self.folder.name}.partial").joinpath("checkpoint.pt").exists()
         )
 
+    def job(self) -> str:
+        """The id of the job that began last."""
+        return self.project.seen()[-1][1]
+
     def contents(self) -> dict[str, bytes]:
         return {
             path.relative_to(self.folder).as_posix(): path.read_bytes()
@@ -93,11 +97,10 @@ def test_a_job_that_scancel_ended_is_submitted_again(cluster, reference, tmp_pat
     run = OneRun(tmp_path / "project", pause=0.1)
     driver = run.begin()
     wait_until(run.is_training, 120, "training")
-    (job,) = running_jobs(cluster)
+    job = run.job()
     cluster.ask("scancel", job)
     driver.succeed()
     assert re.search(f"SLURM-job '{job}' failed, SLURM status is: 'CANCELLED'", run.project.said)
-    assert [job for _, job, _ in run.project.seen()][0] == job
     assert len(run.project.seen()) == 2
     assert re.search(r"resumes at step [1-9]", run.log.read_text())
     check(run, reference)
@@ -124,7 +127,7 @@ def test_a_killed_driver_does_not_train_twice(cluster, reference, tmp_path):
     unlock = [sys.executable, "-m", "snakemake", "--unlock", "--configfile"]
     unlock += ["core.yaml", "quick.yaml"]
     subprocess.run(unlock, cwd=run.project.folder, check=True, capture_output=True)
-    (first,) = running_jobs(cluster)
+    first = run.job()
     run.begin().succeed()
     wait_until(lambda: first not in running_jobs(cluster), 60, "the first job's end")
     jobs = [job for _, job, _ in run.project.seen()]
@@ -143,7 +146,7 @@ def test_sigterm_to_the_driver_ends_its_jobs(cluster, reference, tmp_path):
     wait_until(run.is_training, 120, "training")
     driver.process.send_signal(signal.SIGINT)
     driver.end()
-    wait_until(lambda: not running_jobs(cluster), 60, "the end of its job")
+    wait_until(lambda: run.job() not in running_jobs(cluster), 60, "the end of its job")
     assert not (run.folder / "run.json").exists()
     run.begin().succeed()
     assert re.search(r"resumes at step [1-9]", run.log.read_text())
