@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from conftest import wait_until, watched
+from submitted import wait_until, watched
 
 from muonlab.plan.runs import load_plan
 

@@ -5,7 +5,7 @@ import io
 import json
 
 import pytest
-from conftest import watched
+from submitted import watched
 
 pytestmark = pytest.mark.slurm
 

@@ -6,7 +6,7 @@ Each case goes through the command line, exits non-zero, shows no traceback and 
 import re
 
 import pytest
-from conftest import checkout
+from checkouts import checkout
 
 
 def fashion(body: str) -> str:
