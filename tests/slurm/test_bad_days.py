@@ -23,6 +23,7 @@ studies:
     seeds: [1]
 """
 UPDATES = 8 * 18
+WAITING = "waiting: another process is working on this run"
 SAVE_ALWAYS = ["--set-resources", "train_run:checkpoint_seconds=0"]
 
 
@@ -30,13 +31,20 @@ class OneRun:
     """A project in which one run is trained, each of whose updates takes at least `pause` seconds,
     so that there is time for something to go wrong."""
 
-    def __init__(self, folder, pause: float):
+    def __init__(self, folder, pause: float, gate: bool = False):
         self.project = watched(folder, ONE)
         self.project.edit(
             "workflow_scripts/muonlab/training/loop.py",
             "        step = self.step\n        due = [",
             f"        time.sleep({pause})\n        step = self.step\n        due = [",
         )
+        if gate:  # the run waits in its middle until there is a file `go`
+            self.project.edit(
+                "workflow_scripts/muonlab/training/loop.py",
+                f"        time.sleep({pause})\n",
+                "        while self.step == 60 and not __import__('os').path.exists('go'):\n"
+                "            time.sleep(0.05)\n",
+            )
         files = [self.project.folder / f"{name}.yaml" for name in ("config", "core", "quick")]
         (run,) = load_plan(files).studies["fashion"].reporting_runs("muon", {"lr": 0.01})
         self.target = f"results/mini/runs/{run.name}/run.json"
@@ -119,7 +127,7 @@ def test_a_job_without_enough_memory_gets_more(cluster, reference, tmp_path):
 
 
 def test_a_killed_driver_does_not_train_twice(cluster, reference, tmp_path):
-    run = OneRun(tmp_path / "project", pause=0.25)
+    run = OneRun(tmp_path / "project", pause=0.0, gate=True)
     driver = run.begin()
     wait_until(run.is_training, 120, "training")
     driver.process.kill()
@@ -128,13 +136,15 @@ def test_a_killed_driver_does_not_train_twice(cluster, reference, tmp_path):
     unlock += ["core.yaml", "quick.yaml"]
     subprocess.run(unlock, cwd=run.project.folder, check=True, capture_output=True)
     first = run.job()
-    run.begin().succeed()
+    driver = run.begin()
+    wait_until(lambda: run.log.exists() and WAITING in run.log.read_text(), 120, "a second job")
+    (run.project.folder / "go").touch()
+    driver.succeed()
     wait_until(lambda: first not in running_jobs(cluster), 60, "the first job's end")
     jobs = [job for _, job, _ in run.project.seen()]
     assert jobs[0] == first
     assert len(jobs) == 2, "a second job was submitted"
     log = run.log.read_text()
-    assert "waiting: another process is working on this run" in log
     assert "another process has finished this run meanwhile" in log
     check(run, reference)
 
