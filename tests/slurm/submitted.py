@@ -35,6 +35,15 @@ class Driver:
         """Waits until it has made everything."""
         assert self.end(seconds) == 0, self.project.said[-4000:]
 
+    def wait_until(self, true, seconds: float, what: str) -> None:
+        """Waits until something is true, which needs this Snakemake to run on."""
+
+        def true_or_over() -> bool:
+            return true() or self.process.poll() is not None
+
+        wait_until(true_or_over, seconds, what)
+        assert true(), f"Snakemake ended before {what}:\n{self.project.said[-4000:]}"
+
     def end(self, seconds: float = 120) -> int:
         try:
             return self.process.wait(seconds * PATIENCE)
@@ -48,11 +57,11 @@ class Submitted(Project):
 
     def begin(self, *arguments: str, overlays: str = "quick.yaml", **environment: str) -> Driver:
         """Starts Snakemake, whose output goes to driver.log."""
-        command = [sys.executable, "-m", "snakemake", *OPTIONS]
+        command = [sys.executable, "-m", "snakemake", *OPTIONS, *arguments]
         command += ["--configfile", "core.yaml", *overlays.split()]
         with (self.folder / "driver.log").open("a") as log:
             process = subprocess.Popen(
-                [*command, *arguments],
+                command,
                 cwd=self.folder,
                 stdout=log,
                 stderr=subprocess.STDOUT,

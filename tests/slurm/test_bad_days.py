@@ -104,7 +104,7 @@ def cluster(start):
 def test_a_job_that_scancel_ended_is_submitted_again(cluster, reference, tmp_path):
     run = OneRun(tmp_path / "project", pause=0.1)
     driver = run.begin()
-    wait_until(run.is_training, 120, "training")
+    driver.wait_until(run.is_training, 120, "training")
     job = run.job()
     cluster.ask("scancel", job)
     driver.succeed()
@@ -129,7 +129,7 @@ def test_a_job_without_enough_memory_gets_more(cluster, reference, tmp_path):
 def test_a_killed_driver_does_not_train_twice(cluster, reference, tmp_path):
     run = OneRun(tmp_path / "project", pause=0.0, gate=True)
     driver = run.begin()
-    wait_until(run.is_training, 120, "training")
+    driver.wait_until(run.is_training, 120, "training")
     driver.process.kill()
     driver.process.wait()
     unlock = [sys.executable, "-m", "snakemake", "--unlock", "--configfile"]
@@ -137,7 +137,9 @@ def test_a_killed_driver_does_not_train_twice(cluster, reference, tmp_path):
     subprocess.run(unlock, cwd=run.project.folder, check=True, capture_output=True)
     first = run.job()
     driver = run.begin()
-    wait_until(lambda: run.log.exists() and WAITING in run.log.read_text(), 120, "a second job")
+    driver.wait_until(
+        lambda: run.log.exists() and WAITING in run.log.read_text(), 120, "a second job"
+    )
     (run.project.folder / "go").touch()
     driver.succeed()
     wait_until(lambda: first not in running_jobs(cluster), 60, "the first job's end")
@@ -153,7 +155,7 @@ def test_a_killed_driver_does_not_train_twice(cluster, reference, tmp_path):
 def test_sigterm_to_the_driver_ends_its_jobs(cluster, reference, tmp_path):
     run = OneRun(tmp_path / "project", pause=0.1)
     driver = run.begin()
-    wait_until(run.is_training, 120, "training")
+    driver.wait_until(run.is_training, 120, "training")
     driver.process.send_signal(signal.SIGINT)
     driver.end()
     wait_until(lambda: run.job() not in running_jobs(cluster), 60, "the end of its job")
@@ -177,7 +179,7 @@ def test_a_job_that_the_time_limit_ended_goes_on_with_more_time(cluster, referen
 def test_a_controller_that_is_down_for_a_minute(cluster, reference, tmp_path):
     run = OneRun(tmp_path / "project", pause=0.1)
     driver = run.begin(MUONLAB_PATIENCE="30")
-    wait_until(run.is_training, 120, "training")
+    driver.wait_until(run.is_training, 120, "training")
     cluster.stop_controller()
     time.sleep(60)
     assert (run.folder / "run.json").exists(), "the job has ended meanwhile"
