@@ -61,6 +61,9 @@ class OneRun:
             self.folder.with_name(f"{self.folder.name}.partial").joinpath("checkpoint.pt").exists()
         )
 
+    def is_waiting(self) -> bool:
+        return self.log.exists() and WAITING in self.log.read_text()
+
     def job(self) -> str:
         """The id of the job that began last."""
         return self.project.seen()[-1][1]
