@@ -41,7 +41,10 @@ def tables(project) -> dict[str, list[list[str]]]:
     for file in sorted((project.folder / "results/mini/fashion/tables").glob("*.csv")):
         head, *rows = csv.reader(io.StringIO(file.read_text()))
         kept = [n for n, column in enumerate(head) if not MEASURED.search(column)]
-        found[file.name] = [[row[n] for n in kept] for row in [head, *rows]]
+        found[file.name] = [
+            [head[n] for n in kept],
+            *([row[n] for n in kept] for row in rows if not MEASURED.search(" ".join(row))),
+        ]
     return found
 
 

@@ -35,18 +35,10 @@ LIVING = {"PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "COMPLETING", "REQUE
 def listed(name: str) -> dict[str, str] | None:
     """The state of every job with this name that SLURM knows, by its id (<job>_<task> in an array);
     None if it does not answer."""
-    command = [
-        "squeue",
-        "--noheader",
-        "--array",
-        "--states=all",
-        "--format=%i %T",
-        f"--name={name}",
-    ]
+    command = ["squeue", "--noheader", "--array", "--states=all", "--format=%i %T"]
+    command.append(f"--name={name}")
     try:
-        done = subprocess.run(
-            [*command, f"--name={name}"], capture_output=True, text=True, timeout=60
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired):
         return None
     if done.returncode:
