@@ -39,6 +39,8 @@ rule all:
 
 
 onstart:
+    for sentence in open_to_all([".snakemake", ROOT]):
+        print(sentence, file=sys.stderr)
     watch(workflow, say=lambda sentence: print(sentence, file=sys.stderr))
 
 

@@ -20,6 +20,7 @@ sys.path.append(str(SCRIPTS))
 
 from muonlab.io.errors import UserError
 from muonlab.io.logs import remove_empty_logs
+from muonlab.io.private import open_to_all
 from muonlab.digest import observer_digest
 from muonlab.jobs.vanished import watch
 from muonlab.parsed import keep_in

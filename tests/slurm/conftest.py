@@ -1,30 +1,11 @@
-"""Clusters for the tests, and projects whose jobs go through them."""
+"""Clusters for the tests."""
 
 import os
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
-from checkouts import Project, checkout
 from cluster import Cluster, Unavailable
 
 CPUS = int(os.environ.get("MUONLAB_TEST_CPUS", "2"))
-OPTIONS = ["--workflow-profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "3"]
-# The test's machine has no GPU that torch sees, so training runs on the CPU and writes down which
-# GPU SLURM gave it, and in which job.
-ON_CPU = 'device="cuda" if snakemake.resources.gpu else "cpu",', 'device="cpu",'
-SEEN = (
-    "with logged(snakemake.log[0]) as progress:\n    train_run(",
-    """with logged(snakemake.log[0]) as progress:
-    import os
-
-    with open("seen.txt", "a") as seen:
-        job, gpus = (os.environ.get(v) for v in ("SLURM_JOB_ID", "CUDA_VISIBLE_DEVICES"))
-        seen.write(f"{snakemake.wildcards.run} {job} {gpus}\\n")
-    train_run(""",
-)
 
 
 @pytest.fixture(scope="module")
@@ -45,45 +26,3 @@ def start(tmp_path_factory):
     yield started
     while running:
         running.pop().stop()
-
-
-class Submitted(Project):
-    """A checkout whose Snakemake submits to SLURM."""
-
-    def begin(self, *arguments: str, overlays: str = "quick.yaml", **environment: str):
-        """Starts Snakemake, whose output goes to driver.log."""
-        command = [sys.executable, "-m", "snakemake", *OPTIONS]
-        command += ["--configfile", "core.yaml", *overlays.split()]
-        with (self.folder / "driver.log").open("a") as log:
-            return subprocess.Popen(
-                [*command, *arguments],
-                cwd=self.folder,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"} | environment,
-            )
-
-    @property
-    def said(self) -> str:
-        return (self.folder / "driver.log").read_text()
-
-    def seen(self) -> list[list[str]]:
-        """[run, job of SLURM, GPUs] of every training run that began."""
-        file = self.folder / "seen.txt"
-        return [line.split() for line in file.read_text().splitlines()] if file.exists() else []
-
-
-def watched(folder: Path, overlay: str) -> Submitted:
-    """A checkout with this overlay whose training notes where it ran."""
-    project = Submitted(checkout(folder).folder)
-    project.edit("workflow_scripts/train.py", *ON_CPU)
-    project.edit("workflow_scripts/train.py", *SEEN)
-    (project.folder / "quick.yaml").write_text(overlay)
-    return project
-
-
-def wait_until(true, seconds: float, what: str) -> None:
-    until = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < until, f"{what} did not happen in {seconds:.0f} s"
-        time.sleep(0.2)

@@ -6,7 +6,7 @@ Each case goes through the command line, exits non-zero, shows no traceback and 
 import re
 
 import pytest
-from conftest import checkout
+from checkouts import checkout
 
 
 def fashion(body: str) -> str:
@@ -213,6 +213,28 @@ CONFIGS = {
         "data: {real: {source: fashion_mnist, folder: 3}}\n",
         "data.real.folder",
         "string, not 3",
+    ),
+    "HTML in a label": (
+        fashion("arms: {muon: {label: </script><script>alert(1)</script>}}"),
+        "studies.fashion.arms.muon.label",
+        "must not hold HTML",
+    ),
+    "a line in a title": (
+        fashion('title: "x\\n\\n.. include:: /etc/passwd"'),
+        "studies.fashion.title",
+        "must be one line",
+    ),
+    "a name for a shell": (
+        "name: $(id)\n",
+        "user.yaml: name",
+        "names are small letters",
+    ),
+    "anchors within anchors": (
+        "".join(
+            f"s{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9) if n else 'x, x'}]\n" for n in range(9)
+        ),
+        "anchors (&, *)",
+        "repeat more than 100,000 values",
     ),
     "key twice": ("data: {}\nstudies: {}\ndata: {}\n", "line 3", "occurs twice"),
 }

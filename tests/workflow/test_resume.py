@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from conftest import checkout
+from checkouts import checkout
 
 from muonlab.plan.runs import load_plan
 

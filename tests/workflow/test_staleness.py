@@ -4,7 +4,7 @@ import shutil
 from collections import Counter
 
 import pytest
-from conftest import ACROSS, checkout
+from checkouts import ACROSS, checkout
 
 TUNING_RUNS, REPORTING_RUNS = 4, 4
 ALL_RUNS = TUNING_RUNS + REPORTING_RUNS
