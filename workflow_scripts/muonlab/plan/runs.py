@@ -177,10 +177,12 @@ class StudyPlan:
         read, and otherwise nothing.
         """
         measure = self.measure
-        along = measure["spectra"] or measure["curvature"] or measure["quantization"]
+        descent = "descent" in measure["also"]
+        along = measure["spectra"] or measure["curvature"] or measure["quantization"] or descent
         directed = measure["ranking"] or "direction" in measure["also"]
         if along:
-            return {"snapshots": "all", "updates": bool(measure["curvature"] or directed)}
+            updates = bool(measure["curvature"] or directed or descent)
+            return {"snapshots": "all", "updates": updates}
         return {"snapshots": "end", "updates": True} if directed else KEEP_NOTHING
 
 
