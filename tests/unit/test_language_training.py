@@ -266,13 +266,12 @@ def test_curvature_of_a_language_model_follows_its_loss(finished, corpus):
 
 
 def test_the_descent_of_kept_updates_is_that_of_the_loss(finished, corpus):
-    run = FinishedRun(finished, corpus)
-    split = load_part("train", run, corpus, "cpu")
+    run, split = finished, load_part("train", finished, corpus, "cpu")
     places = [place for place in run.places(2) if place.step > 0]
     rows = list(descent(run=run, places=places, split=split, device="cpu"))
     end = {row["metric"]: row["value"] for row in rows if row["point"] == "end"}
     loss = fixed_loss(split, rows[0]["examples"])
-    after = float(loss(run.model(run.weights(run.last)).double()))
+    after = float(loss(run.model(run.weights(run.last)).double()).detach())
     (before,) = {row["loss"] for row in rows if row["point"] == "end"}
     assert before - after == pytest.approx(end["decrease"], abs=1e-7)
     assert end["penalty"] == pytest.approx(end["within"] + end["across"])
