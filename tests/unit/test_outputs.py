@@ -53,11 +53,19 @@ def test_a_study_has_an_output_where_it_has_what_the_output_needs():
         *("one_at_a_time", "performance", "ranking_curves", "ranking_heatmap"),
         *("dose_response", "lr_sensitivity", "waterfall"),
     }
+    assert figures["dynamics"] - everywhere == {
+        *("spectra", "spectra_over_loss", "geometry", "geometry_over_loss", "components"),
+        *("spectral_norms", "update_alignment", "orthogonality_error", "spectral_gap"),
+        *("update_rank", "alignment_rank", "norm_depth", "entropy_depth", "entropy_map"),
+        *("initial_final_spectra", "gradient_flow", "gradient_distribution", "layer_norms"),
+        *("activations", "descent_over_loss"),
+    }
     texts = {study: names(OUTPUTS.texts(study)) for study in PLAN.studies}
     assert texts == {
         "fashion": {"findings"},
         "moe": {"findings"},
         "ablation": {"findings", "insights"},
+        "dynamics": {"findings"},
     }
 
 

@@ -49,6 +49,7 @@ TINY = """\
 studies:
   moe: null
   ablation: null
+  dynamics: null
   fashion:
     training: {epochs: 2, eval_every: 10, log_every: 5}
     arms: {muon_hybrid: null}

@@ -7,6 +7,7 @@ TINY = """\
 studies:
   moe: null
   ablation: null
+  dynamics: null
   fashion:
     training: {epochs: 1, eval_every: 18, geometry_every: null}
     %s
