@@ -14,6 +14,7 @@ from muonlab.models.transformer import Transformer
 from muonlab.optim.factory import build_optimizer, set_lr_factor
 from muonlab.plan.optimizers import OPTIMIZERS
 from muonlab.probes.curvature import curvature, fixed_loss
+from muonlab.probes.descent import descent
 from muonlab.probes.finished import FinishedRun
 from muonlab.probes.job import load_part
 from muonlab.probes.quantization import quantization
@@ -261,6 +262,21 @@ def test_curvature_of_a_language_model_follows_its_loss(finished, corpus):
         values.append(loss(model).item())
     second = (values[0] - 2 * here + values[1]) / step**2
     assert rows[12, "directional_sharpness"] == pytest.approx(second, rel=0.02, abs=1e-3)
+
+
+def test_the_descent_of_kept_updates_is_that_of_the_loss(finished, corpus):
+    run, split = finished, load_part("train", finished, corpus, "cpu")
+    places = [place for place in run.places(2) if place.step > 0]
+    rows = list(descent(run=run, places=places, split=split, device="cpu"))
+    end = {row["metric"]: row["value"] for row in rows if row["point"] == "end"}
+    loss = fixed_loss(split, rows[0]["examples"])
+    after = float(loss(run.model(run.weights(run.last)).double()).detach())
+    (before,) = {row["loss"] for row in rows if row["point"] == "end"}
+    assert before - after == pytest.approx(end["decrease"], abs=1e-7)
+    assert end["penalty"] == pytest.approx(end["within"] + end["across"])
+    assert abs(end["remainder"]) < abs(end["gain"]) + abs(end["penalty"])
+    moved = math.sqrt(sum(move.double().square().sum() for move in run.update(run.last).values()))
+    assert end["norm"] == pytest.approx(moved, rel=1e-6)
 
 
 def test_quantized_language_models_lose_more_with_fewer_bits(finished, corpus):

@@ -59,6 +59,13 @@ def test_a_study_has_an_output_where_it_has_what_the_output_needs():
         *("one_at_a_time", "lr_sensitivity", "components", "experts", "gains", "attention"),
         "component_gains",
     }
+    assert figures["dynamics"] - everywhere == {
+        *("spectra", "spectra_over_loss", "geometry", "geometry_over_loss", "components"),
+        *("spectral_norms", "update_alignment", "orthogonality_error", "spectral_gap"),
+        *("update_rank", "alignment_rank", "norm_depth", "entropy_depth", "entropy_map"),
+        *("initial_final_spectra", "gradient_flow", "gradient_distribution", "layer_norms"),
+        *("activations", "descent_over_loss"),
+    }
     texts = {study: names(OUTPUTS.texts(study)) for study in PLAN.studies}
     assert texts == {
         "fashion": {"findings"},

@@ -17,7 +17,7 @@ SMALL = """\
     tuning: {seeds: [1001]}
     seeds: [1, 2]
 """
-OTHERS = "  fashion: null\n  ablation: null\n  comparison: null\n"
+OTHERS = "  fashion: null\n  ablation: null\n  dynamics: null\n  comparison: null\n"
 
 
 def dirty_text(folder):

@@ -8,6 +8,7 @@ studies:
   moe: null
   ablation: null
   comparison: null
+  dynamics: null
   fashion:
     training: {epochs: 1, eval_every: 18, geometry_every: null}
     %s

@@ -59,6 +59,7 @@ TORCH = (
     "muonlab.probes.spectra",
     "muonlab.probes.curvature",
     "muonlab.probes.quantization",
+    "muonlab.probes.descent",
     "muonlab.probes.direction",
 )
 TABLES = (

@@ -211,10 +211,12 @@ class StudyPlan:
         read, and otherwise nothing.
         """
         measure = self.measure
-        along = measure["spectra"] or measure["curvature"] or measure["quantization"]
+        descent = "descent" in measure["also"]
+        along = measure["spectra"] or measure["curvature"] or measure["quantization"] or descent
         directed = measure["ranking"] or "direction" in measure["also"]
         if along:
-            return {"snapshots": "all", "updates": bool(measure["curvature"] or directed)}
+            updates = bool(measure["curvature"] or directed or descent)
+            return {"snapshots": "all", "updates": updates}
         at_the_end = directed or measure["also"] or any(measure[name] for name in AT_THE_END)
         return {"snapshots": "end", "updates": bool(directed)} if at_the_end else KEEP_NOTHING
 

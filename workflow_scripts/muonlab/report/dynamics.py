@@ -97,9 +97,22 @@ def _alignment(
     late = late.groupby(["arm", "seed"], sort=False).value.mean().reset_index()
     parts = {LATE: late}
     parts |= _at_levels(means, metrics, runs, summaries, pair, study["levels"])
-    for point, own in parts.items():
-        found = _difference(own, pair, study["alpha"], len(parts))
-        yield _row(ALIGNMENT, "alignment of updates beyond the null", point, pair, found, LOWER)
+    name = "alignment of updates beyond the null"
+    yield from compared_rows(ALIGNMENT, name, parts, pair, study, LOWER)
+
+
+def compared_rows(
+    claim: int,
+    quantity: str,
+    points: Mapping[str, pd.DataFrame],
+    pair: tuple[str, str],
+    study: Mapping,
+    expected: str,
+) -> Iterator[dict]:
+    """A row for each point (arm, seed, value of both arms); all points are one family."""
+    for point, own in points.items():
+        found = _difference(own, pair, study["alpha"], len(points))
+        yield _row(claim, quantity, point, pair, found, expected)
 
 
 def _at_levels(

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from muonlab.report.achieved import place
+from muonlab.report.descent import CURVATURE
 from muonlab.report.setting_claims import FAILS, HOLDS, OPEN
 from muonlab.report.dynamics import ALIGNMENT, CONSISTENCY, ENTROPY, LATE, STRETCHING
 from muonlab.report.sentences import interval
@@ -16,6 +17,7 @@ CLAIMS = {
     ALIGNMENT: "Muon's updates are less aligned with the weights than AdamW's, beyond chance",
     ENTROPY: "Weights trained by Muon have a higher spectral entropy",
     CONSISTENCY: "Muon varies less from seed to seed than AdamW",
+    CURVATURE: "At equal loss curvature takes less from an update of Muon, by a lower sharpness",
 }
 
 
@@ -23,7 +25,8 @@ def dynamics_sentences(
     claims: pd.DataFrame, runs: pd.DataFrame, labels: Mapping[str, str], study: Mapping
 ) -> Iterator[str]:
     """One item for each claim and pair of arms: whether it holds, and each comparison behind it;
-    then what the records cost. `claims` is dynamics_claims.csv, `runs` is runs.csv."""
+    then what the records cost. `claims` has the rows of dynamics_claims.csv and, where there are
+    any, of descent.csv; `runs` is runs.csv."""
     yield (
         "A claim holds where every comparison behind it has the verdict that it asks for, and does "
         "not hold where one has another. Each comparison is shown with its simultaneous "
@@ -40,7 +43,9 @@ def dynamics_sentences(
 
 
 def judged(rows: pd.DataFrame) -> str:
-    """Whether a claim holds, from the verdicts of its comparisons and those that it asks for."""
+    """Whether a claim holds, from the verdicts of its comparisons and those that it asks for.
+    Comparisons for which it asks for none are shown beside it."""
+    rows = rows[rows.expected.notna() & (rows.expected != "")]
     if (rows.verdict == rows.expected).all():
         return HOLDS
     decided = rows[rows.verdict.isin([*DIFFERENT, EQUIVALENT])]

@@ -13,7 +13,7 @@ from muonlab.report.measured import HIDDEN_COMPONENTS
 from muonlab.report.panels import component_grid, label_rows, last_records, main_arms
 from muonlab.report.style import ArmStyle, arm_styles, finish, study_notes, use_style
 
-LOW, MIDDLE, HIGH = 0.05, 0.5, 0.95
+LOW, MIDDLE, HIGH = 0.01, 0.5, 0.99
 
 
 @figure(
@@ -21,7 +21,7 @@ LOW, MIDDLE, HIGH = 0.05, 0.5, 0.95
     section="dynamics",
     caption="Distribution of the absolute "
     "entries |g| of the gradient before clipping in each layer, "
-    "at the last record of training on *{data}*: line, the median; shaded, from the 5 % to the 95 "
+    "at the last record of training on *{data}*: line, the median; shaded, from the 1 % to the 99 "
     "% quantile; thin line, the largest. Geometric means over n = {n} seeds of the first two "
     "tuned arms. Protocol: {protocol}.",
 )
@@ -41,7 +41,7 @@ def gradient_distribution(gradient_records: pd.DataFrame, study: dict) -> Figure
     label_rows(panels, "|g|")
     if panels:
         arm_legend(figure, next(iter(panels.values())))
-    notes = study_notes(study, "shaded: 5 % to 95 % of the entries, thin: the largest")
+    notes = study_notes(study, "shaded: 1 % to 99 % of the entries, thin: the largest")
     finish(figure, f"{study['title']}: distribution of gradient entries", notes)
     return figure
 

@@ -71,7 +71,9 @@ def geometry_over_loss(
     quantities = along(joined(means.rename(columns={"metric": "quantity"}), curves), lost)
     panels = [Panel(*panel) for panel in SHAPE]
     title = "hidden layers over the loss"
-    return _draw(quantities, panels, study, title, f"{study['training']['evaluate_on']} loss")
+    return draw_over_loss(
+        quantities, panels, study, title, f"{study['training']['evaluate_on']} loss"
+    )
 
 
 @figure(
@@ -101,7 +103,7 @@ def spectra_over_loss(
     ]
     quantities = along(records, diverged_runs(runs, summaries))
     loss = f"{study['training']['evaluate_on']} loss"
-    return _draw(quantities, panels, study, "hidden spectra over the loss", loss)
+    return draw_over_loss(quantities, panels, study, "hidden spectra over the loss", loss)
 
 
 @figure(
@@ -130,7 +132,7 @@ def curvature_over_loss(
         for name, said, logarithmic in FLATNESS
     ]
     title = "curvature over the loss"
-    return _draw(quantities, panels, study, title, "loss on the batch that is measured")
+    return draw_over_loss(quantities, panels, study, title, "loss on the batch that is measured")
 
 
 @figure(
@@ -161,10 +163,12 @@ def quantization_over_loss(
     ]
     quantities = along(records, diverged_runs(runs, summaries))
     title = "accuracy lost in fewer bits, over the loss"
-    return _draw(quantities, panels, study, title, "test loss in full precision", len(bits))
+    return draw_over_loss(
+        quantities, panels, study, title, "test loss in full precision", len(bits)
+    )
 
 
-def _draw(
+def draw_over_loss(
     quantities: Along,
     panels: Sequence[Panel],
     study: dict,

@@ -84,6 +84,7 @@ def findings(
     waterfall_table: pd.DataFrame | None = None,
     early_phase: pd.DataFrame | None = None,
     dynamics_claims: pd.DataFrame | None = None,
+    descent: pd.DataFrame | None = None,
 ) -> str:
     """Markdown: the study's data and settings, then a table of comparisons for each topic, then
     sentences on what its experiments found.
@@ -120,7 +121,9 @@ def findings(
         lines += ["", "**Early phase**", "", *early_sentences(early_phase, study)]
     if dynamics_claims is not None:
         lines += ["", "**Training dynamics**", ""]
-        lines += dynamics_sentences(dynamics_claims, runs_table, labels, study)
+        known = [table for table in (dynamics_claims, descent) if table is not None]
+        claims = pd.concat(known, ignore_index=True)
+        lines += dynamics_sentences(claims, runs_table, labels, study)
     if speed_up_table is not None:
         lines += ["", "**Speed-up**", "", *speed_up_sentences(speed_up_table, study)]
     if waterfall_table is not None:
