@@ -247,3 +247,43 @@ def test_a_later_file_may_remove_a_factor_or_a_level(tmp_path):
     over.write_text(yaml.safe_dump({"studies": {"s": {"factors": smaller}}}))
     study = load_plan([base, over]).studies["s"]
     assert list(study.factors) == ["a"] and list(study.factors["a"]["levels"]) == ["own", "short"]
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        (
+            {"multiple_choice": {"tasks": {"h": {"format": "hellaswag", "files": ["no.jsonl"]}}}},
+            r"multiple_choice.tasks.h.files: the file no.jsonl does not exist",
+        ),
+        (
+            {"multiple_choice": {"tasks": {"h": {"format": "arc", "files": ["a"], "name": "b"}}}},
+            "give either files or name",
+        ),
+        ({"multiple_choice": {"tasks": {"h": {"format": "arc"}}}}, "give either files or name"),
+        ({"samples": {"temperature": 0.0}}, "samples.temperature"),
+    ],
+)
+def test_a_wrong_benchmark_is_refused_in_one_sentence(tmp_path, section, message):
+    with pytest.raises(UserError, match=message):
+        plan_of(tmp_path, lambda study: study["measure"].update(section))
+
+
+def test_a_classifier_of_images_writes_no_samples(tmp_path):
+    def change(study):
+        study |= {"data": "images", "model": {"name": "mlp"}}
+        study["measure"]["samples"] = {}
+
+    with pytest.raises(UserError, match="measure.samples: is for models of text, not of images"):
+        plan_of(tmp_path, change)
+
+
+def test_runs_keep_their_last_weights_where_something_reads_them(tmp_path):
+    def kept(section):
+        plan = plan_of(tmp_path, lambda study: study["measure"].update(section))
+        return known(plan).reporting_runs[0].config["keep"]
+
+    assert kept({}) == {"snapshots": "none", "updates": False}
+    for section in ({"samples": {}}, {"attention_patterns": {}}, {"also": ["quantization"]}):
+        assert kept(section) == {"snapshots": "end", "updates": False}
+    assert kept({"samples": {}, "also": ["direction"]}) == {"snapshots": "end", "updates": True}

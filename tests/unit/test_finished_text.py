@@ -23,7 +23,7 @@ from muonlab.probes import attention_patterns, multiple_choice, samples
 from muonlab.probes.finished import FinishedRun
 from muonlab.probes.job import load_part, measure
 from muonlab.probes.samples import repeated_share, sampled, written
-from muonlab.report.figures.attention import attention as draw_attention
+from muonlab.report.figures.attention_maps import attention as draw_attention
 from muonlab.report.figures.generalisation import gaps, generalisation, smoothed
 from muonlab.report.figures.run_costs import cost_records, run_costs
 from muonlab.report.style import save

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from muonlab.report.figures.gains import gains as draw
+from muonlab.report.figures.gain_panels import gains as draw
 from muonlab.report.style import save
 from muonlab.report.tables.gains import gains as tabulate
 from muonlab.report.texts.gains import where_it_gains

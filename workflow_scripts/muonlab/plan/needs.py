@@ -74,7 +74,6 @@ RUN_FILES: dict[str, RunFiles] = {
     "expert_records": RunFiles("runs", "records/components.parquet", has_experts),
     "grid_summaries": RunFiles("grid_runs", "run.json", lambda study: study.sensitivity),
     "factor_summaries": RunFiles("factor_runs", "run.json", lambda study: study.factors),
-    "factor_provenances": RunFiles("factor_runs", "run.json", lambda study: study.factors),
     "changed_summaries": RunFiles("changed", "run.json", lambda study: study.robustness),
     "overhead_metrics": RunFiles(
         "overhead_runs", "metrics.parquet", lambda study: study.measure["overhead"]

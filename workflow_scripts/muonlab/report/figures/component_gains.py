@@ -27,7 +27,7 @@ SHORT = {
     "that of the arm in the first row, paired over n = {n} seeds: below 0, Muon gains there. Left: "
     "filled are the components that Muon trains; AdamW trains the others at the same rates. Bars "
     "are the simultaneous {interval} intervals of their family of comparisons; filled marks are "
-    "those whose verdict is better or worse. Data: *{data}*, protocol: {protocol}.",
+    "those whose verdict is better or worse. Data: *{data}*. Protocol: {protocol}.",
 )
 def component_gains(
     component_families: Sequence[dict], contrasts: pd.DataFrame, study: dict

@@ -27,7 +27,9 @@ DARKEST = 0.98  # quantile of the shown probabilities at the end of the colours
     "seeds, small marks single heads. Below: probability of each key for each query, mean over "
     "heads, windows and seeds, first and last layer. Protocol: {protocol}.",
 )
-def attention(attention_patterns_records: pd.DataFrame, attention: pd.DataFrame, study: dict):
+def attention(
+    attention_patterns_records: pd.DataFrame, attention: pd.DataFrame, study: dict
+) -> Figure:
     """Above: entropy and distance by layer. Below: the maps of the first and the last layer."""
     use_style()
     arms = [arm for arm in study["arms"] if arm["tuned"]][:MOST]
