@@ -1,7 +1,8 @@
 """Verifies this package: `python verify.py` in the folder where it was unpacked.
 
-It needs the packages of code/envs/requirements.txt. It compares every file with the manifest, the code
-with the digest that each run recorded, and every table with one that is made anew from the records.
+It needs the packages of code/envs/requirements.txt. It compares every file with the manifest, the
+code with the digest that each run recorded, and every table with one that is made anew from the
+records.
 """
 
 import json

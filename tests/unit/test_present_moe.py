@@ -1,6 +1,7 @@
 """Tables, figures and sentences of a language study's experiments, from small made-up records."""
 
 import math
+import re
 import warnings
 from pathlib import Path
 
@@ -21,8 +22,9 @@ from muonlab.report.figures.effect_forest import effects
 from muonlab.report.figures.single_settings import one_at_a_time
 from muonlab.report.figures.training_curves import learning_curves
 from muonlab.report.measured import over_experts
+from muonlab.report.numbers import interval, number
 from muonlab.report.outcomes import Outcomes
-from muonlab.report.sentences import factorial_sentences, interval, sweep_sentences
+from muonlab.report.sentences import factorial_sentences, sweep_sentences
 from muonlab.report.tables.contrasts import compare
 from muonlab.report.tables.factorials import ASKED, factorials_table
 from muonlab.report.tables.one_at_a_time import one_at_a_time as one_at_a_time_rows
@@ -455,8 +457,8 @@ def test_perplexities_are_the_exponentials_of_losses():
     text = findings(table, summary, runs, context)
     mean = one(summary, arm="muon", outcome="test_loss")["mean"]
     difference = one(table, outcome="test_loss").difference
-    assert f"{math.exp(mean):.4g}" in text
-    assert f"**×{math.exp(difference):.3g} [" in text
+    assert f"{number(math.exp(mean), 4)} [" in text
+    assert re.search(rf"\*\*×{math.exp(difference):.2f}\d* \[", text)
     assert "Warning" in text
     assert (
         "the setting that tuning chose for muon lies at the edge of what was tried (momentum=low)"
@@ -485,8 +487,8 @@ def test_experiments_are_in_the_findings_where_there_are_any():
 
 
 def test_an_interval_is_written_with_as_many_digits_as_it_takes():
-    assert interval(1.2134, 1.2112, 1.2156, "+") == "+1.213 [1.211, 1.216]"
-    assert interval(0.5, 0.25, 0.75) == "0.5 [0.25, 0.75]"
+    assert interval(1.2134, 1.2112, 1.2156, sign=True) == "+1.213 [1.211, 1.216]"
+    assert interval(0.5, 0.25, 0.75) == "0.500 [0.250, 0.750]"
     assert interval(0.0, 0.0, 0.0) == "0 [0, 0]"
 
 
@@ -568,4 +570,4 @@ def test_one_seed_says_so_and_not_that_it_diverged():
     table, summary, runs = compared(context, {"muon": -0.5})
     text = findings(table, summary, runs, context)
     assert "No comparison can be estimated" in text and "diverged" not in text
-    assert f"{one(summary, arm='muon', outcome='final_loss')['mean']:.4g}" in text
+    assert number(one(summary, arm="muon", outcome="final_loss")["mean"], 4) in text

@@ -21,17 +21,17 @@ def number(value: float, digits: int = 3, sign: bool = False) -> str:
     return text.replace("-", MINUS)
 
 
-def interval(value: float, low: float, high: float, sign: bool = False) -> str:
-    """`value [low, high]`, all with the decimals that give the largest of them three digits, or
+def interval(value: float, low: float, high: float, sign: bool = False, digits: int = 3) -> str:
+    """`value [low, high]`, all with the decimals that give the largest of them `digits` digits, or
     with more until all three differ. What has no interval is printed without one."""
     if np.isnan(value) or not (np.isfinite(low) or np.isfinite(high)):
-        return number(value, sign=sign)
+        return number(value, digits, sign)
     size = max(abs(each) for each in (value, low, high) if np.isfinite(each))
     if size and not 1e-4 <= size < 1e6:
-        texts = [number(each, 3) for each in (value, low, high)]
+        texts = [number(each, digits) for each in (value, low, high)]
     else:
-        for digits in range(3, MOST + 1):
-            places = _places(size, digits)
+        for many in range(digits, MOST + 1):
+            places = _places(size, many)
             texts = [_fixed(each, places) for each in (value, low, high)]
             if len(set(texts)) == 3 or value in (low, high):
                 break

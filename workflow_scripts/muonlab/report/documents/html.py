@@ -48,7 +48,7 @@ def picture(file: Path) -> str:
     if image.width > WIDTH:
         image = image.resize((WIDTH, round(image.height * WIDTH / image.width)), Image.LANCZOS)
     stream = BytesIO()
-    image.save(stream, "webp", quality=QUALITY, method=6)
+    image.save(stream, "webp", quality=QUALITY, method=4)
     return f"data:image/webp;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 

@@ -159,7 +159,7 @@ def _beyond(axis: Axes, place: int, value: float, colour: str) -> None:
 def _direction(outcome: Mapping) -> str:
     """The unit, and which side is better."""
     unit = UNITS.get(outcome["quantity"], "")
-    side = {"lower": "← better", "higher": "better →"}.get(outcome["better"], "")
+    side = {"lower": "← better", "higher": "better →"}.get(outcome.get("better"), "")
     return "   ".join(part for part in (unit, side) if part)
 
 

@@ -199,7 +199,7 @@ def _mean(row: pd.Series, back: Callable) -> str:
     if not np.isfinite(row["mean"]):
         return "—"
     value, low, high = (float(back(row[name])) for name in ("mean", "low", "high"))
-    return interval(value, low, high)
+    return interval(value, low, high, digits=4)
 
 
 def _nothing(rows: pd.DataFrame, outcomes: tuple[str, ...], told: _Told) -> Iterator[str]:

@@ -181,7 +181,7 @@ def arms_table(study: Study) -> Grid:
         cells = [escaped(wide["final_loss"].label[arm])]
         for outcome in LOSSES:
             row = wide[outcome].loc[arm]
-            cells.append(interval(row["mean"], row.low, row.high))
+            cells.append(interval(row["mean"], row.low, row.high, digits=4))
         rows.append(cells)
     more = "" if len(summary.arm.unique()) <= ARMS else f", the {ARMS} lowest of all"
     return grid(
