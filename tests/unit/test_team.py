@@ -17,9 +17,9 @@ from test_language_training import corpus, settings_of  # noqa: F401 (a fixture)
 from test_training import in_child
 
 from muonlab.io.errors import UserError
+from muonlab.jobs.launch import train_together
 from muonlab.optim.muon import Muon
 from muonlab.optim.shares import cost, shares
-from muonlab.jobs.launch import train_together
 from muonlab.training.run import train_run
 from muonlab.training.team import Team
 

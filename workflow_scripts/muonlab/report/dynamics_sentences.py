@@ -7,9 +7,9 @@ import pandas as pd
 
 from muonlab.report.achieved import place
 from muonlab.report.descent import CURVATURE
-from muonlab.report.setting_claims import FAILS, HOLDS, OPEN
 from muonlab.report.dynamics import ALIGNMENT, CONSISTENCY, ENTROPY, LATE, STRETCHING
 from muonlab.report.sentences import interval
+from muonlab.report.setting_claims import FAILS, HOLDS, OPEN
 from muonlab.statistics.verdicts import DIFFERENT, EQUIVALENT
 
 CLAIMS = {
