@@ -105,7 +105,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--warmup", type=int, default=2)
     parser.add_argument("--threads", nargs="+", type=int, default=[1])
     parser.add_argument("--dtypes", nargs="+", default=["float32"], choices=["float32", "bfloat16"])
-    parser.add_argument("--ns-dtype", help="float32, bfloat16, auto; by default Muon's own choice")
+    parser.add_argument("--ns-dtype", help="float32, bfloat16 or auto; by default the config's")
     parser.add_argument("--batch", type=int, help="sequences of a step, for every shape")
     parser.add_argument(
         "--full-batch", action="store_true", help="use as many sequences as the source's step"

@@ -4,15 +4,16 @@
 
 Each round times one step of torch's Muon, of ours and of AdamW on the same gradients, one after the
 other, the first two in alternating order. The ratio is torch's time over ours in the same round;
-its median and range over the rounds are printed. Both use the same precision: with `bfloat16`, ours
-works in bfloat16, as torch's Muon always does; with `float32`, ours works in float32 and torch's
-has its cast turned off; with `auto`, ours works in the precision that is measured to be fastest,
-and torch's is unchanged. The other columns are: the flops of the plain iteration (torch's) over
-those of ours, GFLOP/s of both (compare them with the matrix product measured in the same minute),
-and the relative Frobenius distance of both polar factors from the exact one for Gaussian matrices
-(a ratio is meaningful only if ours is no larger). Large models repeat one layer: one is stepped
-(`--all-layers`: all), and all times are per layer. Use `--device cuda` on a GPU. To imitate a CPU
-without native bfloat16, set ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 in the environment.
+its median and range over the rounds are printed. With `--dtypes auto`, which is taken unless others
+are named, each has its defaults: ours works in bfloat16 where the machine has it and in float32
+elsewhere, torch's Muon always in bfloat16. With `bfloat16` ours works in bfloat16, too; with
+`float32` ours works in float32, and torch's has its cast turned off. The other columns are: the
+flops of the plain iteration (torch's) over those of ours, GFLOP/s of both (compare them with the
+matrix product measured in the same minute), and the relative Frobenius distance of both polar
+factors from the exact one for Gaussian matrices (a ratio is meaningful only if ours is no larger).
+Large models repeat one layer: one is stepped (`--all-layers`: all), and all times are per layer.
+Use `--device cuda` on a GPU. To imitate a CPU without native bfloat16, set
+ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 in the environment.
 """
 
 import argparse
@@ -113,7 +114,8 @@ def contestants(shapes, dtype: str, working: torch.dtype, device: str) -> dict[s
     own = parameters(shapes, device, apart=False)
     theirs = parameters(shapes, device, apart=True)
     floor = parameters(shapes, device, apart=False)
-    ours = Muon(own, lr=RATE, dtype=working)
+    # With its defaults as a user writes it, which is what "auto" stands for.
+    ours = Muon(own, lr=RATE) if dtype == "auto" else Muon(own, lr=RATE, dtype=working)
     reference = torch.optim.Muon(theirs, lr=RATE, adjust_lr_fn="match_rms_adamw")
     adamw = torch.optim.AdamW(floor, lr=RATE, fused=True)
     step = in_float32(reference.step) if dtype == "float32" else reference.step

@@ -28,10 +28,10 @@ class Experts(nn.Module):
 
 
 def network():
-    """Layers of several kinds: a square one, small ones, one above the side of a stack."""
+    """Layers of several kinds; one has an odd number of rows, one is too large for a stack."""
     torch.manual_seed(0)
     hidden = nn.Sequential(
-        nn.Linear(24, 300, bias=False), nn.GELU(), nn.Linear(300, 290), nn.Linear(290, 24)
+        nn.Linear(24, 301, bias=False), nn.GELU(), nn.Linear(301, 290), nn.Linear(290, 24)
     )
     return nn.Sequential(
         nn.Embedding(11, 24), hidden, Experts(), nn.LayerNorm(24), nn.Linear(24, 11)

@@ -80,6 +80,17 @@ def test_the_groups_that_are_listed_are_the_roles():
     assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == names
 
 
+def test_the_readmes_example_is_one_for_a_model_of_ones_own():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    model = nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 6), nn.LayerNorm(6), nn.Linear(6, 5))
+    namespace = {"model": model}
+    exec(code, namespace)
+    found = {row.tensor: row.optimizer for row in namespace["optimizer"].routing}
+    assert [name for name, who in found.items() if who == "muon"] == ["1.weight"]
+    assert set(found) == {name for name, _ in model.named_parameters()}
+
+
 def test_the_calls_that_are_shown_are_accepted():
     model = nn.ModuleDict(
         {

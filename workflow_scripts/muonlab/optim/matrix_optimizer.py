@@ -119,14 +119,20 @@ class MatrixOptimizer(Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on from a `state_dict()`. Raises ValueError where its groups are not those of this
         optimizer."""
-        found = [group.get("optimizer") for group in state_dict["param_groups"]]
+        given = state_dict["param_groups"]
+        found = [group.get("optimizer", self.own_name) for group in given]
         wanted = [group["optimizer"] for group in self.param_groups]
         if found != wanted:
             raise ValueError(
-                f"the state's groups are trained by {', '.join(map(str, found))}; "
+                f"the state's groups are trained by {', '.join(found)}; "
                 f"this optimizer's are by {', '.join(wanted)}"
             )
         super().load_state_dict(state_dict)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for group in self.param_groups:  # states of older versions do not have it
+            group.setdefault("optimizer", self.own_name)
 
     def update_group(self, place: int, group: dict) -> None:
         """Updates the parameters that have a gradient in `group`, the group number `place`."""
