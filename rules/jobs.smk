@@ -44,14 +44,17 @@ def in_arrays():
     return any(rule in asked for rule in ("train_run", "train_trial", "all"))
 
 
-if in_arrays() and (workflow.resource_settings.nodes or 0) < FEWEST_JOBS_FOR_ARRAYS:
-    # The plugin submits the jobs of an array only when all that are ready were handed to it at
-    # once. Those that it holds back because of the limit it forgets, and Snakemake waits for them.
-    sys.exit(
-        f"error: --jobs {workflow.resource_settings.nodes} is too few for --slurm-array-jobs: "
-        "Snakemake would wait for ever for jobs that are held back; leave --jobs as in "
-        "profiles/slurm, or submit each job by itself with --slurm-array-jobs none"
-    )
+def refuse_arrays_of_few_jobs():
+    """Stops if a limit of jobs would hold back some of an array: the plugin submits those that it
+    was handed only when no other is ready, and otherwise forgets them, so that Snakemake would wait
+    for them for ever."""
+    jobs = workflow.resource_settings.nodes or 0
+    if in_arrays() and jobs < FEWEST_JOBS_FOR_ARRAYS:
+        sys.exit(
+            f"error: --jobs {jobs} is too few for --slurm-array-jobs: Snakemake would wait for ever "
+            "for jobs that are held back; leave --jobs as in profiles/slurm, or submit each job by "
+            "itself with --slurm-array-jobs none"
+        )
 
 
 def train_memory(wildcards, attempt):
