@@ -9,6 +9,7 @@ import difflib
 import subprocess
 
 CAPTION = "captions/output.rst"
+TRAINING = ("train_run", "train_trial")
 FEWEST_JOBS_FOR_ARRAYS = 10_000
 
 
@@ -30,8 +31,8 @@ def train_job(wildcards):
 
 def trains_on_gpu():
     """Whether a profile or the command line gives training a GPU (set-resources)."""
-    for rule, asked in workflow.resource_settings.overwrite_resources.items():
-        if rule in ("train_run", "train_trial") and "gpu" in asked:
+    for name, asked in workflow.resource_settings.overwrite_resources.items():
+        if name in TRAINING and "gpu" in asked:
             # Snakemake parses what a profile says into an object that knows what was written.
             return str(getattr(asked["gpu"], "raw", asked["gpu"])) != "0"
     return False
@@ -41,7 +42,7 @@ def in_arrays():
     """Whether training is submitted in arrays. All jobs of an array get the resources of its first
     one, so each must ask for what the largest run of the plan needs."""
     asked = getattr(workflow.executor_settings, "array_jobs", None) or ""
-    return any(rule in asked for rule in ("train_run", "train_trial", "all"))
+    return any(name in asked for name in (*TRAINING, "all"))
 
 
 def refuse_arrays_of_few_jobs():
