@@ -39,6 +39,7 @@ rule all:
 
 
 onstart:
+    refuse_arrays_of_few_jobs()
     for sentence in open_to_all([".snakemake", ROOT]):
         print(sentence, file=sys.stderr)
     watch(workflow, say=lambda sentence: print(sentence, file=sys.stderr))

@@ -8,6 +8,7 @@ for each of them. A lambda would not do: it would see the loop's last `made` in 
 import difflib
 
 CAPTION = "captions/output.rst"
+TRAINING = ("train_run", "train_trial")
 FEWEST_JOBS_FOR_ARRAYS = 10_000
 
 
@@ -29,8 +30,8 @@ def train_job(wildcards):
 
 def trains_on_gpu():
     """Whether a profile or the command line gives training a GPU (set-resources)."""
-    for rule, asked in workflow.resource_settings.overwrite_resources.items():
-        if rule in ("train_run", "train_trial") and "gpu" in asked:
+    for name, asked in workflow.resource_settings.overwrite_resources.items():
+        if name in TRAINING and "gpu" in asked:
             # Snakemake parses what a profile says into an object that knows what was written.
             return str(getattr(asked["gpu"], "raw", asked["gpu"])) != "0"
     return False
@@ -40,17 +41,20 @@ def in_arrays():
     """Whether training is submitted in arrays. All jobs of an array get the resources of its first
     one, so each must ask for what the largest run of the plan needs."""
     asked = getattr(workflow.executor_settings, "array_jobs", None) or ""
-    return any(rule in asked for rule in ("train_run", "train_trial", "all"))
+    return any(name in asked for name in (*TRAINING, "all"))
 
 
-if in_arrays() and (workflow.resource_settings.nodes or 0) < FEWEST_JOBS_FOR_ARRAYS:
-    # The plugin submits the jobs of an array only when all that are ready were handed to it at
-    # once. Those that it holds back because of the limit it forgets, and Snakemake waits for them.
-    sys.exit(
-        f"error: --jobs {workflow.resource_settings.nodes} is too few for --slurm-array-jobs: "
-        "Snakemake would wait for ever for jobs that are held back; leave --jobs as in "
-        "profiles/slurm, or submit each job by itself with --slurm-array-jobs none"
-    )
+def refuse_arrays_of_few_jobs():
+    """Stops if a limit of jobs would hold back some of an array: the plugin submits those that it
+    was handed only when no other is ready, and otherwise forgets them, so that Snakemake would wait
+    for them for ever."""
+    jobs = workflow.resource_settings.nodes or 0
+    if in_arrays() and jobs < FEWEST_JOBS_FOR_ARRAYS:
+        sys.exit(
+            f"error: --jobs {jobs} is too few for --slurm-array-jobs: Snakemake would wait for ever "
+            "for jobs that are held back; leave --jobs as in profiles/slurm, or submit each job by "
+            "itself with --slurm-array-jobs none"
+        )
 
 
 def train_memory(wildcards, attempt):

@@ -15,6 +15,8 @@ GATE = (
     "        step = self.step\n        due = [",
     """        while self.step == 60 and not __import__("os").path.exists("go"):
             time.sleep(0.05)
+            if self.stop_requested:
+                return
         step = self.step
         due = [""",
 )
