@@ -130,8 +130,8 @@ def _known(row: Mapping, contrasts: pd.DataFrame) -> Paired | None:
 
 def trend_table(losses: pd.DataFrame, factors: Mapping, study: dict, plan: Mapping) -> pd.DataFrame:
     """One row for each factor with doses: how the difference of the arms changes with every
-    doubling of the dose. Those over four seeds or more are one family. Where the rate is bracketed, the differences
-    are those at the rates that the other seeds choose."""
+    doubling of the dose. Those over four seeds or more are one family. Where the rate is
+    bracketed, the differences are those at the rates that the other seeds choose."""
     rows = []
     for name, facts in factors.items():
         levels = levels_of(losses, name, facts)
