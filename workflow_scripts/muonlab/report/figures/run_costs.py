@@ -26,9 +26,9 @@ BARS = (
     section="training",
     caption="Time and memory of the runs of **{title}** on *{data}*: the processor time of an "
     "update (on a GPU, its time), the wall time of a whole run with its evaluations and records, "
-    "and peak memory of the process, which short jobs share (on a GPU, of the device); means over n = {n} seeds with "
-    "{interval} t intervals. Runs share the machine with other jobs; the table of overhead, where "
-    "a study has one, is measured alone. Protocol: {protocol}.",
+    "and peak memory of the process, which short jobs share (on a GPU, of the device); means over "
+    "n = {n} seeds with {interval} t intervals. Runs share the machine with other jobs; the table "
+    "of overhead, where a study has one, is measured alone. Protocol: {protocol}.",
 )
 def run_costs(runs: Sequence[dict], provenances: Sequence[dict], study: dict) -> Figure:
     """Three panels of bars, one bar for each arm."""
