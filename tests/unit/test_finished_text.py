@@ -22,7 +22,7 @@ from muonlab.models.forward_pass import ForwardPass
 from muonlab.probes import attention_patterns, multiple_choice, samples
 from muonlab.probes.finished import FinishedRun
 from muonlab.probes.job import load_part, measure
-from muonlab.probes.samples import repeated_share, sampled, written
+from muonlab.probes.samples import Asked, repeated_share, sampled, written
 from muonlab.report.figures.attention_maps import attention as draw_attention
 from muonlab.report.figures.generalisation import gaps, generalisation, smoothed
 from muonlab.report.figures.run_costs import cost_records, run_costs
@@ -129,19 +129,31 @@ def test_a_diverged_run_has_neither_patterns_nor_samples(run, corpus, monkeypatc
 
 def test_greedy_text_is_the_most_likely_token_each_time_and_reads_the_last_context(run):
     model, encode = run.model(run.weights(run.last)), run.encoder()
-    start = encode("muon adam loss")
-    settings = SAMPLING | {"tokens": 20}
-    made = written(model, start, settings, 16, "greedy", 0)
+    start, settings = encode("muon adam loss"), SAMPLING | {"tokens": 20}
+    [made] = written(model, [Asked(0, "greedy", start)], settings, 16)
     whole = list(start)
     for token in made:
         with torch.no_grad():
             assert token == int(model(torch.tensor([whole[-16:]]))[0, -1].argmax())
         whole.append(token)
-    again = written(model, start, settings, 16, "sampled", 0)
-    assert again == written(model, start, settings, 16, "sampled", 0)
-    assert again != written(model, start, settings, 16, "sampled", 1)
-    # From the most likely token alone, sampling is greedy.
-    assert written(model, start, settings | {"top_k": 1}, 16, "sampled", 0) == made
+
+
+def test_texts_of_one_batch_are_those_that_are_written_alone(run):
+    model, encode = run.model(run.weights(run.last)), run.encoder()
+    settings = SAMPLING | {"tokens": 9}
+    asked = [
+        Asked(number, kind, encode(text))
+        for number, text in enumerate(("muon", "rate norm rank batch seed width muon adam", "s"))
+        for kind in ("greedy", "sampled")
+    ]
+    together = written(model, asked, settings, 16)
+    assert together == [written(model, [one], settings, 16)[0] for one in asked]
+    # Each prompt has random numbers of its own, and from one token sampling is greedy.
+    sampled_text = [Asked(number, "sampled", asked[0].tokens) for number in (0, 0, 1)]
+    first, again, other = written(model, sampled_text, settings, 16)
+    assert first == again != other
+    assert written(model, [asked[1]], settings | {"top_k": 1}, 16)[0] == together[0]
+    assert written(model, [], settings, 16) == []
 
 
 def test_sampled_tokens_have_the_probabilities_of_the_softmax_over_the_largest():

@@ -75,7 +75,8 @@ def test_gains_and_trends_are_those_of_scipy():
     made = tabulate(*made_up(facts, loss), facts, STUDY, COMPARISON, CONTRASTS)
     table, [trend] = made["gains"], made["gain_trends"].itertuples()
     # The study itself has the difference of contrasts.csv, and three others are a family.
-    assert list(table.family_size) == [3] * 4
+    assert list(table.family) == ["contrasts"] + ["gains"] * 3
+    assert set(table.family_size[1:]) == {3}
     assert list(table.loc[0, ["gain", "gain_low", "gain_high"]]) == [-0.3, -0.4, -0.2]
     for place, row in enumerate(table.itertuples()):
         if place:
@@ -221,3 +222,25 @@ def test_swapping_the_numbers_swaps_the_sentence():
 
     assert "lead **grows**" in text(-1) and "Muon is better" in text(-1)
     assert "lead **shrinks**" in text(1) and "Muon is worse" in text(1)
+
+
+def test_few_seeds_take_no_share_of_the_level():
+    rng = np.random.default_rng(4)
+    draws = rng.normal(4, 0.1, size=(2, 3, 5))
+    facts = {"a": factor(levels(*"xyz")), "b": factor(levels(*"xyz"))}
+
+    def loss(place, arm, rate, seed):
+        return draws[int(arm == "muon"), place, SEEDS.index(seed)]
+
+    runs, summaries = made_up(facts, loss)
+    kept = [i for i, run in enumerate(runs) if run["factor"] == "a" or run["seed"] < 3]
+    runs, summaries = [runs[i] for i in kept], [summaries[i] for i in kept]
+    table = tabulate(runs, summaries, facts, STUDY, COMPARISON, CONTRASTS)["gains"]
+    table = table.set_index(["factor", "level"])
+    assert (table.loc["a"].family[1:] == "gains").all() and (
+        table.loc["a"].family_size[1:] == 2
+    ).all()
+    two = table.loc[("b", "y")]
+    assert (two.family, two.family_size, two.gain_verdict) == ("alone", 1, "no verdict")
+    ends = stats.ttest_rel(draws[1, 1, :2], draws[0, 1, :2]).confidence_interval(0.95)
+    assert (two.gain_low, two.gain_high) == pytest.approx((ends.low, ends.high))

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from muonlab.section import Name, Section, Seed
 
-PROMPTS = ["def main(", "The ", "import ", "    return "]
+PROMPTS = ["def main(", "The", "import", "    return"]
 
 
 class ChoiceTask(Section):

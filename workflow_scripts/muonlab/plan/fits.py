@@ -3,7 +3,8 @@
 
 from collections.abc import Mapping
 
-from muonlab.plan.arms import ResolvedArm, measured_on, put
+from muonlab.plan.arms import ResolvedArm, measured_on
+from muonlab.plan.changes import put
 from muonlab.plan.datasets import TEXT
 from muonlab.plan.evaluation import missing_files
 from muonlab.plan.factors import LEVEL_SECTIONS, Cell, cells_of

@@ -20,6 +20,7 @@ from muonlab.plan.fits import (
     check_sensitivity,
     resolve_factors,
 )
+from muonlab.plan.kept import KEEP_NOTHING, kept_weights
 from muonlab.plan.models import READS
 from muonlab.plan.naming import defaults_of, seed_name, settings_name
 from muonlab.plan.optimizers import OPTIMIZERS
@@ -31,9 +32,6 @@ from muonlab.plan.validate import Sources, load_config, published, refuse
 from muonlab.tuning.tpe import STARTUP
 
 TUNING, REPORTING = "tuning", "reporting"
-KEEP_NOTHING = {"snapshots": "none", "updates": False}
-# Measurements that read the weights at the end of a run alone.
-AT_THE_END = ("multiple_choice", "samples", "attention_patterns")
 
 
 @dataclass(frozen=True)
@@ -190,7 +188,7 @@ class StudyPlan:
         """One run for each seed with these sections of its config."""
         sections = sections | {"training": _watched(sections["training"], phase)}
         folder = settings_name(sections, defaults_of(OPTIMIZERS[sections["optimizer"]["name"]]))
-        keep = self._kept() if phase == REPORTING else KEEP_NOTHING
+        keep = kept_weights(self.measure) if phase == REPORTING else KEEP_NOTHING
         return [
             Run(
                 name=f"{folder}/{seed_name(seed, phase)}",
@@ -203,22 +201,6 @@ class StudyPlan:
             )
             for seed in seeds
         ]
-
-    def _kept(self) -> dict:
-        """What is kept of the weights of a reporting run.
-
-        All snapshots if something is measured along the run, only the last one if only the end is
-        read, and otherwise nothing.
-        """
-        measure = self.measure
-        descent = "descent" in measure["also"]
-        along = measure["spectra"] or measure["curvature"] or measure["quantization"] or descent
-        directed = measure["ranking"] or "direction" in measure["also"]
-        if along:
-            updates = bool(measure["curvature"] or directed or descent)
-            return {"snapshots": "all", "updates": updates}
-        at_the_end = directed or measure["also"] or any(measure[name] for name in AT_THE_END)
-        return {"snapshots": "end", "updates": bool(directed)} if at_the_end else KEEP_NOTHING
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Text that finished models write after fixed prompts, greedily and sampled."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,14 @@ COLUMNS = {"prompt": int, "text": str, "kind": str, "written": str, "repeated": 
 GREEDY, SAMPLED = "greedy", "sampled"
 
 
+class Asked(NamedTuple):
+    """The number of a prompt, how it is continued, and its tokens."""
+
+    prompt: int
+    kind: str
+    tokens: list[int]
+
+
 @measurement(of="arm")
 def samples(run: FinishedRun, settings: dict, device: str) -> Iterator[dict]:
     """For each prompt (`text`), what the model writes after it: greedily, and from the `top_k` most
@@ -23,36 +32,55 @@ def samples(run: FinishedRun, settings: dict, device: str) -> Iterator[dict]:
     finite = all(bool(w.isfinite().all()) for w in weights.values())
     model, encode = run.model(weights).to(device), run.encoder()
     length = run.config["model"]["context"]
-    for number, prompt in enumerate(settings["prompts"]):
-        tokens = encode(prompt) or [run.end_of_text]
-        for kind in (GREEDY, SAMPLED) if finite else ():
-            made = written(model, tokens, settings, length, kind, number)
-            yield {
-                "prompt": number,
-                "text": prompt,
-                "kind": kind,
-                "written": run.decode(made),
-                "repeated": repeated_share(made),
-            }
+    asked = [
+        Asked(number, kind, encode(prompt) or [run.end_of_text])
+        for number, prompt in enumerate(settings["prompts"])
+        for kind in (GREEDY, SAMPLED)
+        if finite
+    ]
+    for one, made in zip(asked, written(model, asked, settings, length), strict=True):
+        yield {
+            "prompt": one.prompt,
+            "text": settings["prompts"][one.prompt],
+            "kind": one.kind,
+            "written": run.decode(made),
+            "repeated": repeated_share(made),
+        }
 
 
 @torch.no_grad()
 def written(
-    model: nn.Module, tokens: list[int], settings: dict, length: int, kind: str, stream: int
-) -> list[int]:
-    """The `settings["tokens"]` tokens that the model writes after `tokens`, reading the last
-    `length` each time."""
+    model: nn.Module, asked: Sequence[Asked], settings: dict, length: int
+) -> list[list[int]]:
+    """The `settings["tokens"]` tokens that the model writes after each of `asked`, reading the last
+    `length` each time.
+
+    All are read in one batch, padded on the right, where causal attention does not see the padding;
+    a model whose experts have a capacity reads one at a time, because what an expert drops depends
+    on the other tokens of a batch. A sampled text draws from the stream of its prompt.
+    """
+    if len(asked) > 1 and any(getattr(module, "capacity", None) for module in model.modules()):
+        return [written(model, [one], settings, length)[0] for one in asked]
+    streams = [torch_generator(settings["seed"], "samples", one.prompt) for one in asked]
+    made = [list(one.tokens) for one in asked]
+    for _ in range(settings["tokens"] if asked else 0):
+        for own, one, stream, logits in zip(
+            made, asked, streams, last_logits(model, made, length), strict=True
+        ):
+            greedy = one.kind == GREEDY
+            taken = (settings["temperature"], settings["top_k"], stream)
+            own.append(int(logits.argmax()) if greedy else sampled(logits, *taken))
+    return [own[len(one.tokens) :] for own, one in zip(made, asked, strict=True)]
+
+
+def last_logits(model: nn.Module, texts: Sequence[list[int]], length: int) -> Tensor:
+    """The logits (texts, V) for the token after each text, of which the last `length` are read."""
+    windows = [own[-length:] for own in texts]
+    longest = max(map(len, windows))
+    padded = torch.tensor([own + [0] * (longest - len(own)) for own in windows])
+    ends = torch.tensor([len(own) - 1 for own in windows])
     device = next(model.parameters()).device
-    generator = torch_generator(settings["seed"], "samples", stream)
-    made = list(tokens)
-    for _ in range(settings["tokens"]):
-        logits = model(torch.tensor([made[-length:]], device=device))[0, -1]
-        made.append(
-            int(logits.argmax())
-            if kind == GREEDY
-            else sampled(logits.cpu(), settings["temperature"], settings["top_k"], generator)
-        )
-    return made[len(tokens) :]
+    return model(padded.to(device))[torch.arange(len(windows)), ends].cpu()
 
 
 def sampled(logits: Tensor, temperature: float, top_k: int, generator: torch.Generator) -> int:

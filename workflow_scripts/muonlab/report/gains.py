@@ -13,6 +13,7 @@ from muonlab.statistics.bracket import cross_fitted
 from muonlab.statistics.gain_trend import gain_trend
 from muonlab.statistics.intervals import mean_interval
 from muonlab.statistics.paired import Paired, paired
+from muonlab.statistics.verdicts import MIN_SEEDS
 
 LOSS = "final_loss"
 TUNED, BRACKETED = "as tuned", "bracketed"
@@ -72,20 +73,24 @@ def gain_table(
     """The difference of each factor's two arms at each level, one row for each way of setting the
     rate: as it was tuned and, where it is bracketed, at the factor that the other seeds choose.
 
-    All differences that are not already in `contrasts` are one family; those that are, at the level
-    which is the study itself, are taken from there, so that they have one verdict everywhere.
+    All differences over four seeds or more that are not already in `contrasts` are one `family`.
+    Those that are, at the level which is the study itself, are taken from there, so that they have
+    one verdict everywhere. Fewer seeds give no verdict, so they take no share of the level: their
+    intervals hold alone.
     """
     rows = list(_gains(losses, factors))
     kept = [_known(row, contrasts) for row in rows]
-    family = sum(known is None for known in kept)
+    judged = [k is None and len(r["a"]) >= MIN_SEEDS for r, k in zip(rows, kept, strict=True)]
     smallest = plan["smallest_difference"].get(LOSS)
     found = []
-    for row, known in zip(rows, kept, strict=True):
+    for row, known, shares in zip(rows, kept, judged, strict=True):
         a, b = row.pop("a"), row.pop("b")
-        one = known or paired(a, b, study["alpha"], max(1, family), smallest, better="lower")
-        found.append(row | {"n": one.n} | one.columns("gain"))
-    table = pd.DataFrame(found)
-    return table.assign(family_size=family, protocol=study["protocol"])
+        size = sum(judged) if shares else 1
+        one = known or paired(a, b, study["alpha"], size, smallest, better="lower")
+        family = "contrasts" if known else ("gains" if shares else "alone")
+        facts = {"n": one.n, "family": family, "family_size": np.nan if known else size}
+        found.append(row | facts | one.columns("gain"))
+    return pd.DataFrame(found).assign(protocol=study["protocol"])
 
 
 def _gains(losses: pd.DataFrame, factors: Mapping) -> Iterator[dict]:
@@ -125,8 +130,8 @@ def _known(row: Mapping, contrasts: pd.DataFrame) -> Paired | None:
 
 def trend_table(losses: pd.DataFrame, factors: Mapping, study: dict, plan: Mapping) -> pd.DataFrame:
     """One row for each factor with doses: how the difference of the arms changes with every
-    doubling of the dose. All of them are one family. Where the rate is bracketed, the differences
-    are those at the rates that the other seeds choose."""
+    doubling of the dose. Those over four seeds or more are one family. Where the rate is
+    bracketed, the differences are those at the rates that the other seeds choose."""
     rows = []
     for name, facts in factors.items():
         levels = levels_of(losses, name, facts)
@@ -136,14 +141,18 @@ def trend_table(losses: pd.DataFrame, factors: Mapping, study: dict, plan: Mappi
             continue
         gains = [cross_fitted(x.a).values - cross_fitted(x.b).values for x in levels.values()]
         rows.append((name, facts, doses, np.column_stack(gains)))
-    alpha, smallest = study["alpha"] / max(1, len(rows)), plan["smallest_difference"].get(LOSS)
-    return pd.DataFrame(
-        [_trend_row(*row, alpha, smallest) for row in rows], columns=TREND_COLUMNS
-    ).assign(family_size=len(rows), protocol=study["protocol"])
+    family = max(1, sum(len(gains) >= MIN_SEEDS for *_, gains in rows))
+    smallest, found = plan["smallest_difference"].get(LOSS), []
+    for *facts, gains in rows:
+        size = family if len(gains) >= MIN_SEEDS else 1
+        row = _trend_row(*facts, gains, study["alpha"] / size, smallest)
+        found.append(row | {"family_size": size})
+    return pd.DataFrame(found, columns=TREND_COLUMNS).assign(protocol=study["protocol"])
 
 
 TREND_COLUMNS = ["factor", "factor_label", "arm_a", "arm_b", "levels", "n", "slope", "slope_low"]
 TREND_COLUMNS += ["slope_high", "p_slope", "rho", "p_page", "verdict", "reason"]
+TREND_COLUMNS += ["family_size"]
 
 
 def _trend_row(

@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from muonlab.declare import figure
@@ -15,7 +16,7 @@ METRICS = {
     "mean_distance": "mean distance (tokens)",
 }
 MOST = 4  # arms whose maps are shown
-DARKEST = 0.98  # quantile of the shown probabilities at the end of the colours
+DARKEST = 0.98  # quantile of the shown probabilities at the dark end of the colours
 
 
 @figure(
@@ -49,7 +50,10 @@ def attention(
     arm_legend(drawn, drawn.axes[0])
     _maps(drawn, grid, maps, arms, shown)
     notes = study_notes(study, "bars: {} t interval of the mean over heads; small marks: heads")
-    notes.insert(1, "maps: query down, key to the right; darker is more; one scale for each layer")
+    notes.insert(
+        1,
+        "maps: query down, key to the right; darker is more, logarithmic, one scale for each layer",
+    )
     finish(drawn, f"{study['title']}: attention at the end", notes)
     return drawn
 
@@ -77,14 +81,17 @@ def _maps(drawn: Figure, grid, maps: pd.DataFrame, arms: list[dict], shown: list
     place = 0
     for layer in shown:
         values = means[means.index.get_level_values("layer") == layer]
-        top = float(values[values > 0].quantile(DARKEST)) if len(values) else 1.0
+        seen = values[values > 0]
+        ends = (seen.quantile(1 - DARKEST), seen.quantile(DARKEST)) if len(seen) else (0.5, 1.0)
+        scale = LogNorm(*ends)
         for arm in arms:
             axis = drawn.add_subplot(grid[1, 2 * place : 2 * place + 2])
             place += 1
             if arm["name"] not in means.index.get_level_values("arm"):
                 axis.set_axis_off()
                 continue
-            axis.imshow(means[arm["name"], layer].unstack(), cmap="cividis_r", vmin=0, vmax=top)
+            shown_map = means[arm["name"], layer].unstack()
+            axis.imshow(shown_map.where(shown_map > 0), cmap="cividis_r", norm=scale)
             axis.set_title(f"{arm['label']}, layer {layer}", fontsize=8.5)
             axis.grid(visible=False)
             axis.set_xticks([])

@@ -16,7 +16,7 @@ from muonlab.statistics.verdicts import DIFFERENT
 LOSS = "final_loss"
 SHORT = {
     **{"query": "Q", "key": "K", "value": "V", "query_key_value": "QKV", "attention_output": "O"},
-    **{"expert_up": "up", "expert_gate": "gate", "expert_down": "down"},
+    **{"embedding": "emb.", "expert_up": "up", "expert_gate": "gate", "expert_down": "down"},
 }
 
 
@@ -64,7 +64,6 @@ def _components(axis: Axes, family: dict, labels: dict[str, str]) -> None:
             filled = VERMILION if name in own else "white"
             axis.plot(x, place, "s", color=VERMILION if name in own else MUTED, mfc=filled, ms=8)
     axis.set_xticks(range(len(columns)), [SHORT.get(name, name) for name in columns])
-    axis.tick_params(axis="x", labelrotation=30 if len(columns) > 5 else 0)
     axis.set_yticks(range(len(arms)), [labels[arm] for arm in arms])
     axis.set_ylim(len(arms) - 0.4, -0.6)
     axis.set_xlim(-0.6, len(columns) - 0.4)

@@ -40,7 +40,8 @@ def generalisation(metrics: pd.DataFrame, study: dict) -> Figure:
     arms = [arm for arm in study["arms"] if arm["tuned"]][:MOST]
     styles, split = arm_styles(arms), study["training"]["evaluate_on"]
     drawn, axes = plt.subplots(1, 3, figsize=(11.0, 3.8))
-    training = smoothed(metrics[(metrics.split == "train") & (metrics.metric == "loss")])
+    batches = metrics[(metrics.split == "train") & (metrics.metric == "loss")]
+    training = smoothed(batches)
     held_out = metrics[(metrics.split == split) & (metrics.metric == "loss")]
     for arm, style in styles.items():
         own, seen = held_out[held_out.arm == arm], training[training.arm == arm]
@@ -48,7 +49,8 @@ def generalisation(metrics: pd.DataFrame, study: dict) -> Figure:
         band(axes[0], own, solid, own.step, study["alpha"])
         dashed = ArmStyle(style | {"linestyle": (0, (3, 1.5)), "label": "_train", "linewidth": 1.2})
         band(axes[0], seen, dashed, seen.step, study["alpha"], shaded=False)
-        apart = gaps(own, seen)
+        # A running mean would lag behind where the loss falls, and look like a gap.
+        apart = gaps(own, batches[batches.arm == arm])
         band(axes[1], apart, solid, apart.step, study["alpha"])
         perplexity = own.assign(value=np.exp(own.value.clip(upper=700)))
         log_band(axes[2], perplexity, solid, perplexity.step, study["alpha"])

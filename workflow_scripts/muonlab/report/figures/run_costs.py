@@ -26,9 +26,9 @@ BARS = (
     section="training",
     caption="Time and memory of the runs of **{title}** on *{data}*: the processor time of an "
     "update (on a GPU, its time), the wall time of a whole run with its evaluations and records, "
-    "and peak memory of the process (on a GPU, of the device); means over n = {n} seeds with "
-    "{interval} t intervals. Runs share the machine with other jobs; the table of overhead, where "
-    "a study has one, is measured alone. Protocol: {protocol}.",
+    "and peak memory of the process, which short jobs share (on a GPU, of the device); means over "
+    "n = {n} seeds with {interval} t intervals. Runs share the machine with other jobs; the table "
+    "of overhead, where a study has one, is measured alone. Protocol: {protocol}.",
 )
 def run_costs(runs: Sequence[dict], provenances: Sequence[dict], study: dict) -> Figure:
     """Three panels of bars, one bar for each arm."""
@@ -46,7 +46,10 @@ def run_costs(runs: Sequence[dict], provenances: Sequence[dict], study: dict) ->
     axes[0].set_ylim(len(arms) - 0.4, -0.6)
     devices = ", ".join(sorted({told["device_type"] for told in provenances}))
     notes = study_notes(study, "lines: {} t interval of the mean")
-    notes.insert(1, f"device: {devices} · other jobs may have run beside these")
+    notes.insert(
+        1,
+        f"device: {devices} · other jobs may have run beside these, and before them in one process",
+    )
     finish(drawn, f"{study['title']}: time and memory", notes)
     return drawn
 

@@ -20,9 +20,10 @@ from muonlab.report.gains import cell_table, gain_table, level_losses, trend_tab
             "chose for the study; *bracketed* reads each seed at that multiple of the rate, "
             "separately for each arm, which has the lowest mean loss over the other seeds, and "
             "``edge`` names an arm whose best multiple is the outermost one. Intervals are "
-            "simultaneous {interval} intervals over the ``family_size`` differences of the table; "
-            "at the level that is the study itself the difference is that of the table of "
-            "contrasts. Fewer than four seeds give no verdict. Protocol: {protocol}.",
+            "{interval} intervals, simultaneous over the ``family_size`` differences of the "
+            "``family`` *gains*; at the level that is the study itself the difference is that of "
+            "the table of contrasts. Fewer than four seeds give no verdict, and their intervals "
+            "hold *alone*. Protocol: {protocol}.",
         ),
         "gain_trends": (
             "trends of the gains",

@@ -28,8 +28,9 @@ def _lines(gains: pd.DataFrame, trends: pd.DataFrame, study: dict) -> Iterator[s
     yield ""
     yield (
         f"Protocol: {study['protocol']}. Differences are final losses of Muon minus AdamW in nats, "
-        f"paired by seed; below 0 Muon is better. The {len(gains)} differences have simultaneous "
-        f"{study['interval']} intervals, and so have the {len(trends)} trends."
+        f"paired by seed; below 0 Muon is better. Of the {len(gains)} differences, those over four "
+        f"seeds or more have simultaneous {study['interval']} intervals, and so have the "
+        f"{len(trends)} trends."
     )
     yield ""
     yield "## With the dose"
@@ -39,6 +40,7 @@ def _lines(gains: pd.DataFrame, trends: pd.DataFrame, study: dict) -> Iterator[s
     yield ""
     yield "## At each level"
     yield ""
+    gains = _once(gains)
     for kind in (TUNED, BRACKETED):
         own = gains[gains.rate == kind]
         for word, said in ((BETTER, "better"), (WORSE, "worse"), (EQUIVALENT, "equivalent")):
@@ -52,9 +54,7 @@ def _lines(gains: pd.DataFrame, trends: pd.DataFrame, study: dict) -> Iterator[s
             yield f"- Rates {kind}, no difference is shown: {listed}."
     edges = gains[gains.edge.fillna("") != ""]
     if len(edges):
-        listed = "; ".join(
-            f"{row.factor_label}, {row.label}: {row.edge}" for row in edges.itertuples()
-        )
+        listed = "; ".join(f"{row.named}: {row.edge}" for row in edges.itertuples())
         yield ""
         yield (
             "Where the best multiple of the rate is the outermost one, a better one may lie "
@@ -62,11 +62,16 @@ def _lines(gains: pd.DataFrame, trends: pd.DataFrame, study: dict) -> Iterator[s
         )
 
 
+def _once(gains: pd.DataFrame) -> pd.DataFrame:
+    """The table with the study as it stands, which is a level of every factor, in one row."""
+    itself = gains.own & (gains.rate == TUNED)
+    told = gains.assign(named=gains.factor_label + ", " + gains.label)
+    told.loc[itself, "named"] = "the study as it stands"
+    return told[~(itself & itself.cumsum().gt(1))]
+
+
 def _level(row) -> str:
-    return (
-        f"{row.factor_label}, {row.label} ({number(row.gain, row.gain_low, row.gain_high)}, "
-        f"n = {row.n})"
-    )
+    return f"{row.named} ({number(row.gain, row.gain_low, row.gain_high)}, n = {row.n})"
 
 
 def _trend(row) -> str:

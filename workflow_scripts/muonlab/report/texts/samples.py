@@ -55,4 +55,5 @@ def _cell(rows: pd.DataFrame, seed: int) -> str:
 
 def _shown(written: str) -> str:
     """A text as code within one cell of a table."""
-    return (written.replace("`", "ˋ").replace("|", "¦").replace("\n", "↵").strip()) or " "
+    shown = written.replace("`", "ˋ").replace("|", "¦").replace("\n", "↵").strip()
+    return shown or "only spaces"
