@@ -114,8 +114,9 @@ def jobs() -> list[tuple[str, Path, Path]]:
 def modules(script: Path) -> set[Path]:
     """All modules that a job with that script may import."""
     found = closure([script], SCRIPTS)
-    for module in (SCRIPTS / "muonlab" / LOADED.get(script.name, "-")).glob("*.py"):
-        found |= closure([module], SCRIPTS)
+    for folder in LOADED.get(script.name, ()):
+        for module in (SCRIPTS / "muonlab" / folder).glob("*.py"):
+            found |= closure([module], SCRIPTS)
     return found
 
 
