@@ -24,6 +24,8 @@ FIGURES = {
     "moe": ["contributions"],
     "ablation": ["performance"],
 }
+# What all studies say together, from the folder of the results itself.
+TOGETHER = ["claims.csv", "claims.md", "claims_overview.png"]
 # Tables that are a figure too, of the studies that have them.
 IF_MADE = ["speed_up", "waterfall"]
 # The README's excerpt of each study: from this line of its text to the next heading or the end.
@@ -72,6 +74,8 @@ def refresh() -> None:
             shutil.copyfile(source / f"{name}.md", target / f"{name}.md")
         for name in FIGURES[study]:
             shutil.copyfile(source / "figures" / f"{name}.png", target / f"{name}.png")
+    for name in TOGETHER:
+        shutil.copyfile(ROOT / "results" / "mini" / name, ROOT / "docs" / name)
     readme = (ROOT / "README.md").read_text()
     block = f"<!-- findings -->\n{section()}\n<!-- /findings -->"
     readme = re.sub(r"<!-- findings -->.*<!-- /findings -->", lambda _: block, readme, flags=re.S)

@@ -197,3 +197,12 @@ def test_verdicts_are_those_of_the_contrasts():
         near = near[near.outcome == "final_loss"]
         assert row.fair_verdict.split(" (")[0] in set(near.verdict)
         assert (row.fair_answer in (HOLDS, FAILS)) == bool(set(near.verdict) & words)
+
+
+@pytest.mark.skipif(not (ROOT / "docs" / "claims.csv").exists(), reason="docs/ has no claims yet")
+def test_the_documented_page_is_computed_from_its_table():
+    """The evidence; the table above it may have columns of other sizes."""
+    page = claims_page(pd.read_csv(ROOT / "docs" / "claims.csv"), "mini", [])
+    shown = (ROOT / "docs" / "claims.md").read_text()
+    head = "## The evidence"
+    assert shown.split(head)[1] == page.split(head)[1]

@@ -219,8 +219,9 @@ def test_a_claim_is_told_with_its_comparisons():
     ]
     told = findings(table, made["summary"], made["runs"], study(), {"families": families})
     assert (
-        "- *Muon is sharper* (2 comparisons): sharpness, at loss 2, Muon − AdamW: +1.00 [0.50, 1.50] "
-        "at 0.500 (Δ −0.020), **higher**; sharpness, at loss 2, Muon − AdamW: not estimable (n is 1)."
+        "- *Muon is sharper* (2 comparisons): sharpness, at loss 2, Muon − AdamW: +1.00 [0.50, "
+        "1.50] at 0.500 (Δ −0.020), **higher**; sharpness, at loss 2, Muon − AdamW: not estimable "
+        "(n is 1)."
     ) in told
     assert "factorial x" not in told
 
