@@ -29,13 +29,16 @@ SIZES = {
     "small": "at small size",
     "mini": "at mini size, by the default configuration",
 }
-STUDIES = ["fashion", "moe", "ablation"]
+STUDIES = ["fashion", "moe", "ablation", "dynamics", "comparison"]
+# What all studies say together, from the folder of the results itself.
+TOGETHER = ["claims.csv", "claims.md", "claims_overview.png"]
 # What is kept of a study, where it has it.
 TABLES = ["contrasts", "summary", "runs", "anchor_checks", "early_phase", "speed_up", "waterfall"]
 TABLES += ["factorials", "one_at_a_time", "ranking", "field_effects", "dose_response", "basins"]
-TEXTS = ["findings", "insights"]
+TABLES += ["dynamics_claims", "stretching", "gains", "gain_trends"]
+TEXTS = ["findings", "insights", "where_it_gains"]
 FIGURES = ["waterfall", "speed_up", "learning_curves", "contributions", "performance"]
-FIGURES += ["quantization", "geometry_over_loss", "curvature_over_loss"]
+FIGURES += ["quantization", "geometry_over_loss", "curvature_over_loss", "gains", "norm_depth"]
 # What is shown of a study: in which text, and from which line to the next heading or the end.
 SHOWN = [
     ("findings", "**Claims**"),
@@ -104,6 +107,21 @@ def block(studies: list[Kept]) -> str:
     return "\n".join(f"- {sentence}" for sentence in headline(studies))
 
 
+def verdicts() -> str:
+    """The published claims and their verdicts, with a column for each size that was run."""
+    files = {size: KEPT / size / "claims.csv" for size in OVERLAYS}
+    sizes = {size: pd.read_csv(file) for size, file in files.items() if file.exists()}
+    if not sizes:
+        return ""
+    first = next(iter(sizes.values())).drop_duplicates("number")
+    titles = [f"[{size}](docs/results/{size}/claims.md)" for size in sizes]
+    lines = [f"| | Claim | {' | '.join(titles)} |", "|---" * (2 + len(sizes)) + "|"]
+    for row in first.itertuples():
+        found = [own.verdict[own.number == row.number].iloc[0] for own in sizes.values()]
+        lines.append(f"| {row.number} | {row.short} | {' | '.join(found)} |")
+    return "\n".join(lines)
+
+
 def keep(size: str, study: str) -> None:
     """Copies what is kept of one finished study; what it no longer has is removed."""
     source, target = ROOT / "results" / size / study, KEPT / size / study
@@ -117,14 +135,14 @@ def keep(size: str, study: str) -> None:
 
 
 def show() -> None:
-    """Writes docs/results/README.md and the README's findings from what is kept."""
+    """Writes docs/results/README.md, and the README's findings and claims, from what is kept."""
     studies = kept()
     (KEPT / "README.md").write_text(index(studies))
-    readme, shown = ROOT / "README.md", f"<!-- findings -->\n{block(studies)}\n<!-- /findings -->"
-    text = re.sub(
-        r"<!-- findings -->.*<!-- /findings -->", lambda _: shown, readme.read_text(), flags=re.S
-    )
-    readme.write_text(text)
+    text = (ROOT / "README.md").read_text()
+    for name, shown in (("findings", block(studies)), ("claims", verdicts())):
+        marked = f"<!-- {name} -->\n{shown}\n<!-- /{name} -->"
+        text = re.sub(f"<!-- {name} -->.*<!-- /{name} -->", lambda _, m=marked: m, text, flags=re.S)
+    (ROOT / "README.md").write_text(text)
 
 
 if __name__ == "__main__":
@@ -132,4 +150,7 @@ if __name__ == "__main__":
     for study in studies or STUDIES:
         if (ROOT / "results" / size / study / "findings.md").exists():
             keep(size, study)
+    for name in TOGETHER:
+        if (ROOT / "results" / size / name).exists():
+            shutil.copyfile(ROOT / "results" / size / name, KEPT / size / name)
     show()

@@ -162,6 +162,21 @@ def test_one_seed_estimates_nothing():
     assert HOLDS not in page.split("## The evidence")[0].replace("A claim holds where", "")
 
 
+def test_a_single_run_of_each_arm_has_a_number_and_no_verdict():
+    tables = kept()
+    own = tables["moe"]
+    table = own["contrasts"]
+    table[["difference", "low", "high"]] = np.nan
+    table[["n", "n_a", "n_b"]] = 1
+    own["contrasts"] = table.assign(verdict=NOT_ESTIMABLE)
+    own["runs"] = own["runs"][own["runs"].seed == 1]
+    found, _ = verdicts(tables)
+    (row,) = found[(found.number == 1) & (found.study == "moe")].itertuples()
+    loss = own["runs"].set_index("arm").final_loss
+    assert row.fair_value == pytest.approx(loss["muon"] - loss["adamw"])
+    assert row.fair_answer == NOT_ESTIMABLE and np.isnan(row.fair_low)
+
+
 def test_both_protocols_stand_side_by_side():
     tables = kept()
     alone = swapped(tables["moe"]["contrasts"].copy(), "contrasts")
@@ -200,3 +215,12 @@ def test_verdicts_are_those_of_the_contrasts():
         near = near[near.outcome == "final_loss"]
         assert row.fair_verdict.split(" (")[0] in set(near.verdict)
         assert (row.fair_answer in (HOLDS, FAILS)) == bool(set(near.verdict) & words)
+
+
+@pytest.mark.skipif(not (ROOT / "docs" / "claims.csv").exists(), reason="docs/ has no claims yet")
+def test_the_documented_page_is_computed_from_its_table():
+    """The evidence; the table above it may have columns of other sizes."""
+    page = claims_page(pd.read_csv(ROOT / "docs" / "claims.csv"), "mini", [])
+    shown = (ROOT / "docs" / "claims.md").read_text()
+    head = "## The evidence"
+    assert shown.split(head)[1] == page.split(head)[1]

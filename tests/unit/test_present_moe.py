@@ -458,7 +458,7 @@ def test_perplexities_are_the_exponentials_of_losses():
     mean = one(summary, arm="muon", outcome="test_loss")["mean"]
     difference = one(table, outcome="test_loss").difference
     assert f"{number(math.exp(mean), 4)} [" in text
-    assert re.search(rf"\*\*×{math.exp(difference):.2f}\d* \[", text)
+    assert re.search(rf"\*\*×{math.exp(difference):.3f} \[", text)
     assert "Warning" in text
     assert (
         "the setting that tuning chose for muon lies at the edge of what was tried (momentum=low)"

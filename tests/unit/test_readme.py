@@ -74,7 +74,8 @@ def context(plan):
 
 
 def test_the_default_studies_are_kept():
-    assert {study for size, study in KEPT if size == "mini"} == set(REFRESH["STUDIES"])
+    default = set(load_plan([ROOT / "config.yaml"]).studies)
+    assert {study for size, study in KEPT if size == "mini"} == default == set(REFRESH["STUDIES"])
 
 
 @pytest.mark.parametrize(("size", "study"), KEPT)
@@ -102,6 +103,8 @@ def test_the_readme_and_the_page_of_results_show_what_is_kept():
     (shown,) = re.findall(r"<!-- findings -->\n(.*?)\n<!-- /findings -->", README, re.DOTALL)
     studies = REFRESH["kept"]()
     assert shown == REFRESH["block"](studies)
+    (claims,) = re.findall(r"<!-- claims -->\n(.*?)\n<!-- /claims -->", README, re.DOTALL)
+    assert claims == REFRESH["verdicts"]() and claims.count("\n") > 18
     assert (REFRESH["KEPT"] / "README.md").read_text() == REFRESH["index"](studies)
 
 

@@ -74,7 +74,7 @@ def test_a_caption_is_filled_with_known_words_alone(name, caption):
 
 
 def test_the_level_of_an_interval_is_typed_nowhere():
-    shared = [REPORT / f"{name}.py" for name in ("sentences", "measured", "outcomes", "claims")]
+    shared = [REPORT / f"{name}.py" for name in ("sentences", "measured", "outcomes", "lead")]
     for path in [*REPORT.glob("tables/*.py"), *REPORT.glob("texts/*.py"), *shared]:
         assert not re.search(r"\b9[05] %", path.read_text()), path.name
 
@@ -190,10 +190,10 @@ def text(digests=("code", "watch"), mixed=None, settings=None, **facts):
 
 
 def test_a_comparison_at_equal_loss_says_at_which_and_what_was_achieved():
-    assert "| sharpness, at loss 2 | **+1 [0.5, 1.5]** at 0.5 (Δ -0.02), higher |" in text()
-    assert " at 0.5, higher |" in text(loss_difference=math.nan)
+    assert "| sharpness, at loss 2 | **+1.00 [0.50, 1.50]** at 0.500 (Δ −0.020), higher |" in text()
+    assert " at 0.500, higher |" in text(loss_difference=math.nan)
     end = text(outcome="sharpness_end", point="end", level=math.nan)
-    assert "| sharpness, at the end | **+1 [0.5, 1.5]**, higher |" in end
+    assert "| sharpness, at the end | **+1.00 [0.50, 1.50]**, higher |" in end
     # Tables that are read from files have NaN for an empty point.
     assert "| final loss |" in text(outcome="final_loss", label="final loss", point=math.nan)
     why = "There is no loss that every run of the compared arms passed."
@@ -201,7 +201,7 @@ def test_a_comparison_at_equal_loss_says_at_which_and_what_was_achieved():
 
 
 def test_each_verdict_is_told_beside_its_interval():
-    numbers, at_end = "+1 [0.5, 1.5]", {"point": "end", "outcome": "sharpness_end"}
+    numbers, at_end = "+1.00 [0.50, 1.50]", {"point": "end", "outcome": "sharpness_end"}
     assert f"**{numbers}**, higher" in text(**at_end)
     assert f" {numbers}, equivalent" in text(**at_end, verdict="equivalent")
     found = text(**at_end, verdict="undecided", needs_n=123.0)
@@ -219,8 +219,9 @@ def test_a_claim_is_told_with_its_comparisons():
     ]
     told = findings(table, made["summary"], made["runs"], study(), {"families": families})
     assert (
-        "- *Muon is sharper* (2 comparisons): sharpness, at loss 2, Muon − AdamW: +1 [0.5, 1.5] at "
-        "0.5 (Δ -0.02), **higher**; sharpness, at loss 2, Muon − AdamW: not estimable (n is 1)."
+        "- *Muon is sharper* (2 comparisons): sharpness, at loss 2, Muon − AdamW: +1.00 [0.50, "
+        "1.50] at 0.500 (Δ −0.020), **higher**; sharpness, at loss 2, Muon − AdamW: not estimable "
+        "(n is 1)."
     ) in told
     assert "factorial x" not in told
 
@@ -229,7 +230,7 @@ def test_what_the_seeds_cannot_see_is_told_with_the_number_that_could():
     found = text(sesoi=0.1, sesoi_n=41.0)
     assert (
         "sharpness: the declared smallest difference, 0.1, is smaller than what n = 5 seeds see "
-        "with a power of 80 % in 1 of 1 comparisons (0.3); they need n ≈ 41."
+        "with a power of 80 % in 1 of 1 comparisons (0.300); they need n ≈ 41."
     ) in found
     assert "power of 80 %" not in text(sesoi=0.5, sesoi_n=3.0)
     assert "power of 80 %" not in text()

@@ -5,7 +5,7 @@ explains its fields.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -53,6 +53,8 @@ def tested(
             return [Tested(described(part, labels), reason=f"no arm {' and '.join(missing)}")]
     read = {"contrasts": _contrasts, "runs": _spreads}.get(name, _rows)
     found = list(read(part, tables[name], study, labels))
+    if name == "contrasts":
+        found = [_with_one_seed(one, part, tables.get("runs")) for one in found]
     return found or [Tested(described(part, labels), reason=NO_ROW.format(table=name))]
 
 
@@ -86,6 +88,17 @@ def _contrasts(
                 edge=bool(row.edge),
                 compound=bool(row.compound),
             )
+
+
+def _with_one_seed(one: Tested, part: Mapping, runs: pd.DataFrame | None) -> Tested:
+    """The comparison with the difference of single runs, which has no interval, so that a source's
+    number has ours beside it. The answer stays what it is."""
+    if one.n != 1 or np.isfinite(one.value) or runs is None or part["outcome"] not in runs:
+        return one
+    sound = runs[~runs.diverged.astype(bool)].groupby("arm")[part["outcome"]].mean()
+    if not {part["a"], part["b"]} <= set(sound.index):
+        return one
+    return replace(one, value=float(sound[part["a"]] - sound[part["b"]]))
 
 
 def _rows(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
 from muonlab.report.anchors import anchor_line
@@ -33,7 +34,9 @@ def answer(contrasts: pd.DataFrame, labels: Mapping[str, str]) -> str:
         return "The study does not compare Muon with AdamW."
     muon, adamw = f"**{labels[MUON]}", f"{labels[ADAMW]}**"
     seeds = f"{found.n} seed{'s' if found.n != 1 else ''}"
-    numbers = f"{interval(found.difference, found.low, found.high, sign=True)} nats, {seeds}"
+    numbers = seeds
+    if np.isfinite(found.difference):
+        numbers = f"{interval(found.difference, found.low, found.high, sign=True)} nats, {seeds}"
     if found.verdict == BETTER:
         return f"{muon} ends at a lower loss than {adamw} ({numbers})."
     if found.verdict == WORSE:

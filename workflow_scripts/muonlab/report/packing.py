@@ -49,7 +49,7 @@ def pack(
     needed = {Path(path) for job in jobs for own in job["inputs"].values() for path in own}
     for path in sorted({*results, *needed}):
         files |= {file.as_posix(): project / file for file in _contents(project, path)}
-    files[JOBS] = json.dumps(jobs, ensure_ascii=False, sort_keys=True).encode()
+    files[JOBS] = json.dumps(jobs, ensure_ascii=False).encode()
     files[CHECKLIST] = checklist.encode()
     files[ENVIRONMENT] = environment().encode()
     files[VERIFY] = (project / "workflow_scripts" / VERIFY).read_bytes()
