@@ -231,6 +231,13 @@ def of_each(files):
     return [file for study in PLAN.studies for file in files(study)]
 
 
+def print_plan(wildcards):
+    """Prints what everything in this configuration will cost, and stops before anything is run."""
+    print_estimate(estimate(PLAN, OUTPUTS, WRITTEN, Path(".snakemake/metadata")), PLAN.estimate)
+    sys.stdout.flush()
+    sys.exit(0)
+
+
 def unknown_target(wildcards):
     """Stops with a sentence that lists the targets that exist."""
     names = [rule.name for rule in workflow.rules if not rule.has_wildcards()]

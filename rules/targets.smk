@@ -90,13 +90,6 @@ rule claims:
         f"The claims are in {ROOT}/claims.md."
 
 
-def print_plan(wildcards):
-    """Prints what everything in this configuration will cost, and stops before anything is run."""
-    print_estimate(estimate(PLAN, OUTPUTS, WRITTEN, Path(".snakemake/metadata")), PLAN.estimate)
-    sys.stdout.flush()
-    sys.exit(0)
-
-
 rule plan:
     input:
         print_plan,

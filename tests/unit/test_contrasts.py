@@ -287,10 +287,13 @@ def test_two_seeds_are_estimable():
 
 def test_identical_arms_and_constant_differences_say_why_there_is_no_test():
     table = runs(muon=0.0, adamw=0.0)
-    for by, reason in ((0.0, "The arms have the same value"), (0.5, "The difference between")):
+    for by, word, reason in (
+        (0.0, "no detectable difference", "The arms have the same value"),
+        (0.5, "not estimable", "The difference between"),
+    ):
         copy = table[table["arm"] == "muon"].assign(arm="twin", value=lambda x, by=by: x.value + by)
         row = only(pd.concat([table, copy]), pair=("twin", "muon"), sesoi={"val_loss": 0.1})
-        assert row.difference == pytest.approx(by) and row.verdict == "not estimable"
+        assert row.difference == pytest.approx(by) and row.verdict == word
         assert row.reason.startswith(reason) and np.isnan([row.p, row.d_z, row.p_tost]).all()
         assert np.isfinite(row.p_welch)
 

@@ -83,7 +83,7 @@ def members(job):
             )
         except OSError:
             continue
-        if b"muonlab.jobs.member" in words and b"RANK" in facts and b"torchrun" not in words:
+        if any(word.endswith(b"train_member.py") for word in words) and b"RANK" in facts:
             parent = int((place / "stat").read_text().rpartition(")")[2].split()[1])
             found.setdefault(parent, {})[int(facts[b"RANK"])] = int(place.name)
     return [ranks for ranks in found.values() if len(ranks) == job]

@@ -1,7 +1,6 @@
 """Starts the processes that train one run together, by torchrun, and waits for them."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from typing import Any
 
 from muonlab.io.errors import UserError
 
-LIBRARY = Path(__file__).resolve().parents[2]
+SCRIPT = Path(__file__).resolve().parents[2] / "train_member.py"
 PATHS = ("data", "folder")  # arguments that are paths
 
 
@@ -44,14 +43,13 @@ def train_together(processes: int, **arguments: Any) -> None:
 def command(processes: int, job: Path) -> list[str]:
     """The command line of torchrun."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    return [*torchrun, f"--nproc-per-node={processes}", "-m", "muonlab.jobs.member", str(job)]
+    return [*torchrun, f"--nproc-per-node={processes}", str(SCRIPT), str(job)]
 
 
 def _run(command: list[str]) -> tuple[int, bool]:
     """Exit status of the command, and whether this process was asked to stop meanwhile."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(LIBRARY), *_path()])}
     asked: list[int] = []
-    with subprocess.Popen(command, env=environment) as started:
+    with subprocess.Popen(command) as started:
 
         def pass_on(number: int, _) -> None:
             asked.append(number)
@@ -63,7 +61,3 @@ def _run(command: list[str]) -> tuple[int, bool]:
         finally:
             signal.signal(signal.SIGTERM, before)
     return code, bool(asked)
-
-
-def _path() -> list[str]:
-    return os.environ.get("PYTHONPATH", "").split(os.pathsep)

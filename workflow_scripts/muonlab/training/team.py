@@ -2,7 +2,7 @@
 
 Every process has the whole model and makes the same update: gradients are summed over the team
 before they are clipped, so weights stay equal without being sent. `torchrun` starts the processes
-and tells each its rank (`jobs.member`); they speak by gloo on CPUs and by NCCL on GPUs.
+and tells each its rank (`train_member.py`); they speak by gloo on CPUs and by NCCL on GPUs.
 """
 
 import os

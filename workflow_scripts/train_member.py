@@ -1,4 +1,4 @@
-"""One process of a team, which torchrun starts: `python -m muonlab.jobs.member job.json`.
+"""One process of a team that trains a run; torchrun starts it with the file of its job.
 
 The job holds the arguments of `training.run.train_run` as plain values.
 """
