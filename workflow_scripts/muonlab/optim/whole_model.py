@@ -62,27 +62,22 @@ def muon_with_adamw(
     found = roles(model)
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     choice = route(trained, found, use_muon, use_adamw)
-    groups: dict[tuple[str, Role], dict[str, Any]] = {}
-    for which in (MUON, ADAMW):
-        for name, p in trained.items():
-            if choice[name] == which:
-                role = found[name] if which == MUON else Role(found[name].name)
-                group = groups.setdefault((which, role), {"params": []})
-                group["params"].append((name, p))
-    for (which, role), group in groups.items():
-        decay = 0.0 if role.name == VECTOR else weight_decay
-        rate = lr * ratios.get(role.name, 1.0)
-        group |= {"name": role.name, "optimizer": which, "lr": rate, "weight_decay": decay}
-        if which == ADAMW:
-            group |= {"betas": tuple(betas), "eps": eps}
-        elif role.parts:
-            group["split"] = role.parts
     if MUON not in choice.values():
         raise ValueError(
             "muon_with_adamw: the model has no hidden matrix, so there is nothing for Muon; "
             "use_muon can name other matrices, and torch.optim.AdamW trains the model as it is"
         )
-    optimizer = Muon(groups.values(), lr, compile=compile, weight_decay=weight_decay, **settings)
+    groups = []
+    for (which, role), members in grouped(trained, found, choice).items():
+        group: dict[str, Any] = {"params": members, "name": role.name, "optimizer": which}
+        group["lr"] = lr * ratios.get(role.name, 1.0)
+        group["weight_decay"] = 0.0 if role.name == VECTOR else weight_decay
+        if which == ADAMW:
+            group |= {"betas": tuple(betas), "eps": eps}
+        elif role.parts:
+            group["split"] = role.parts
+        groups.append(group)
+    optimizer = Muon(groups, lr, compile=compile, weight_decay=weight_decay, **settings)
     optimizer.attach(model)
     return optimizer
 
@@ -107,6 +102,20 @@ def route(
             )
     by_role = {name: MUON if found[name].name in FOR_MUON else ADAMW for name in trained}
     return by_role | dict.fromkeys(forced[0], MUON) | dict.fromkeys(forced[1], ADAMW)
+
+
+def grouped(
+    trained: dict[str, nn.Parameter], found: dict[str, Role], choice: dict[str, str]
+) -> dict[tuple[str, Role], list[tuple[str, nn.Parameter]]]:
+    """The named parameters of each optimizer and role, those that Muon trains first."""
+    groups: dict[tuple[str, Role], list[tuple[str, nn.Parameter]]] = {}
+    for which in (MUON, ADAMW):
+        for name, p in trained.items():
+            if choice[name] == which:
+                # How a weight is cut is a matter of Muon's alone.
+                role = found[name] if which == MUON else Role(found[name].name)
+                groups.setdefault((which, role), []).append((name, p))
+    return groups
 
 
 def chosen(argument: str, choice: Chosen, trained: dict[str, nn.Parameter]) -> set[str]:
