@@ -10,7 +10,7 @@ from observed_layers import EVERY, STEPS, TOKENS, MadeUp
 from scipy import stats
 
 from muonlab.measure.nulls import alignment_nulls
-from muonlab.report.dynamics import ALIGNMENT, CONSISTENCY, ENTROPY, STRETCHING, claim_rows
+from muonlab.report.dynamics import ALIGNMENT, COLUMNS, CONSISTENCY, ENTROPY, STRETCHING, claim_rows
 from muonlab.report.dynamics_sentences import dynamics_sentences, judged
 from muonlab.report.figures.entropy_depth import entropy_depth, entropy_map
 from muonlab.report.figures.gap_evolution import spectral_gap
@@ -26,8 +26,11 @@ from muonlab.report.figures.rank_alignment import alignment_rank
 from muonlab.report.figures.update_alignment import update_alignment
 from muonlab.report.figures.update_ranks import update_rank
 from muonlab.report.layers import MOST_STEPS, components_of, condensed, thinned_steps
+from muonlab.report.records import write_csv
 from muonlab.report.stretching import ALL, run_slopes, slope_contrasts, slope_table
+from muonlab.report.tables.dynamics_claims import dynamics_claims
 from muonlab.report.tables.gradient_flags import gradient_flags
+from muonlab.report.tables.stretching import stretching
 
 LAYERED = (
     *(spectral_norms, update_alignment, orthogonality_error, spectral_gap, update_rank),
@@ -244,6 +247,26 @@ def test_what_cannot_be_estimated_is_said(case):
     claims = claims_of(made)
     assert "not estimable" in sentences(made, claims)
     assert judged(claims[claims.claim == STRETCHING]) == "undecided"
+
+
+def test_a_single_arm_has_tables_with_columns_that_are_read_back(tmp_path):
+    """As one run of the published study has, by its overlay."""
+    made = MadeUp(seeds=(1,))
+    table = stretching(made.table, made.runs, made.summaries, [], made.study)
+    write_csv(table["stretching"], tmp_path / "empty.csv")
+    empty = pd.read_csv(tmp_path / "empty.csv")
+    given = (made.table, empty, made.slope_table, made.metrics(), made.runs, made.summaries)
+    claims = dynamics_claims(*given, contrasts(), [], made.study)
+    write_csv(claims, tmp_path / "claims.csv")
+    assert "no claim can be examined" in sentences(made, pd.read_csv(tmp_path / "claims.csv"))
+
+
+def test_the_tables_of_claims_are_read_back_as_they_were_said(tmp_path):
+    made = MadeUp()
+    claims = claims_of(made)
+    assert list(claims) == list(COLUMNS)
+    write_csv(claims, tmp_path / "claims.csv")
+    assert sentences(made, pd.read_csv(tmp_path / "claims.csv")) == sentences(made, claims)
 
 
 def test_flags_are_counted_where_there_are_any():

@@ -1,6 +1,7 @@
 """Records of a transformer's layers while it trains: experts, momentum, gradients, resume, size."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -198,3 +199,19 @@ def test_the_published_model_has_88_6_million_parameters():
     assert parameter_count(model) == 88_630_528
     assert model.components()["layers.21.attention.key_norm"] == "norm"
     assert model.layers[0].attention.key.shape == (256, 512), "four of eight heads"
+
+
+def test_each_overlay_of_the_published_study_is_one_of_its_runs():
+    whole = load_plan(["config.yaml", "studies/dynamics.yaml"]).studies["dynamics"]
+    chosen = {"lr": 0.001, "embedding_ratio": 2.0}
+    asked = {}
+    for file in sorted(Path("studies/dynamics").glob("*.yaml")):
+        study = load_plan(["config.yaml", "studies/dynamics.yaml", file]).studies["dynamics"]
+        (arm,) = study.arms
+        (run,) = study.reporting_runs(arm, chosen)
+        assert file.stem == f"{arm}_seed_{run.seed}"
+        assert run.config in [own.config for own in whole.reporting_runs(arm, chosen)]
+        trials = [trial.settings for trial in study.arms[arm].trials]
+        assert trials == [trial.settings for trial in whole.arms[arm].trials]
+        asked[arm, run.seed] = run.name
+    assert set(asked) == {(arm, s) for arm in ("adamw", "muon") for s in (42, 137, 256)}

@@ -16,6 +16,11 @@ from muonlab.statistics.spread_ratio import spread_ratio
 from muonlab.statistics.verdicts import BETTER, HIGHER, LOWER, in_words
 
 STRETCHING, ALIGNMENT, ENTROPY, CONSISTENCY = 8, 9, 10, 13
+# Columns of the tables of claims.
+COLUMNS = (
+    *("claim", "quantity", "point", "arm_a", "arm_b", "n", "mean_a", "mean_b", "difference"),
+    *("low", "high", "verdict", "said", "family_size", "expected"),
+)
 LATE = "in the second half of training"
 SPREADS = {"final_loss": "final loss", "test_loss": "test loss"}
 

@@ -27,6 +27,9 @@ def dynamics_sentences(
     """One item for each claim and pair of arms: whether it holds, and each comparison behind it;
     then what the records cost. `claims` has the rows of dynamics_claims.csv and, where there are
     any, of descent.csv; `runs` is runs.csv."""
+    if claims.empty:
+        yield "No two arms differ in the optimizer alone, so no claim can be examined."
+        return
     yield (
         "A claim holds where every comparison behind it has the verdict that it asks for, and does "
         "not hold where one has another. Each comparison is shown with its simultaneous "

@@ -17,6 +17,11 @@ QUANTITIES = {
     "spectral_norm": "ln σ₁",
     "norm_excess": "ln σ₁ − ln σ₁ of a random walk",
 }
+# Columns of the contrasts, which a table without a pair of arms has, too.
+CONTRASTS = (
+    *("arm_a", "arm_b", "component", "quantity", "coefficient", "n", "mean_a", "mean_b"),
+    *("difference", "low", "high", "verdict", "said", "family_size"),
+)
 COEFFICIENTS = {
     "growth": "change over training, at half depth",
     "stretching": "change over training of the slope over depth",
@@ -83,7 +88,7 @@ def slope_contrasts(
                     | {"low": found.low, "high": found.high, "verdict": found.verdict}
                     | {"said": found.said, "family_size": size}
                 )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=list(CONTRASTS))
 
 
 def pairs_of_optimizers(pairs: Sequence[Mapping]) -> list[tuple[str, str]]:

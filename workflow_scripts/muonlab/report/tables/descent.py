@@ -6,6 +6,7 @@ import pandas as pd
 
 from muonlab.declare import table
 from muonlab.report.descent import descent_rows, descents
+from muonlab.report.dynamics import COLUMNS
 from muonlab.report.stretching import pairs_of_optimizers
 
 
@@ -33,4 +34,5 @@ def descent(
     study: dict,
 ) -> pd.DataFrame:
     found = descents(descent_records, runs, summaries)
-    return pd.DataFrame(descent_rows(found, pairs_of_optimizers(pairs), study))
+    rows = descent_rows(found, pairs_of_optimizers(pairs), study)
+    return pd.DataFrame(rows, columns=list(COLUMNS))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from muonlab.declare import table
-from muonlab.report.dynamics import claim_rows
+from muonlab.report.dynamics import COLUMNS, claim_rows
 from muonlab.report.stretching import pairs_of_optimizers
 
 
@@ -40,6 +40,5 @@ def dynamics_claims(
     study: dict,
 ) -> pd.DataFrame:
     given = (layer_dynamics, stretching, stretching_slopes, metrics, runs, summaries, contrasts)
-    return pd.DataFrame(
-        row for pair in pairs_of_optimizers(pairs) for row in claim_rows(*given, pair, study)
-    )
+    rows = [row for pair in pairs_of_optimizers(pairs) for row in claim_rows(*given, pair, study)]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
