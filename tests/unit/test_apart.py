@@ -10,6 +10,7 @@ from muonlab.report.style import study_notes
 from muonlab.report.tables.anchor_checks import beat_frozen
 from muonlab.report.tables.contrasts import compare_all
 from muonlab.report.tables.convergence import convergence_table
+from muonlab.report.texts.findings import _basis
 
 ARMS = [
     {"name": "adamw", "label": "AdamW", "measured_on": ["code", 32], "tuned": True},
@@ -68,3 +69,17 @@ def made_values(made):
     own = [o for o in OUTCOMES if o["quantity"] in ("final_loss", "test_loss", "step")]
     values = Outcomes(own, made.runs, made.summaries, made.metrics(), {})
     return values, own, PLAN["contrasts"]
+
+
+def test_findings_name_the_arms_that_read_other_data():
+    summary = pd.DataFrame(
+        {
+            "arm": ["adamw", "prose"],
+            "label": ["AdamW", "Muon, prose"],
+            "data": ["code", "prose"],
+            **{"protocol": "fair", "n": 4, "tuned": True, "settings": "lr=0.1", "edge": ""},
+        }
+    )
+    told = " ".join(_basis(summary))
+    assert "compared among themselves alone: Muon, prose (prose)." in told
+    assert "themselves" not in " ".join(_basis(summary.assign(data="code")))
