@@ -39,4 +39,5 @@ rule all:
 
 
 onsuccess:
+    say_where_to_look()
     remove_empty_logs(f"{ROOT}/logs")

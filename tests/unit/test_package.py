@@ -1,4 +1,4 @@
-"""The package: what it holds, that the same content gives the same bytes, and what verifying sees."""
+"""The package: what it holds, that equal content gives equal bytes, and what verifying sees."""
 
 import json
 import tarfile
