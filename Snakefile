@@ -46,4 +46,5 @@ onstart:
 
 
 onsuccess:
+    say_where_to_look()
     remove_empty_logs(f"{ROOT}/logs")

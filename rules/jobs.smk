@@ -216,6 +216,17 @@ def table_files(made):
     return {output.name: f"{ROOT}/{{study}}/tables/{output.name}.csv" for output in made.outputs}
 
 
+def say_where_to_look():
+    """Prints, at the end, what the claims say and which files a reader opens."""
+    page = Path(ROOT) / "claims.md"
+    if page.exists():
+        title, answer, *_ = page.read_text(encoding="utf-8").split("\n\n")
+        print(answer, file=sys.stderr)
+    for name in ("report.html", "thesis.pdf"):
+        if (Path(ROOT) / name).exists():
+            print(f"{name.partition('.')[0].capitalize()}: {ROOT}/{name}", file=sys.stderr)
+
+
 def runs_of(*studies):
     """All runs of these studies; the reporting runs are known once tuning has finished."""
     return lambda wildcards: [file for study in studies for file in OUTPUTS.records(chosen(study))]

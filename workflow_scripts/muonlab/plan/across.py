@@ -46,15 +46,18 @@ def study_facts(known: Known) -> dict:
     }
 
 
-def study_captions(known: Known) -> dict[str, dict]:
-    """The title, section and caption of each table, figure and text of a study that has a title."""
+def study_captions(known: Known) -> dict[str, dict[str, dict]]:
+    """The title, section and caption of each of a study's figures and tables that has a title, by
+    kind and name; a figure may have the name of a table."""
     registry = read_registry()
-    found = {}
-    for made in (*registry.figures.values(), *registry.tables.values(), *registry.texts.values()):
-        for output in made.outputs:
-            if output.title:
-                told = {"title": output.title, "section": made.section}
-                found[output.name] = told | {"caption": caption(output, known)}
+    found: dict[str, dict[str, dict]] = {}
+    for kind in ("figures", "tables"):
+        own = found.setdefault(kind, {})
+        for made in getattr(registry, kind).values():
+            for output in made.outputs:
+                if output.title:
+                    told = {"title": output.title, "section": made.section}
+                    own[output.name] = told | {"caption": caption(output, known)}
     return found
 
 

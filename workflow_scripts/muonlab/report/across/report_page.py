@@ -153,8 +153,8 @@ def _study(
     for name, file in sorted(texts.items(), key=lambda item: item[0] != "findings"):
         head, rest = _split(list(parsed(file.read_text(encoding="utf-8"))))
         parts.append(html(head, 1) + _folded(f"All {name}", html(rest, 1)))
-    parts += list(_pictures(captions, pictures))
-    folded = [_table(captions[name], file) for name, file in tables.items()]
+    parts += list(_pictures(captions["figures"], pictures))
+    folded = [_table(captions["tables"][name], file) for name, file in tables.items()]
     parts.append(f"<h3>Tables</h3>{''.join(folded)}")
     return f'<section id="{escape(study)}">{"".join(parts)}</section>'
 

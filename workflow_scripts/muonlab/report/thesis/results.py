@@ -230,7 +230,7 @@ def _pictures(
     own = drawings.get(study.name, {})
     for name in names:
         if name in own:
-            told = captions[study.name][name]
+            told = captions[study.name]["figures"][name]
             caption = told["caption"].split("\n\n")[0]
             yield Picture(own[name], inline(f"{told['title'].capitalize()}. {caption}"))
 
