@@ -14,6 +14,8 @@ QUICK = """\
 studies:
   moe: null
   ablation: null
+  dynamics: null
+  comparison: null
   fashion:
     training: {epochs: 2, eval_every: 10, log_every: 5}
     arms: {muon_hybrid: null}

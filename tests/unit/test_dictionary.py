@@ -13,7 +13,7 @@ from muonlab.report.across.claims import COLUMNS
 
 ROOT = Path(__file__).parents[2]
 TOLD = yaml.safe_load((ROOT / "workflow_scripts/muonlab/report/columns.yaml").read_text())
-KEPT = sorted(ROOT.glob("docs/*/*.csv"))
+KEPT = sorted(ROOT.glob("docs/results/*/*/*.csv"))
 ENDINGS = tuple(TOLD["endings"])
 
 

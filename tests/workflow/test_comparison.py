@@ -13,6 +13,7 @@ studies:
   fashion: null
   moe: null
   ablation: null
+  dynamics: null
   comparison:
     model: {context: 16, width: 16, layers: 1, feedforward: 16}
     training: {steps: 6, eval_every: 3, batch_size: 4, warmup_steps: 2, components_every: 3}

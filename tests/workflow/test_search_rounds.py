@@ -7,8 +7,8 @@ TINY = """\
 studies:
   moe: null
   ablation: null
-  comparison: null
   dynamics: null
+  comparison: null
   fashion:
     training: {epochs: 1, eval_every: 18, geometry_every: null}
     %s
