@@ -39,20 +39,24 @@ def dynamics_sentences(
     yield ""
     for (number, pair), own in claims.groupby(["claim", _pair_of(claims)], sort=False):
         a, b = pair
-        found = "; ".join(_comparison(row, labels) for row in own.itertuples())
+        found = "; ".join(_comparison(row, labels) for row in asked(own).itertuples())
         arms = f"{labels[a]} against {labels[b]}"
         yield f"- *{CLAIMS[number]}* ({arms}): **{judged(own)}**. {found}."
     yield from _costs(runs, labels)
 
 
 def judged(rows: pd.DataFrame) -> str:
-    """Whether a claim holds, from the verdicts of its comparisons and those that it asks for.
-    Comparisons for which it asks for none are shown beside it."""
-    rows = rows[rows.expected.notna() & (rows.expected != "")]
+    """Whether a claim holds, from the verdicts of its comparisons and those that it asks for."""
+    rows = asked(rows)
     if (rows.verdict == rows.expected).all():
         return HOLDS
     decided = rows[rows.verdict.isin([*DIFFERENT, EQUIVALENT])]
     return FAILS if (decided.verdict != decided.expected).any() else OPEN
+
+
+def asked(rows: pd.DataFrame) -> pd.DataFrame:
+    """The comparisons for which a claim asks for a verdict; the tables show others beside them."""
+    return rows[rows.expected.notna() & (rows.expected != "")]
 
 
 def _pair_of(claims: pd.DataFrame) -> pd.Series:
