@@ -110,11 +110,11 @@ def _rows(
     for row in table[chosen].itertuples():
         value = float(getattr(row, part["value"]))
         numbers = value, float(row.low), float(row.high), float(row.n)
-        edge = getattr(row, "edge", False)
+        edge, point = getattr(row, "edge", False), _text(getattr(row, "point", ""))
         yield Tested(
-            described(part, labels),
+            described(part, labels) + (f", {_place(point)}" if point else ""),
             *numbers,
-            verdict=said(row) if "expected" in part else "",
+            verdict=(_text(getattr(row, "said", "")) or said(row)) if "expected" in part else "",
             answer=_answer(part, numbers, row),
             reason=_text(getattr(row, "reason", "")) or _text(getattr(row, "warning", "")),
             edge=edge is True or _text(edge) not in ("", "False"),
@@ -125,7 +125,12 @@ def _answer(part: Mapping, numbers: tuple[float, float, float, float], row: Any)
     if "within" in part:
         return in_range(*numbers, *part["within"])
     word = row.verdict if isinstance(row.verdict, str) else NOT_ESTIMABLE
-    return of_verdict(word, numbers[0], numbers[3], part["expected"], row.needs_n)
+    needs_n = getattr(row, "needs_n", np.nan)
+    return of_verdict(word, numbers[0], numbers[3], part["expected"], needs_n)
+
+
+def _place(point: str) -> str:
+    return "at the end" if point == "end" else point if point.startswith("in ") else f"at {point}"
 
 
 def _spreads(
