@@ -15,7 +15,7 @@ from muonlab.models.transformer import Transformer
 from muonlab.observers.geometry import COLUMNS, GeometryMonitor
 from muonlab.observers.gradients import QUANTILES, GradientMonitor, quantiles
 from muonlab.observers.momentum import momentum_of
-from muonlab.optim.factory import build_optimizers
+from muonlab.optim.factory import build_optimizer
 from muonlab.plan.runs import load_plan
 
 torch.set_num_threads(1)
@@ -89,18 +89,18 @@ def test_momentum_is_that_of_the_optimizers_and_both_arms_pay_alike():
     for name in ("muon", "adamw"):
         model = a_transformer(layers=1)
         config = {"name": name, "lr": 0.01, "components": ["query", "key", "up", "down"]}
-        optimizers = build_optimizers(model, config | ({"adamw": {}} if name == "muon" else {}))
-        assert momentum_of(model, optimizers.optimizers.values()) == {}, "none before an update"
+        optimizer = build_optimizer(model, config | ({"adamw": {}} if name == "muon" else {}))
+        assert momentum_of(model, [optimizer]) == {}, "none before an update"
         monitor = GeometryMonitor(
-            model, 1, momentum=lambda m=model, o=optimizers: momentum_of(m, o.optimizers.values())
+            model, 1, momentum=lambda m=model, o=optimizer: momentum_of(m, [o])
         )
         made = take_step(model, "adamw", 0, 0)
         update = next(made)
-        optimizers.step()
+        optimizer.step()
         update.after = copy_of(model)
         monitor.after_update(update)
         counts[name] = table_of(monitor)[["tensor", "object", "metric"]]
-        found = momentum_of(model, optimizers.optimizers.values())
+        found = momentum_of(model, [optimizer])
         assert set(found) == {n for n, _ in model.named_parameters()}
         for tensor, moment in found.items():
             grad = dict(model.named_parameters())[tensor].grad

@@ -6,7 +6,7 @@ import torch
 from muonlab.models.feedforward import ACTIVATIONS, FeedForward
 from muonlab.models.mlp import MLP
 from muonlab.optim.adamw import AdamW
-from muonlab.optim.factory import Rates, for_every_tensor
+from muonlab.optim.factory import Rates, groups_of_all_shapes, own_settings
 from muonlab.optim.sgd import SGD
 
 X = torch.linspace(-3, 3, 25, dtype=torch.float64)
@@ -67,11 +67,17 @@ def test_the_perceptron_says_what_its_tensors_are_and_starts_within_their_bounds
 # ---------------------------------------------------------------- torch's own optimizers
 
 
+def of_every_tensor(kind, named, fields, parts):
+    """An optimizer of all tensors, as the factory makes it for a section without matrices."""
+    groups = groups_of_all_shapes(kind, "any", named, fields, parts, Rates({"lr": 0.1}))
+    return kind(groups, lr=0.1, **own_settings(kind, fields))
+
+
 def stepped(kind, **fields):
     """Two updates of a matrix and a vector under gradients of ones and of twos."""
     named = [(n, torch.nn.Parameter(torch.ones(s))) for n, s in (("w", (2, 2)), ("b", (2,)))]
     parts = dict.fromkeys(("w", "b"), "hidden")
-    optimizer = for_every_tensor(kind, named, fields, parts, Rates({"lr": 0.1}))
+    optimizer = of_every_tensor(kind, named, fields, parts)
     for scale in (1.0, 2.0):
         for _, p in named:
             p.grad = torch.full_like(p, scale)
@@ -108,5 +114,5 @@ def test_adamw_has_its_own_betas_eps_and_decay_of_matrices_alone():
 
 def test_a_model_without_vectors_has_one_group():
     named = [("w", torch.nn.Parameter(torch.ones(2, 2)))]
-    optimizer = for_every_tensor(AdamW, named, {}, {"w": "hidden"}, Rates({"lr": 0.1}))
+    optimizer = of_every_tensor(AdamW, named, {}, {"w": "hidden"})
     assert [group["name"] for group in optimizer.param_groups] == ["matrices"]
