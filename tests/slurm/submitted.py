@@ -14,14 +14,14 @@ OPTIONS = ["--workflow-profile", "profiles/slurm", "--slurm-init-seconds-before-
 # GPU SLURM gave it, and in which job.
 ON_CPU = 'device="cuda" if snakemake.resources.gpu else "cpu",', 'device="cpu",'
 SEEN = (
-    "with logged(snakemake.log[0]) as progress:\n    train_run(",
+    "with logged(snakemake.log[0]) as progress:\n",
     """with logged(snakemake.log[0]) as progress:
     import os
 
     with open("seen.txt", "a") as seen:
         job, gpus = (os.environ.get(v) for v in ("SLURM_JOB_ID", "CUDA_VISIBLE_DEVICES"))
         seen.write(f"{snakemake.wildcards.run} {job} {gpus}\\n")
-    train_run(""",
+""",
 )
 
 
