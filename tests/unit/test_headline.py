@@ -28,8 +28,8 @@ def said(*studies):
 @pytest.mark.parametrize(
     ("verdict", "difference", "words"),
     [
-        ("better", -0.1, "Muon's test loss is lower than AdamW's (−0.100 [−0.150, −0.0500] nats"),
-        ("worse", 0.1, "Muon's test loss is higher than AdamW's (+0.100 [0.0500, 0.150] nats"),
+        ("better", -0.1, "Muon's test loss is lower than AdamW's (−0.100 [−0.150, −0.050] nats"),
+        ("worse", 0.1, "Muon's test loss is higher than AdamW's (+0.100 [0.050, 0.150] nats"),
         ("equivalent", 0.0, "Muon and AdamW end at the same test loss, to within 0.200 nats"),
         ("undecided", 0.01, "cannot be told apart"),
         ("no verdict", -0.1, "there are too few seeds for a verdict"),
@@ -64,6 +64,14 @@ def test_gap_and_speed_up_are_told_where_they_were_measured(tmp_path):
     (sentence,) = said(kept(tmp_path, row(), waterfall=gaps, speed_up=ratios))
     assert "“as published”, −0.700 nats, −0.100 are left with “tuned”" in sentence
     assert sentence.endswith("AdamW needs 1.2 × the steps to end as low.")
+
+
+def test_a_speed_up_that_is_not_plausible_is_told_with_its_warning(tmp_path):
+    ratios = {"arm": ["muon"], "method": ["lengths"], "unit": ["step"], "said": ["more than 2 ×"]}
+    ratios |= {"ratio": [float("inf")], "warning": ["check the baseline's tuning"]}
+    (sentence,) = said(kept(tmp_path, row(), speed_up=ratios))
+    told = "more than 2 × the steps to end as low, which fails this project's own check (check the"
+    assert told in sentence
 
 
 def test_of_two_sizes_the_first_speaks(tmp_path):

@@ -97,10 +97,14 @@ def _speed_up(study: Kept, arm: str) -> str:
     if table is None:
         return ""
     rows = table[(table.arm == arm) & (table.method == "lengths") & table.unit.isin(UNITS)]
-    found = [
-        f"{row.said} the {UNITS[row.unit]}" for row in rows.dropna(subset="ratio").itertuples()
-    ]
-    return f"AdamW needs {' and '.join(found)} to end as low." if found else ""
+    rows = list(rows.dropna(subset="ratio").itertuples())
+    if not rows:
+        return ""
+    found = [f"{row.said} the {UNITS[row.unit]}" for row in rows]
+    told = [getattr(row, "warning", "") for row in rows]
+    warned = [warning for warning in told if isinstance(warning, str) and warning]
+    warning = f", which fails this project's own check ({warned[0]})" if warned else ""
+    return f"AdamW needs {' and '.join(found)} to end as low{warning}."
 
 
 def _interval(row) -> str:
