@@ -287,3 +287,15 @@ def test_runs_keep_their_last_weights_where_something_reads_them(tmp_path):
     for section in ({"samples": {}}, {"attention_patterns": {}}, {"also": ["quantization"]}):
         assert kept(section) == {"snapshots": "end", "updates": False}
     assert kept({"samples": {}, "also": ["direction"]}) == {"snapshots": "end", "updates": True}
+
+
+def test_the_order_of_an_arms_fields_does_not_matter(tmp_path):
+    wide = {"model.width": 48, "model.heads": 3}
+    for changes in (wide, dict(reversed(wide.items()))):
+        config = copy.deepcopy(CONFIG)
+        arms = config["studies"]["s"]["arms"]
+        arms["wide"] = {"base": "muon", "set": changes, "tune": False, "compound": True}
+        file = tmp_path / "config.yaml"
+        file.write_text(yaml.safe_dump(config, sort_keys=False))
+        model = load_plan([file]).studies["s"].arms["wide"].settings["model"]
+        assert (model["width"], model["heads"]) == (48, 3)

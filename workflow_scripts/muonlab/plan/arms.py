@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from muonlab.plan.changes import put
 from muonlab.plan.naming import flatten
 from muonlab.plan.schema import Arm, Study
-from muonlab.plan.tuned_fields import TUNABLE, Value, multiplied, path_of, with_value
+from muonlab.plan.tuned_fields import TUNABLE, Value, multiplied, path_of, put_all, with_value
 from muonlab.plan.validate import Sources, did_you_mean, refuse
 from muonlab.tuning.space import grid_points, sobol_points
 from muonlab.tuning.tpe import STARTUP
@@ -208,9 +208,11 @@ class _Resolver:
                 sentence = f"{arm.optimizer!r} is not in optimizers"
                 refuse(self.sources, (*where, "optimizer"), sentence, self.study.optimizers)
             settings["optimizer"] = self.study.optimizers[arm.optimizer].model_dump()
-        for dotted, value in arm.set.items():
-            settings = self._put(settings, dotted, value, (*where, "set", dotted))
-        return settings
+        return put_all(
+            settings,
+            arm.set,
+            lambda own, field, value: self._put(own, field, value, (*where, "set", field)),
+        )
 
     def _own_sections(self) -> dict:
         return {

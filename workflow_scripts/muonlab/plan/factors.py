@@ -7,11 +7,12 @@ and where it vanishes. A new level, size or data set is a line of configuration.
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
-from muonlab.plan.tuned_fields import multiplied
+from muonlab.plan.tuned_fields import multiplied, put_all
 from muonlab.section import Name, Section
 
 if TYPE_CHECKING:
@@ -99,15 +100,17 @@ class Cell(NamedTuple):
         }
 
 
+def _at(put, level: str, settings: dict, field: str, value: object) -> dict:
+    return put(settings, field, value, level)
+
+
 def cells_of(name: str, factor: Factor, arms: Mapping[str, "ResolvedArm"], put) -> list[Cell]:
     """The cells of a factor. `put(settings, field, value, level)` gives an arm's settings with one
     field changed, and refuses what is wrong."""
     found = []
     for level, own in factor.levels.items():
         for arm in map(arms.__getitem__, factor.arms):
-            settings = arm.settings
-            for field, value in own.set.items():
-                settings = put(settings, field, value, level)
+            settings = put_all(arm.settings, own.set, partial(_at, put, level))
             fixed = arm.fixed | {field for field in own.set if field.startswith("training.")}
             at_level = replace(arm, settings=settings, fixed=fixed)
             warmup = _warmup(arm.settings["training"], settings["training"], own.set)

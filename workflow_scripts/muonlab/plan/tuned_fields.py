@@ -1,8 +1,9 @@
 """Fields of a run that tuning chooses and that arms change, and what becomes of a section of
 settings when one of them is set or multiplied."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+from muonlab.io.errors import UserError
 from muonlab.tuning.space import Value, rounded
 
 # Decay rates. A factor multiplies their distance from 1, because that distance decides how many
@@ -51,3 +52,25 @@ def scaled(field: str, value: float, factor: float) -> float:
 def with_value(section: dict, path: list[str], value: object) -> dict:
     key, *rest = path
     return section | {key: with_value(section[key], rest, value) if rest else value}
+
+
+def put_all(
+    settings: dict, changes: Mapping[str, object], put_one: Callable[[dict, str, object], dict]
+) -> dict:
+    """`settings` with several fields changed by `put_one`, whatever their order in the file: a
+    number of heads may fit the new width of a model and not the old one.
+
+    Raises the first error of the fields that cannot be changed.
+    """
+    waiting = dict(changes)
+    while waiting:
+        refused: dict[str, UserError] = {}
+        for field, value in waiting.items():
+            try:
+                settings = put_one(settings, field, value)
+            except UserError as mistake:
+                refused[field] = mistake
+        if len(refused) == len(waiting):
+            raise next(iter(refused.values()))
+        waiting = {field: waiting[field] for field in refused}
+    return settings

@@ -25,10 +25,10 @@ class Update:
         optimizer: Optimizer,
         split,
         device: str,
-        team: Team,
+        team: Team | None = None,
     ):
         self.training, self.model, self.split = config["training"], model, split
-        self.team = team
+        self.team = team or Team()
         self.optimizer, self.device, self.stream = optimizer, device, streams(config)
         self.batches = build_batches(config, len(split))
         self.per_epoch = -(-self.batches.per_epoch // self.training["accumulation"])
