@@ -542,8 +542,8 @@ def test_over_the_loss_a_line_ends_where_the_first_of_its_runs_does():
 def test_the_same_figure_gives_the_same_bytes(tmp_path):
     for name in ("a", "b"):
         figure = figure_of(MadeUp(), "geometry")
-        save(figure, tmp_path / f"{name}.svg", tmp_path / f"{name}.png")
-    for suffix in ("svg", "png"):
+        save(figure, *(tmp_path / f"{name}.{suffix}" for suffix in ("svg", "png", "pdf")))
+    for suffix in ("svg", "png", "pdf"):
         assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
 
 

@@ -68,7 +68,8 @@ def test_sums_that_the_sources_print_are_those_of_their_numbers():
 def test_a_study_is_given_the_numbers_that_its_arms_can_give(study):
     plan = PLAN.studies[study]
     found = published_numbers(plan)
-    assert found and json.loads(json.dumps(found)) == found
+    # The research plan behind the comparison prints no results.
+    assert bool(found) == (study != "comparison") and json.loads(json.dumps(found)) == found
     for record in found:
         assert record["study"] == study.removesuffix("_published")
         assert record["a"] in plan.arms and record["b"] in plan.arms
