@@ -28,7 +28,7 @@ from muonlab.report.figures.generalisation import gaps, generalisation, smoothed
 from muonlab.report.figures.run_costs import cost_records, run_costs
 from muonlab.report.style import save
 from muonlab.report.tables.attention import attention as tabulate_attention
-from muonlab.report.texts.samples import written_samples
+from muonlab.report.texts.written_samples import written_samples
 from muonlab.training.run import train_run
 
 SAMPLING = {"prompts": ["muon adam", ""], "tokens": 12, "temperature": 0.8, "top_k": 5, "seed": 0}

@@ -8,7 +8,7 @@ from scipy import stats
 from muonlab.report.figures.gain_panels import gains as draw
 from muonlab.report.style import save
 from muonlab.report.tables.gains import gains as tabulate
-from muonlab.report.texts.gains import where_it_gains
+from muonlab.report.texts.where_it_gains import where_it_gains
 from muonlab.statistics.bracket import cross_fitted
 from muonlab.statistics.gain_trend import gain_trend
 

@@ -159,9 +159,12 @@ RESERVED = (
         "quantize",
         "statistics",
     ),
-    *("tables", "figures"),
+    *("tables", "figures", "claims", "thesis", "package", "latex"),
 )
-RESERVED_STARTS = ("prepare_", "measure_", "tabulate_", "plot_", "write_")  # of rules
+RESERVED_STARTS = (  # of rules
+    *("prepare_", "measure_", "tabulate_", "plot_", "write_"),
+    *("compile_", "draw_", "compose_", "fill_", "typeset_"),
+)
 
 
 def is_reserved(name: str) -> bool:
