@@ -18,7 +18,10 @@ ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "workflow_scripts"))
 
 from muonlab.plan.captions import percent  # noqa: E402
+from muonlab.plan.claims import claim_records  # noqa: E402
 from muonlab.plan.runs import load_plan  # noqa: E402
+from muonlab.report.across.claims import claims_table  # noqa: E402
+from muonlab.report.across.claims_text import claims_page  # noqa: E402
 from muonlab.report.headline import Kept, headline  # noqa: E402
 
 KEPT = ROOT / "docs" / "results"
@@ -122,6 +125,23 @@ def verdicts() -> str:
     return "\n".join(lines)
 
 
+def judge(size: str) -> None:
+    """Writes the claims of a size of which only some studies were run, from their kept tables."""
+    tables, facts = {}, {}
+    for study in (own for own in STUDIES if (KEPT / size / own).exists()):
+        plan = load_plan(overlays(size, study)).studies[study]
+        arms = [{"name": arm.name, "label": arm.label} for arm in plan.arms.values()]
+        training = next(iter(plan.arms.values())).settings["training"]
+        facts[study] = {"base": study, "protocol": plan.protocol, "data": plan.data, "arms": arms}
+        facts[study] |= {"training": training, "alpha": plan.measure["contrasts"]["alpha"]}
+        files = sorted((KEPT / size / study).glob("*.csv"))
+        tables[study] = {file.stem: pd.read_csv(file) for file in files}
+    found = claims_table(claim_records(), facts, tables)
+    found.to_csv(KEPT / size / "claims.csv", index=False)
+    table = pd.read_csv(KEPT / size / "claims.csv")
+    (KEPT / size / "claims.md").write_text(claims_page(table, size, []))
+
+
 def keep(size: str, study: str) -> None:
     """Copies what is kept of one finished study; what it no longer has is removed."""
     source, target = ROOT / "results" / size / study, KEPT / size / study
@@ -153,4 +173,6 @@ if __name__ == "__main__":
     for name in TOGETHER:
         if (ROOT / "results" / size / name).exists():
             shutil.copyfile(ROOT / "results" / size / name, KEPT / size / name)
+    if not (ROOT / "results" / size / "claims.csv").exists():
+        judge(size)
     show()
