@@ -38,7 +38,7 @@ def test_every_file_that_is_named_or_shown_exists():
 
 # The tables of the findings, and the parameters of another name that some of them are passed as.
 TABLES = ("contrasts", "summary", "runs", "factorials", "one_at_a_time", "anchor_checks")
-TABLES += ("speed_up", "waterfall", "early_phase")
+TABLES += ("speed_up", "waterfall", "early_phase", "dynamics_claims", "descent")
 RENAMED = {
     "runs": "runs_table",
     "factorials": "factorials_table",
