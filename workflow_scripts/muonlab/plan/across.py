@@ -47,13 +47,15 @@ def study_facts(known: Known) -> dict:
 
 
 def study_captions(known: Known) -> dict[str, dict[str, dict]]:
-    """The title, section and caption of each of a study's figures and tables that has a title, by
-    kind and name; a figure may have the name of a table."""
+    """The title, section and caption of each of the figures and tables that a study has, by kind and
+    name, where it has a title; a figure may have the name of a table."""
     registry = read_registry()
+    needs = Needs("", registry)
     found: dict[str, dict[str, dict]] = {}
     for kind in ("figures", "tables"):
         own = found.setdefault(kind, {})
-        for made in getattr(registry, kind).values():
+        had = [m for m in getattr(registry, kind).values() if needs.has_all(m, known.study)]
+        for made in had:
             for output in made.outputs:
                 if output.title:
                     told = {"title": output.title, "section": made.section}
