@@ -47,7 +47,7 @@ def study_facts(known: Known) -> dict:
 
 
 def study_captions(known: Known) -> dict[str, dict[str, dict]]:
-    """The title, section and caption of each of the figures and tables that a study has, by kind and
+    """Title, section and caption of each of the figures and tables that a study has, by kind and
     name, where it has a title; a figure may have the name of a table."""
     registry = read_registry()
     needs = Needs("", registry)
