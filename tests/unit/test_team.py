@@ -104,7 +104,7 @@ def kill_when(exists: Path, rank: int):
     return thread
 
 
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_team_that_lost_a_member_is_resumed_by_one_process(tmp_path, corpus, one, rank):  # noqa: F811
     folder = tmp_path / "run"
     thread = kill_when(folder.with_name("run.partial") / "checkpoint.pt", rank)
@@ -117,6 +117,7 @@ def test_a_team_that_lost_a_member_is_resumed_by_one_process(tmp_path, corpus, o
     assert processes(folder) == [2, 1]
 
 
+@pytest.mark.slow
 def test_a_team_that_is_asked_to_stop_saves_and_goes_on(tmp_path, corpus, one):  # noqa: F811
     folder = tmp_path / "run"
     partial = folder.with_name("run.partial") / "checkpoint.pt"

@@ -4,6 +4,7 @@ and the estimate of what it costs."""
 import json
 
 import pandas as pd
+import pytest
 
 CUT = """\
 data:
@@ -47,6 +48,7 @@ studies:
 ITEM = {"activity_label": "Code", "ctx": "def f(x): return", "endings": ["x", "None"], "label": 0}
 
 
+@pytest.mark.slow
 def test_the_comparison_runs_to_the_end_and_never_compares_across_data(project):
     (project.folder / "tiny.yaml").write_text(CUT)
     (project.folder / "items.jsonl").write_text("\n".join([json.dumps(ITEM)] * 5))
