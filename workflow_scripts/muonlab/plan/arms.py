@@ -276,6 +276,8 @@ class _Resolver:
         own = getattr(arm, kind)
         space = (self.study.tuning if own is None else arm).model_dump()[kind]
         where = (*self.place, "tuning", kind) if own is None else (*where, kind)
+        if kind == "box" and arm.tune and not space:
+            refuse(self.sources, where, "must name one or more fields to tune")
         optimizer = {f for f in flatten(settings["optimizer"]) if f != "name"}
         for field, axis in space.items():
             if field not in optimizer and field not in TUNABLE:
