@@ -72,7 +72,7 @@ def _block(block: Block, place: Callable[[Path], str], keys: Collection[str]) ->
             return _grid(block)
         case Picture(file, caption, width, label):
             mark = f" <{label}>" if label else ""
-            image = f"image({string(place(file))}, width: {100 * width:g}%)"
+            image = f"picture({string(place(file))}, {100 * width:g}%)"
             return f"#figure({image}, caption: [{spans(caption)}]){mark}"
         case Listing(text):
             return f"#listing({string(text)})"
