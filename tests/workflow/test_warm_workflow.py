@@ -40,8 +40,8 @@ def test_jobs_by_themselves_make_the_same_bytes(finished_once, project, monkeypa
 def test_the_training_jobs_of_one_call_have_one_worker(finished_once, project):
     project.edit(
         "workflow_scripts/train.py",
-        "    train_run(",
-        "    import os; print('worker', os.getppid())\n    train_run(",
+        "    train(",
+        "    import os; print('worker', os.getppid())\n    train(",
     )
     runs = sorted((finished_once.folder / "results/mini/runs").glob("*/tuning-seed-*/run.json"))
     targets = [run.relative_to(finished_once.folder).as_posix() for run in runs[:2]]
