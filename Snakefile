@@ -38,6 +38,16 @@ rule all:
         "All results are made."
 
 
+# Jobs of a cluster read this file, too; nobody sees their console.
+if workflow.is_main_process:
+    console.install(
+        title=job_title,
+        ahead=to_follow,
+        quiet=lambda: workflow.dryrun,
+        logger=logging.getLogger("snakemake.logging"),
+    )
+
+
 onstart:
     refuse_arrays_of_few_jobs()
     for sentence in open_to_all([".snakemake", ROOT]):
@@ -46,5 +56,5 @@ onstart:
 
 
 onsuccess:
-    say_where_to_look()
+    say_what_was_found()
     remove_empty_logs(f"{ROOT}/logs")

@@ -1,12 +1,14 @@
 """What all files here share: the plan, the results of tuning, and the digests of the code.
 
 Needs: the config. Gives: PLAN (the studies and their arms), OUTPUTS (which files each study makes,
-and from which inputs), ACROSS (the same of what all studies make together), `known()` and `chosen()` (what is known about a study before and after its
-tuning has finished), and the wildcard constraints. The logic is in `muonlab.plan`, which has unit
+and from which inputs), ACROSS (the same of what all studies make together), `known()` and `chosen()`
+(what is known about a study before and after its tuning has finished), and the wildcard
+constraints. The logic is in `muonlab.plan`, which has unit
 tests. Nothing here imports torch, because every cluster job reads these files again.
 """
 
 import gc
+import logging
 import sys
 from pathlib import Path
 
@@ -22,9 +24,12 @@ from muonlab.io.errors import UserError
 from muonlab.io.logs import remove_empty_logs
 from muonlab.io.private import open_to_all
 from muonlab.digest import observer_digest
+from muonlab.jobs import console
+from muonlab.jobs.closing import closing
 from muonlab.jobs.vanished import watch
 from muonlab.parsed import keep_in
 from muonlab.plan.across import Across
+from muonlab.plan.ahead import jobs_ahead
 from muonlab.plan.code import adapter_digest, run_digest
 from muonlab.plan.datasets import IMAGES, KINDS, TEXT, source_files
 from muonlab.plan.estimate import estimate
@@ -33,6 +38,7 @@ from muonlab.plan.evaluation import outside_files
 from muonlab.plan.naming import REPORTING_PATTERN, RUN_PATTERN, TUNING_PATTERN
 from muonlab.plan.outputs import SPLITS, Outputs
 from muonlab.plan.runs import load_plan
+from muonlab.plan.titles import Titles
 from muonlab.plan.written import Written
 from muonlab.tuning import draws
 
@@ -52,6 +58,7 @@ except UserError as mistake:
 
 ROOT = OUTPUTS.root
 WRITTEN = Written(PLAN, ROOT)
+TITLES = Titles(WRITTEN)
 
 
 def one_of(names):

@@ -216,15 +216,23 @@ def table_files(made):
     return {output.name: f"{ROOT}/{{study}}/tables/{output.name}.csv" for output in made.outputs}
 
 
-def say_where_to_look():
-    """Prints, at the end, what the claims say and which files a reader opens."""
-    page = Path(ROOT) / "claims.md"
-    if page.exists():
-        title, answer, *_ = page.read_text(encoding="utf-8").split("\n\n")
-        print(answer, file=sys.stderr)
-    for name in ("report.html", "thesis.pdf"):
-        if (Path(ROOT) / name).exists():
-            print(f"{name.partition('.')[0].capitalize()}: {ROOT}/{name}", file=sys.stderr)
+def job_title(rule, wildcards):
+    """What the console calls a job, where its rule's message does not say it: the study, the arm,
+    the setting and the seed of a run."""
+    if rule not in TRAINING:
+        return None
+    return f"Training {TITLES.of(wildcards['run']) or wildcards['run']}"
+
+
+def to_follow():
+    """By rule, about how many jobs will follow that are not in Snakemake's graph at its start."""
+    return jobs_ahead(PLAN, OUTPUTS, WRITTEN, workflow.dag_settings.targets)
+
+
+def say_what_was_found():
+    """Prints, at the end, what the studies and the claims say, and which files a reader opens."""
+    titles = {name: study.title for name, study in PLAN.studies.items()}
+    print(closing(Path(ROOT), titles), file=sys.stderr)
 
 
 def runs_of(*studies):

@@ -59,11 +59,13 @@ studies:
 
 @dataclass
 class Outcome:
-    """What a call of Snakemake did."""
+    """What a call of Snakemake did; `log` is the log that it kept, with every job's beginning and
+    end."""
 
     code: int
     out: str
     err: str
+    log: str = ""
 
     @property
     def jobs(self) -> Counter:
@@ -74,7 +76,7 @@ class Outcome:
     @property
     def finished(self) -> Counter:
         """How often each rule was really run."""
-        return Counter(re.findall(r"Finished jobid: \d+ \(Rule: (\w+)\)", self.out + self.err))
+        return Counter(re.findall(r"Finished jobid: \d+ \(Rule: (\w+)\)", self.log))
 
     @property
     def of_studies(self) -> dict[str, int]:
@@ -104,6 +106,7 @@ class Project:
             core = [] if overlay == "user.yaml" else ["core.yaml"]
             command += ["--configfile", *core, *overlay.split()]
         environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+        before = set(self.logs)
         done = subprocess.run(
             [*command, "--", *arguments] if not _options(arguments) else [*command, *arguments],
             cwd=self.folder,
@@ -112,7 +115,13 @@ class Project:
             timeout=timeout,
             env=environment,
         )
-        return Outcome(done.returncode, done.stdout, done.stderr)
+        log = "".join(file.read_text() for file in self.logs if file not in before)
+        return Outcome(done.returncode, done.stdout, done.stderr, log)
+
+    @property
+    def logs(self) -> list[Path]:
+        """The logs of all calls of Snakemake so far."""
+        return sorted((self.folder / ".snakemake" / "log").glob("*.snakemake.log"))
 
     def edit(self, path: str, old: str, new: str) -> None:
         file = self.folder / path

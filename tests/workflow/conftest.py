@@ -1,6 +1,7 @@
 """Fixtures: a fresh checkout, and one in which everything has been made."""
 
 import json
+from dataclasses import astuple
 
 import pytest
 from checkouts import ROOT, Outcome, Project, checkout
@@ -28,7 +29,7 @@ def finished_once(tmp_path_factory, worker_id):
     with exclusive(folder.with_suffix(".lock"), poll_seconds=0.2):
         if not record.exists():
             outcome = checkout(folder).snakemake()
-            record.write_text(json.dumps([outcome.code, outcome.out, outcome.err]))
+            record.write_text(json.dumps(astuple(outcome)))
     project = Project(folder)
     project.first = Outcome(*json.loads(record.read_text()))
     assert project.first.code == 0, project.first.err

@@ -84,8 +84,8 @@ class Estimator:
 
     def _study(self, known: Known, notes: list[str]) -> Iterator[Stage]:
         study = known.study
-        whole = known if known.is_chosen else _as_if_chosen(known)
-        trials, more = _trials(known)
+        whole = known if known.is_chosen else as_if_chosen(known)
+        trials, more = planned_trials(known)
         if more:
             notes.append(
                 f"{study.name}: up to {more} further tuning runs if a best trial lies on an edge"
@@ -190,7 +190,7 @@ def data_facts(plan: Plan, root: str, name: str) -> Mapping[str, Any]:
     return read(str(file)) if file.exists() else assumed_facts(section, KINDS[section["source"]])
 
 
-def _as_if_chosen(known: Known) -> Known:
+def as_if_chosen(known: Known) -> Known:
     """The study as if tuning had chosen the first trial of each arm: what runs cost hardly depends
     on which one it chooses."""
     arms = {
@@ -200,7 +200,7 @@ def _as_if_chosen(known: Known) -> Known:
     return Known(known.study, [], {"arms": arms})
 
 
-def _trials(known: Known) -> tuple[list[Run], int]:
+def planned_trials(known: Known) -> tuple[list[Run], int]:
     """The tuning runs: those that are known, and as many like them as the planned rounds will add;
     and how many more there can be if search spaces are widened."""
     study = known.study
