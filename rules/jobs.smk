@@ -224,6 +224,18 @@ def job_title(rule, wildcards):
     return f"Training {TITLES.of(wildcards['run']) or wildcards['run']}"
 
 
+def lift_rate_limit():
+    """Takes away the limit of jobs per second where jobs run on this machine.
+
+    Each time that Snakemake (9.27) selects jobs it starts a timer that makes it select again after
+    the limit's span of time, which starts the next one. The timers of all selections so far live
+    on: after some hundred jobs Snakemake selects two hundred times a second and keeps a core busy
+    with that. The number of cores limits jobs that run here anyway.
+    """
+    if workflow.local_exec and hasattr(workflow.scheduler, "job_rate_limiter"):
+        workflow.scheduler.job_rate_limiter = None
+
+
 def to_follow():
     """By rule, about how many jobs will follow that are not in Snakemake's graph at its start."""
     return jobs_ahead(PLAN, OUTPUTS, WRITTEN, workflow.dag_settings.targets)
