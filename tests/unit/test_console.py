@@ -64,8 +64,8 @@ def job(logger, number, rule, message="", **wildcards):
     say(logger, LogEvent.JOB_INFO, jobid=number, rule_name=rule, **rest)
 
 
-def fail(logger, number, rule, log):
-    told = {"rule_name": rule, "rule_msg": None, "jobid": number, "log": [str(log)], "aux": {}}
+def fail(logger, number, rule, log, message=None):
+    told = {"rule_name": rule, "rule_msg": message, "jobid": number, "log": [str(log)], "aux": {}}
     logger.error("Error in rule", extra={"event": LogEvent.JOB_ERROR, **told})
 
 
@@ -144,6 +144,15 @@ def test_a_job_that_failed_says_its_sentence_last(logger, tmp_path, log, sentenc
     assert "RuleException" not in shown(logger) and "At least one" not in shown(logger)
     last = shown(logger).strip().splitlines()[-1]
     assert last.startswith(f"error: Training run x: {sentence}")
+
+
+def test_what_a_cluster_says_of_a_failed_job_is_shown(logger, tmp_path):
+    with_console(logger)
+    job(logger, 3, "train_trial", run="x")
+    fail(logger, 3, "train_trial", tmp_path / "none.log", "SLURM status is: 'TIMEOUT'. ")
+    assert "SLURM status is: 'TIMEOUT'" in shown(logger)
+    logger.error(AT_THE_END, extra={"event": LogEvent.ERROR})
+    assert "error: Training run x: SLURM status is: 'TIMEOUT'; see" in shown(logger)
 
 
 def test_a_job_that_succeeds_when_tried_again_is_no_failure(logger, tmp_path):

@@ -29,10 +29,12 @@ SCRIPT_FAILED = re.compile(r"CalledProcessError in file .*returned non-zero exit
 
 
 class Failure(NamedTuple):
-    """A job that failed for good or for this attempt: what it was about, and its logs."""
+    """A job that failed for good or for this attempt: what it was about, its logs, and what the
+    executor says of it (that a cluster's time limit ended it, say)."""
 
     title: str
     logs: Sequence[str]
+    message: str = ""
 
     @property
     def sentence(self) -> str:
@@ -42,7 +44,7 @@ class Failure(NamedTuple):
             if said:
                 return f"{self.title}: {said[-1].removeprefix('error: ')}"
         where = f"; see {', '.join(self.logs)}" if self.logs else ""
-        return f"{self.title}: the job ended without a word{where}"
+        return f"{self.title}: {self.message or 'the job ended without a word'}{where}"
 
 
 class Console(logging.Formatter):
@@ -122,10 +124,11 @@ class Console(logging.Formatter):
 
     def _fails(self, record: logging.LogRecord) -> str:
         title = self.titles.get(record.jobid, record.rule_name)
-        self.failures[record.jobid] = Failure(title, list(record.log))
+        message = (record.rule_msg or "").strip()
+        self.failures[record.jobid] = Failure(title, list(record.log), message.rstrip("."))
         aux = "".join(f", {name} {value}" for name, value in (record.aux or {}).items())
         logs = f" (log: {', '.join(record.log)})" if record.log else ""
-        return f"{_clock()} Failed: {title}{aux}{logs}"
+        return f"{_clock()} Failed: {title}{aux}{logs}" + (f"\n  {message}" if message else "")
 
     def _is_due(self, record: logging.LogRecord) -> bool:
         now = time.monotonic()
