@@ -84,11 +84,7 @@ def _records(name: str, job: Mapping, files: Sequence[str]) -> pd.DataFrame:
         return read_arms(list(arms), files)
     if name in INSIDE:
         files = [Path(folder) / INSIDE[name] for folder in files]
-    return read_curves(job["values"][job["of"][name]], files, KEPT.get(name, _everything))
-
-
-def _everything(records: pd.DataFrame) -> pd.DataFrame:
-    return records
+    return read_curves(job["values"][job["of"][name]], files, KEPT.get(name))
 
 
 def _listed(files: str | Sequence[str]) -> Sequence[str]:

@@ -6,8 +6,10 @@ losses that every run of the compared arms passed, so that no run is left out. D
 count for the levels and have no value at them.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,27 +40,52 @@ class Along:
     def at(self, levels: np.ndarray, arms: Collection[str] | None = None) -> pd.DataFrame:
         """arm, seed, point (`loss 1` …), level, nearest (the loss of the nearest moment), then the
         quantities at that level. All are NaN for a diverged run."""
-        parts = []
-        for key, own in self._of(arms).items():
-            counts = levels if key not in self.diverged else np.full(len(levels), np.nan)
-            found = {name: at_losses(own.loss, own[name], counts) for name in own if name != "loss"}
-            facts = {"point": points(len(levels)), "level": levels}
-            facts["nearest"] = nearest_losses(own.loss, counts)
-            frame = pd.DataFrame(facts | {"arm": key[0], "seed": key[1]})
-            parts.append(pd.concat([frame, pd.DataFrame(found)], axis=1))
-        return pd.concat(parts, ignore_index=True)
+        chosen = {key: self._arrays[key] for key in self._of(arms)}
+        names = dict.fromkeys(name for own in chosen.values() for name in own if name != "loss")
+        columns = {name: [] for name in ("nearest", *names)}
+        unknown = np.full(len(levels), np.nan)
+        for key, own in chosen.items():
+            counts = unknown if key in self.diverged else levels
+            columns["nearest"].append(nearest_losses(own["loss"], counts))
+            for name in names:
+                # A quantity of other runs is not known in this one.
+                values = own.get(name)
+                found = unknown if values is None else at_losses(own["loss"], values, counts)
+                columns[name].append(found)
+        at = {name: np.concatenate(parts) for name, parts in columns.items()}
+        return pd.DataFrame(self._facts(chosen, levels) | at)
 
     def steps_to(self, levels: np.ndarray, arms: Collection[str] | None = None) -> pd.DataFrame:
         """arm, seed, point, level, nearest and `step`: the step at which each run first came to
         each level, interpolated between moments. It is infinite for a diverged run."""
-        found = self.at(levels, arms)[["arm", "seed", "point", "level", "nearest"]]
-        steps = []
-        for key, own in self._of(arms).items():
-            taken = time_to(own.index.to_numpy(), np.tile(own.loss, (len(levels), 1)), levels)
-            steps.append(np.where(np.isnan(levels), np.nan, taken))
-            if key in self.diverged:
-                steps[-1] = np.where(np.isnan(levels), np.nan, np.inf)
-        return found.assign(step=np.concatenate(steps))
+        nearest, steps, chosen = [], [], self._of(arms)
+        for key, own in chosen.items():
+            losses, lost = self._arrays[key]["loss"], key in self.diverged
+            nearest.append(nearest_losses(losses, np.full_like(levels, np.nan) if lost else levels))
+            taken = time_to(own.index.to_numpy(), np.tile(losses, (len(levels), 1)), levels)
+            steps.append(np.where(np.isnan(levels), np.nan, np.inf if lost else taken))
+        found = {"nearest": np.concatenate(nearest), "step": np.concatenate(steps)}
+        return pd.DataFrame(self._facts(chosen, levels) | found)
+
+    @cached_property
+    def _arrays(self) -> dict[Key, dict[str, np.ndarray]]:
+        """The columns of each run's table. Reading them from a frame each time takes longer than
+        what is computed from them."""
+        return {
+            key: {name: own[name].to_numpy(dtype=np.float64) for name in own}
+            for key, own in self.runs.items()
+        }
+
+    @staticmethod
+    def _facts(keys: Iterable[Key], levels: np.ndarray) -> dict[str, Any]:
+        """The columns point, level, arm and seed, with a row for each level of each run."""
+        keys, count = list(keys), len(levels)
+        return {
+            "point": points(count) * len(keys),
+            "level": np.tile(levels, len(keys)),
+            "arm": [arm for arm, _ in keys for _ in range(count)],
+            "seed": [seed for _, seed in keys for _ in range(count)],
+        }
 
     def over_loss(self, arm: str, quantity: str, count: int = 80) -> pd.DataFrame:
         """seed, loss, value: one quantity of an arm's runs on `count` losses that all of these runs

@@ -97,13 +97,10 @@ def _ends(quantities: Along, arms: Collection[str] | None) -> pd.DataFrame:
     for (arm, seed), own in quantities.runs.items():
         if arms is not None and arm not in arms:
             continue
-        last = own.iloc[-1]
-        facts = {"arm": arm, "seed": seed, "point": "end", "level": np.nan, "nearest": last.loss}
-        rows += [
-            facts | {"quantity": quantity, "value": value}
-            for quantity, value in last.drop("loss").items()
-        ]
-    return pd.DataFrame(rows)
+        last = dict(zip(own.columns, own.to_numpy()[-1].tolist(), strict=True))
+        facts = (arm, seed, "end", np.nan, last.pop("loss"))
+        rows += [(*facts, quantity, value) for quantity, value in last.items()]
+    return pd.DataFrame(rows, columns=[*_FACTS, "quantity", "value"])
 
 
 def _quantities(measured: dict[str, pd.DataFrame]) -> list[pd.DataFrame]:

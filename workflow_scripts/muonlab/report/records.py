@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as arrow
+from pyarrow import parquet
 
 from muonlab.io.atomic import replacing
 
@@ -13,28 +15,51 @@ from muonlab.io.atomic import replacing
 def read_curves(
     runs: Sequence[dict],
     files: Sequence[str | Path],
-    kept: Callable[[pd.DataFrame], pd.DataFrame] = lambda records: records,
+    kept: Callable[[pd.DataFrame], pd.DataFrame] | None = None,
 ) -> pd.DataFrame:
     """The long-form records of all runs, with the columns arm and seed first. `files[i]` holds the
     records of `runs[i]` (arm, seed), of which `kept` chooses those that are returned."""
-    frames = []
-    for run, file in zip(runs, files, strict=True):
-        frame = _read(file, kept)
-        frame.insert(0, "arm", run["arm"])
-        frame.insert(1, "seed", run["seed"])
-        frames.append(frame)
-    return pd.concat(frames, ignore_index=True)
+    owners = [{"arm": run["arm"], "seed": run["seed"]} for run in runs]
+    return _joined(owners, files, kept)
 
 
 def read_arms(arms: Sequence[str], files: Sequence[str | Path]) -> pd.DataFrame:
     """The long-form records of all arms, with the column arm first. Each arm has one file, in which
     the seeds of its runs are a column."""
-    frames = []
-    for arm, file in zip(arms, files, strict=True):
-        frame = _read(file)
-        frame.insert(0, "arm", arm)
-        frames.append(frame)
-    return pd.concat(frames, ignore_index=True)
+    return _joined([{"arm": arm} for arm in arms], files)
+
+
+def _joined(
+    owners: Sequence[Mapping],
+    files: Sequence[str | Path],
+    kept: Callable[[pd.DataFrame], pd.DataFrame] | None = None,
+) -> pd.DataFrame:
+    """The records in all files as one table; `owners[i]` are columns that are put in front of those
+    in `files[i]`. Files are joined before they become a frame, which would take longer than reading
+    them."""
+    tables = []
+    for owner, file in zip(owners, files, strict=True):
+        table = _plain(parquet.read_table(file))
+        if kept is not None:
+            table = arrow.Table.from_pandas(kept(_frame(table)), preserve_index=False)
+        for place, (name, value) in enumerate(owner.items()):
+            column = arrow.repeat(arrow.scalar(value), table.num_rows)
+            table = table.add_column(place, name, column)
+        tables.append(table)
+    return _frame(arrow.concat_tables(tables, promote_options="permissive"))
+
+
+def _plain(table: arrow.Table) -> arrow.Table:
+    """The table with strings in place of categories, which differ from run to run."""
+    for place, column in enumerate(table.schema):
+        if arrow.types.is_dictionary(column.type):
+            values = table.column(place).cast(column.type.value_type)
+            table = table.set_column(place, column.name, values)
+    return table.replace_schema_metadata(None)
+
+
+def _frame(table: arrow.Table) -> pd.DataFrame:
+    return table.to_pandas(ignore_metadata=True)
 
 
 def read_parts(files: Sequence[str | Path], part: str) -> list[dict]:
@@ -59,12 +84,3 @@ def loss_of(record: Mapping, column: str) -> float:
 def listed(values: Mapping) -> str:
     """Settings in a cell of a table: `lr=0.1, momentum=0.9`."""
     return ", ".join(f"{key}={value}" for key, value in values.items())
-
-
-def _read(
-    file: str | Path, kept: Callable[[pd.DataFrame], pd.DataFrame] = lambda records: records
-) -> pd.DataFrame:
-    frame = kept(pd.read_parquet(file))
-    # Strings are read back as categories, and the categories differ from run to run.
-    texts = {name: str for name in frame if isinstance(frame[name].dtype, pd.CategoricalDtype)}
-    return frame.astype(texts)

@@ -132,9 +132,12 @@ def studentized_range_sf(q: np.ndarray, k: int, df: int) -> np.ndarray:
 
 def _legendre(nodes: int, low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
     """The nodes and weights of Gauss and Legendre's rule on [low, high]."""
-    x, weights = np.polynomial.legendre.leggauss(nodes)
+    x, weights = _rule(nodes)
     half = (high - low) / 2
     return low + half * (x + 1), half * weights
+
+
+_rule = cache(np.polynomial.legendre.leggauss)
 
 
 @cache

@@ -49,8 +49,16 @@ def check_known(what: str, names: Collection[str], known: Collection[str]) -> No
 
 def runs_by_arm(runs: "pd.DataFrame", outcome: str) -> dict[str, "pd.Series"]:
     """Values of one outcome per arm, indexed by seed; arms in the table's order."""
-    rows = runs[runs["outcome"] == outcome]
-    return {arm: x.set_index("seed")["value"] for arm, x in rows.groupby("arm", sort=False)}
+    import pandas as pd
+
+    # By arrays, because a study has hundreds of outcomes and a frame for each arm takes its time.
+    own = (runs["outcome"] == outcome).to_numpy()
+    arms, seeds, values = (runs[name].to_numpy()[own] for name in ("arm", "seed", "value"))
+    found = {}
+    for arm in dict.fromkeys(arms):
+        here = arms == arm
+        found[arm] = pd.Series(values[here], pd.Index(seeds[here], name="seed"), name="value")
+    return found
 
 
 def pair_by_seed(
