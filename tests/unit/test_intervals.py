@@ -1,5 +1,7 @@
 """Intervals of a mean and the inversion of the noncentral t, against formulas and simulation."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,7 +10,12 @@ from scipy.integrate import quad
 from scipy.special import ndtr, stdtrit
 from scipy.stats import chi
 
-from muonlab.statistics.intervals import count_diverged, mean_interval, noncentrality
+from muonlab.statistics.intervals import (
+    count_diverged,
+    intervals_by,
+    mean_interval,
+    noncentrality,
+)
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -112,3 +119,26 @@ def test_bad_arguments_are_refused_with_a_sentence():
         mean_interval([1.0, 2.0], alpha=1.0)
     with pytest.raises(ValueError, match="one-dimensional"):
         mean_interval([[1.0, 2.0]])
+
+
+@settings(deadline=None)
+@given(st.data(), st.sampled_from([0.05, 0.01]))
+def test_intervals_of_many_places_are_those_of_each(data, alpha):
+    value = st.one_of(
+        st.floats(-1e3, 1e3), st.just(math.inf), st.just(math.nan), st.just(3.0), st.just(-0.5)
+    )
+    groups = data.draw(st.lists(st.lists(value, min_size=1, max_size=6), min_size=1, max_size=8))
+    pairs = [(v, place) for place, group in enumerate(groups) for v in group]
+    pairs = data.draw(st.permutations(pairs))
+    # A group keeps its values, whichever places lie between them.
+    found = intervals_by([v for v, _ in pairs], [place for _, place in pairs], alpha)
+    for place in range(len(groups)):
+        wanted = mean_interval([v for v, p in pairs if p == place], alpha)
+        for name, values in found.items():
+            np.testing.assert_allclose(values[place], getattr(wanted, name), rtol=1e-12, atol=1e-12)
+
+
+def test_intervals_by_place_keep_a_place_without_values_empty():
+    found = intervals_by([1.0, 2.0], [0, 2])
+    assert found["n"].tolist() == [1, 0, 1]
+    assert np.isnan(found["mean"]).all() and np.isnan(found["low"]).all()

@@ -383,6 +383,18 @@ def test_experts_are_ranked_before_they_are_averaged():
     assert list(ranked.sort_values("rank").value) == pytest.approx([0.9, 0.1])
 
 
+def test_the_end_of_a_run_is_that_of_its_own_training():
+    rows = [
+        {"arm": arm, "seed": 1, "step": step, "layer": 0, "index": i, "metric": "expert_load",
+         "value": share}
+        for arm, steps in (("short", (0, 50)), ("long", (0, 50, 100)))
+        for step in steps
+        for i, share in enumerate((0.6, 0.4) if step == max(steps) else (0.5, 0.5))
+    ]  # fmt: skip
+    ranked = expert_load.ranked_load(pd.DataFrame(rows))
+    assert ranked.groupby("arm").value.max().to_dict() == {"short": 0.6, "long": 0.6}
+
+
 def test_experts_of_a_run_are_not_seeds():
     rng = np.random.default_rng(0)
     rows = [

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from muonlab.report.style import MUTED, ArmStyle
-from muonlab.statistics.intervals import mean_interval
+from muonlab.statistics.intervals import intervals_by
 
 
 def band(
@@ -45,13 +45,13 @@ def _draw(
     """Draws mean and interval of `values`, transformed by `back`. Where they are not finite the
     line has a gap."""
     grouped = values.groupby(x)
-    means = grouped.apply(lambda own: own.mean(skipna=False))
+    means = grouped.mean(skipna=False)
     line = {key: value for key, value in style.items() if key != "marker"}
     axis.plot(means.index, back(means.to_numpy()), **line)
     if not shaded:
         return
-    intervals = [mean_interval(own.to_numpy(), alpha) for _, own in grouped]
-    low, high = ([getattr(interval, end) for interval in intervals] for end in ("low", "high"))
+    band = intervals_by(values, grouped.ngroup(), alpha)
+    low, high = band["low"], band["high"]
     axis.fill_between(means.index, back(low), back(high), color=style.colour, alpha=0.18, lw=0)
 
 

@@ -148,7 +148,7 @@ def over_experts(wide: pd.DataFrame) -> pd.DataFrame:
     if not stacked.any():
         return single.sort_values(keys).reset_index(drop=True)
     means = wide[stacked].groupby(keys, sort=False)[values]
-    means = means.agg(lambda v: np.mean(v.to_numpy())).reset_index()
+    means = means.mean(skipna=False).reset_index()
     both = pd.concat([single, means[single.columns]], ignore_index=True)
     return both.sort_values(keys).reset_index(drop=True)
 
@@ -163,10 +163,10 @@ def hidden_mean(table: pd.DataFrame, column: str) -> pd.DataFrame:
     """arm, seed, step, value: the mean of a column over all hidden matrices of a run at a step."""
     own = table[table.component.isin(HIDDEN_COMPONENTS)]
     means = own.groupby([*RUN, "step"], sort=False)[column]
-    return means.agg(lambda v: np.mean(v.to_numpy())).rename("value").reset_index()
+    return means.mean(skipna=False).rename("value").reset_index()
 
 
 def mean_over_layers(table: pd.DataFrame, column: str) -> pd.DataFrame:
     """arm, seed, component, step, tokens, value: the mean of a column over layers."""
     means = table.groupby([*RUN, "component", "step", "tokens"], sort=False)[column]
-    return means.agg(lambda v: np.mean(v.to_numpy())).rename("value").reset_index()
+    return means.mean(skipna=False).rename("value").reset_index()

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from muonlab.report.records import listed
-from muonlab.statistics.intervals import mean_interval
+from muonlab.statistics.intervals import intervals_by
 
 HIDDEN = "hidden mean"
 # Components whose matrices count as hidden layers: not embeddings, output heads or routers.
@@ -21,18 +21,23 @@ def over_seeds(records: pd.DataFrame, keys: Sequence[str], study: dict) -> pd.Da
 
     A value that is not finite makes the mean not estimable and is counted in `not_finite`.
     """
+    columns = ["arm", *keys]
+    groups = records.groupby(columns, sort=False, dropna=False).ngroup().to_numpy()
+    found = intervals_by(records.value, groups, study["alpha"])
+    first = np.unique(groups, return_index=True)[1]
+    table = records[columns].iloc[first].reset_index(drop=True)
     edges = {arm["name"]: listed(arm["edges"]) for arm in study["arms"]}
-    rows = []
-    for group, own in records.groupby(["arm", *keys], sort=False, dropna=False):
-        interval = mean_interval(own.value.to_numpy(), study["alpha"])
-        rows.append(
-            dict(zip(["arm", *keys], group, strict=True))
-            | {"n": interval.n, "not_finite": interval.diverged}
-            | {"mean": interval.mean, "sd": interval.sd}
-            | {"low": interval.low, "high": interval.high, "edge": edges[group[0]]}
-            | {"data": study["data"], "protocol": study["protocol"]}
-        )
-    return pd.DataFrame(rows)
+    return table.assign(
+        n=found["n"],
+        not_finite=found["diverged"],
+        mean=found["mean"],
+        sd=found["sd"],
+        low=found["low"],
+        high=found["high"],
+        edge=table.arm.map(edges),
+        data=study["data"],
+        protocol=study["protocol"],
+    )
 
 
 def with_hidden_mean(spectra: pd.DataFrame) -> pd.DataFrame:
@@ -62,7 +67,7 @@ def _hidden_mean(scalars: pd.DataFrame) -> pd.DataFrame:
     hidden = scalars[scalars.component.isin(HIDDEN_COMPONENTS)]
     keys = ["arm", "seed", "point", "step", "loss", "object", "metric"]
     means = hidden.groupby(keys, sort=False, dropna=False).value
-    means = means.agg(lambda v: np.mean(v.to_numpy())).reset_index()
+    means = means.mean(skipna=False).reset_index()
     return means.assign(tensor=HIDDEN, component="hidden")
 
 
@@ -75,7 +80,7 @@ def over_experts(records: pd.DataFrame) -> pd.DataFrame:
         return single
     keys = [column for column in single if column != "value"]
     means = records[stacked].groupby(keys, sort=False, dropna=False).value
-    means = means.agg(lambda v: np.mean(v.to_numpy())).reset_index()
+    means = means.mean(skipna=False).reset_index()
     return pd.concat([single, means[single.columns]], ignore_index=True)
 
 

@@ -112,7 +112,7 @@ def layer_lines(
     late ones dark."""
     for layer, shade in zip(layers, shades(colour, len(layers)), strict=True):
         means = rows[rows.layer == layer].groupby(x).value
-        means = means.agg(lambda v: np.mean(v.to_numpy()))
+        means = means.mean(skipna=False)
         axis.plot(means.index, means.to_numpy(), color=shade, linewidth=1.2)
     axis.margins(x=0.01)
 

@@ -43,7 +43,7 @@ def run_slopes(table: pd.DataFrame, diverged: frozenset) -> pd.DataFrame:
                 rows.append((*key, quantity, coefficient, value))
     slopes = pd.DataFrame(rows, columns=[*RUN, "component", "quantity", "coefficient", "value"])
     keys = [*RUN, "quantity", "coefficient"]
-    means = slopes.groupby(keys, sort=False).value.agg(lambda v: np.mean(v.to_numpy()))
+    means = slopes.groupby(keys, sort=False).value.mean(skipna=False)
     return pd.concat([slopes, means.reset_index().assign(component=ALL)], ignore_index=True)
 
 

@@ -91,6 +91,40 @@ def mean_interval(values: ArrayLike, alpha: float = 0.05) -> MeanInterval:
     return MeanInterval(n, mean, sd, float(low), float(high), 0)
 
 
+def intervals_by(
+    values: ArrayLike, places: ArrayLike, alpha: float = 0.05
+) -> dict[str, np.ndarray]:
+    """`mean_interval` of the values at each place: its fields n, mean, sd, low, high and diverged
+    as arrays of shape (m,), for places 0 … m − 1.
+
+    values, places: shape (k,), the place of each value. Groups of one size are computed at once.
+    """
+    check_level(alpha)
+    values, places = as_sample(values), np.asarray(places, dtype=np.intp)
+    counts = np.bincount(places)
+    found = {name: np.full(len(counts), np.nan) for name in ("mean", "sd", "low", "high")}
+    diverged = np.bincount(places, weights=~np.isfinite(values), minlength=len(counts))
+    ordered = values[np.argsort(places, kind="stable")]
+    starts = np.cumsum(counts) - counts
+    for n in np.unique(counts[counts >= 2]):
+        here = np.flatnonzero((counts == n) & (diverged == 0))
+        samples = ordered[starts[here, None] + np.arange(n)]
+        for name, column in _row_intervals(samples, alpha).items():
+            found[name][here] = column
+    return {"n": counts, **found, "diverged": diverged.astype(np.intp)}
+
+
+def _row_intervals(samples: np.ndarray, alpha: float) -> dict[str, np.ndarray]:
+    """Means, deviations and intervals of rows of two or more finite values."""
+    n = samples.shape[1]
+    quantiles = _t_quantiles(1 - alpha, n - 1)
+    mean, sd = samples.mean(axis=1), samples.std(axis=1, ddof=1)
+    varied = np.ptp(samples, axis=1) > RESOLUTION * np.abs(samples).max(axis=1)
+    sd = np.where(varied, sd, 0.0)
+    ends = [np.where(varied, mean + q * (sd / np.sqrt(n)), np.nan) for q in quantiles]
+    return {"mean": mean, "sd": sd, "low": ends[0], "high": ends[1]}
+
+
 @cache
 def _t_quantiles(level: float, df: int) -> tuple[float, float]:
     """The ends of the central interval of Student's t. They are remembered, because scipy takes

@@ -66,12 +66,13 @@ def ranked_load(records: pd.DataFrame) -> pd.DataFrame:
     """arm, layer, rank, value: the load of each run's most used expert (rank 1) to its least used,
     in each layer, averaged over the records of the last fifth of training and then over seeds."""
     load = records[records.metric == "expert_load"]
-    late = load[load.step >= (1 - END) * load.step.max()]
+    # Of each run's own training: some arms make twice as many updates as others.
+    late = load[load.step >= (1 - END) * load.groupby(["arm", "seed"]).step.transform("max")]
     of_run = late.groupby(["arm", "seed", "layer", "index"], sort=False).value.mean().reset_index()
     order = of_run.groupby(["arm", "seed", "layer"]).value.rank(method="first", ascending=False)
     of_run["rank"] = order.astype(int)
     means = of_run.groupby(["arm", "layer", "rank"], sort=False).value
-    return means.agg(lambda v: v.mean(skipna=False)).reset_index()
+    return means.mean(skipna=False).reset_index()
 
 
 def _load(axis: Axes, rows: pd.DataFrame, top: float, title: str) -> None:
@@ -90,7 +91,7 @@ def _load(axis: Axes, rows: pd.DataFrame, top: float, title: str) -> None:
 
 def _entropy(axis: Axes, rows: pd.DataFrame, study: dict, title: str) -> None:
     means = rows.groupby(["arm", "seed", "step"], sort=False).value
-    means = means.agg(lambda v: v.mean(skipna=False)).reset_index()
+    means = means.mean(skipna=False).reset_index()
     styles = legend_styles(study["arms"])
     for arm, style in styles.items():
         own = means[means.arm == arm]

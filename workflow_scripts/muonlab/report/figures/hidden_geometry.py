@@ -73,7 +73,7 @@ def geometry(geometry_records: pd.DataFrame, study: dict) -> Figure:
 def _mean_over_layers(rows: pd.DataFrame, geometric: bool) -> pd.DataFrame:
     values = np.log(rows.value) if geometric else rows.value
     means = rows.assign(value=values).groupby(["arm", "seed", "step"], sort=False).value
-    means = means.agg(lambda v: np.mean(v.to_numpy())).reset_index()
+    means = means.mean(skipna=False).reset_index()
     return means.assign(value=np.exp(means.value)) if geometric else means
 
 

@@ -214,7 +214,8 @@ def _line(
     """The mean and band of one arm, and a mark at the end of each run; whether there are any."""
     rows = quantities.over_loss(arm, panel.quantity)
     # The line ends where a run lacks the quantity, as an update's before the first one.
-    rows = rows[rows.groupby("loss").value.transform(lambda own: np.isfinite(own).all())]
+    whole = np.isfinite(rows.value).groupby(rows.loss).transform("all")
+    rows = rows[whole]
     if rows.empty:
         axis.plot([], [], **(style | {"marker": None}))
         return False

@@ -206,7 +206,7 @@ def _grid(selection: dict, arm: dict) -> pd.DataFrame | None:
         for trial in trials
         if beside(trial["settings"], arm["settings"], set(fields))
     ]
-    means = pd.DataFrame(rows).groupby(fields).loss.agg(lambda v: v.mean(skipna=False))
+    means = pd.DataFrame(rows).groupby(fields).loss.mean(skipna=False)
     return means.unstack(fields[0])
 
 

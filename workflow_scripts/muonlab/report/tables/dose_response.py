@@ -95,7 +95,7 @@ def run_means(direction: pd.DataFrame) -> pd.DataFrame:
     """arm, seed, metric, value: each run's mean over its matrices. `direction` has the records of
     `probes.direction` with arm and seed."""
     keys = ["arm", "seed", "metric"]
-    means = direction.groupby(keys, sort=False).value.agg(lambda v: np.mean(v.to_numpy()))
+    means = direction.groupby(keys, sort=False).value.mean(skipna=False)
     return means.reset_index()
 
 
