@@ -1,6 +1,7 @@
 """Projects whose jobs go through SLURM, and waiting for what they do."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -66,6 +67,8 @@ class Submitted(Project):
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"} | environment,
+                # The signal may be ignored where the tests run, in the background of a shell, say.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
             )
         return Driver(self, process)
 
