@@ -138,6 +138,16 @@ def test_the_answers_follow_the_numbers():
     assert len(before) == 6
 
 
+@pytest.mark.parametrize(("low", "high", "winner"), [(1.2, 1.4, "Muon"), (0.6, 0.9, "AdamW")])
+def test_who_is_faster_follows_the_speed_up_where_it_is_known(low, high, winner):
+    tables = {"moe": documented.tables()["moe"]}
+    table = tables["moe"]["speed_up"]
+    table[["ratio", "low", "high"]] = (low + high) / 2, low, high
+    of_moe = {"moe": Study("moe", documented.facts()["moe"], {}, tables["moe"])}
+    (answer,) = [q.answer for q in questions(of_moe) if "faster" in q.asked]
+    assert answer == f"{winner} needs fewer steps to the same loss in 1 of 1 study."
+
+
 def test_latex_tables_name_their_packages_and_the_figures_lie_beside(given):
     files = latex_files(**only(given, latex_files))
     assert {"claims.tex", "example.tex", "ablation_ranking.tex", "figures/claims.pdf"} <= set(files)

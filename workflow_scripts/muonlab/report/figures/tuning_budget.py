@@ -10,6 +10,8 @@ from muonlab.declare import figure
 from muonlab.report.bands import nothing
 from muonlab.report.style import arm_styles, finish, log_axis, study_notes, use_style
 
+MOST_INSIDE = 4  # arms whose names find room between the lines
+
 
 @figure(
     title="tuning budget",
@@ -22,8 +24,9 @@ def best_of_k(best_of_k: pd.DataFrame, study: dict) -> Figure:
     """The loss that the best of k tuning trials is expected to have, by arm, with its band."""
     use_style()
     table = best_of_k
-    figure, axis = plt.subplots(figsize=(6.4, 4.0))
     arms = [arm for arm in study["arms"] if arm["name"] in set(table.arm)]
+    crowded = len(arms) > MOST_INSIDE
+    figure, axis = plt.subplots(figsize=(8.6 if crowded else 6.4, 4.0))
     lost = 0
     for arm, style in arm_styles(arms).items():
         own = table[table.arm == arm]
@@ -41,7 +44,10 @@ def best_of_k(best_of_k: pd.DataFrame, study: dict) -> Figure:
         axis.set_xlabel("tuning trials")
         score = table.score.iloc[0]
         axis.set_ylabel(f"expected best {score} {study['training']['evaluate_on']} loss (nats)")
-        axis.legend(loc="best")
+        if crowded:
+            axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0))
+        else:
+            axis.legend(loc="best")
     notes = [
         f"data: {study['data']} · scores: means over {_tuning_seeds(table)} tuning seed(s) · band: "
         f"{study['interval']} bootstrap over trials · protocol: {study['protocol']}",
