@@ -8,6 +8,7 @@ study that has them.
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,9 @@ def study_facts(known: Known) -> dict:
     """`study_context`, and what a document says of a study besides: the name in the config, how it
     was tuned, and the families of its comparisons."""
     study = known.study
-    suffix = f"_{study.protocol}"
     tuned = study.tuned_arms
     return value("study", known) | {
-        "base": study.name.removesuffix(suffix),
+        "base": base_of(known),
         "tuning": study.tuning,
         "spaces": {name: known.spaces.get(name, {}) for name in tuned},
         "trials": {name: len(known.trials[name]) for name in tuned},
@@ -46,11 +46,20 @@ def study_facts(known: Known) -> dict:
     }
 
 
+def base_of(known: Known) -> str:
+    """The name of a study in the config, without the protocol under which it runs."""
+    return known.study.name.removesuffix(f"_{known.study.protocol}")
+
+
+@cache
+def _needs() -> Needs:
+    return Needs("", read_registry())
+
+
 def study_captions(known: Known) -> dict[str, dict[str, dict]]:
     """Title, section and caption of each of the figures and tables that a study has, by kind and
     name, where it has a title; a figure may have the name of a table."""
-    registry = read_registry()
-    needs = Needs("", registry)
+    registry, needs = read_registry(), _needs()
     found: dict[str, dict[str, dict]] = {}
     for kind in ("figures", "tables"):
         own = found.setdefault(kind, {})
@@ -90,6 +99,8 @@ VALUES: dict[str, Callable[[Plan, Mapping[str, Known]], Any]] = {
     "sources_of_data": lambda plan, known: {name: plan.data[name] for name in plan.data_used},
 }
 
+FRESH = {"other_sizes"}  # values that depend on files which may change meanwhile
+
 
 @dataclass
 class AcrossGiven:
@@ -112,6 +123,7 @@ class Across:
         self.plan, self.needs, self.studies = plan, needs, studies
         self.registry = own or read_registry(folders=ACROSS)
         self.root = f"results/{plan.name}"
+        self._values: dict[tuple, Any] = {}
 
     # Files
 
@@ -167,7 +179,7 @@ class Across:
         given = AcrossGiven()
         for name in (*made.needs, *made.optional):
             if name in VALUES:
-                given.values[name] = VALUES[name](self.plan, known)
+                given.values[name] = self._value(name, known)
             else:
                 read, found = self._files(name, known)
                 given.files[name] = [file for _, _, file in found]
@@ -191,6 +203,15 @@ class Across:
                 if output.caption
             },
         }
+
+    def _value(self, name: str, known: Mapping[str, Known]) -> Any:
+        """A value; most follow from the plan and from what is known, and are computed once."""
+        if name in FRESH:
+            return VALUES[name](self.plan, known)
+        state = (name, *known.values())
+        if state not in self._values:
+            self._values[state] = VALUES[name](self.plan, known)
+        return self._values[state]
 
     def _files(self, name: str, known: Mapping[str, Known]) -> tuple[str, list[Place]]:
         """How a need is read, and (study, name, file) for each of its files."""
@@ -251,7 +272,7 @@ def _shown_tables(across: Across, study: str, known: Known) -> list[Place]:
 def _claim_tables(across: Across, study: str, known: Known) -> list[Place]:
     """The tables by which claims are tested, as far as the study has them."""
     found = []
-    for table in claim_tables().get(study_facts(known)["base"], ()):
+    for table in claim_tables().get(base_of(known), ()):
         made = across.studies.table_of(table)
         if made and across.needs.has_all(made, known.study):
             found.append((study, table, f"{across.root}/{study}/tables/{table}.csv"))

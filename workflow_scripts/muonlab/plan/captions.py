@@ -1,6 +1,7 @@
 """Captions of the report: templates from the declarations, filled in with facts about a study."""
 
 import re
+from functools import cache
 
 from muonlab.io.errors import UserError
 from muonlab.plan.known import Known
@@ -20,6 +21,7 @@ def as_text(words: str) -> str:
     return re.sub(r"([\\\\*`|_<>])", r"\\\1", words)
 
 
+@cache
 def caption_words(known: Known) -> dict[str, str | int | float]:
     """The values of the words that a caption's template may contain in braces."""
     study, arms = known.study, list(known.study.arms.values())
@@ -61,6 +63,7 @@ def caption(output: Output, known: Known) -> str:
     return "\n\n".join([told, *edge_warnings(known)])
 
 
+@cache
 def edge_warnings(known: Known) -> list[str]:
     """A sentence for each tuned arm whose chosen settings lie on an edge of its search space."""
     found = []

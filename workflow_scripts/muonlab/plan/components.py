@@ -1,5 +1,7 @@
 """Families of comparisons whose arms differ in which components Muon trains."""
 
+from functools import cache
+
 from muonlab.plan.arms import differences
 from muonlab.plan.pairs import study_families
 from muonlab.plan.runs import StudyPlan
@@ -8,6 +10,7 @@ CHANGED = {"optimizer", "optimizer.components"}
 FEWEST = 3  # such arms, with one against which they are compared
 
 
+@cache
 def component_families(study: StudyPlan) -> list[dict]:
     """The declared families that compare at least three arms of different `components` with one
     arm, as plain values: name, claim, outcomes, `against`, and `arms`, {arm: the components that

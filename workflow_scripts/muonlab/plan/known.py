@@ -20,7 +20,8 @@ from muonlab.plan.tuned_fields import Value, path_of
 from muonlab.section import field_limits
 
 
-@dataclass(frozen=True)
+# Compared by identity, as studies are.
+@dataclass(frozen=True, eq=False)
 class Known:
     """A study, the proposals of its later rounds in order, and its selection.
 

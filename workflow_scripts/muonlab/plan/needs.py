@@ -112,9 +112,15 @@ class Needs:
 
     def __init__(self, root: str, registry: Registry):
         self.root, self.registry = PurePosixPath(root), registry
+        self._has: dict[tuple[str, StudyPlan], bool] = {}
 
     def has(self, name: str, study: StudyPlan) -> bool:
         """Whether a study has the need `name`. Raises UserError if there is no such need."""
+        if (name, study) not in self._has:
+            self._has[name, study] = self._find(name, study)
+        return self._has[name, study]
+
+    def _find(self, name: str, study: StudyPlan) -> bool:
         if name in VALUES:
             return bool(VALUES[name].has(study))
         for files in (RUN_FILES, STUDY_FILES):

@@ -2,6 +2,7 @@
 belongs."""
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from itertools import combinations
 
 from muonlab.plan.arms import ResolvedArm, differences, measured_on
@@ -19,6 +20,7 @@ SCALE, MATCHED = "optimizer.scale", "fixed_rms"
 BASELINE = "adamw"
 
 
+@cache
 def arm_order(study: StudyPlan) -> list[str]:
     """The arms in the order that gives every difference its sign: of two arms, the one that comes
     later here minus the one that comes earlier.
@@ -62,6 +64,7 @@ def study_pairs(study: StudyPlan) -> list[dict]:
     ]
 
 
+@cache
 def study_families(study: StudyPlan) -> list[dict]:
     """The families of comparisons that the config declares, and then one for each factorial, one
     for the gaps of the waterfall and two for the ranking: name, claim, declared, outcomes, pairs

@@ -52,7 +52,8 @@ class Run:
     config: dict
 
 
-@dataclass(frozen=True)
+# Studies are compared by identity: what follows from a study is computed once and kept by it.
+@dataclass(frozen=True, eq=False)
 class StudyPlan:
     """A study under one protocol."""
 
