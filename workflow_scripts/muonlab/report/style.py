@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import seaborn as sns
 import typst
 from matplotlib.axis import Axis
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -132,7 +133,8 @@ def save(figure: Figure, svg: str | Path, png: str | Path, pdf: str | Path) -> N
     anew for each figure; in this one, letters are outlines, as they are in the SVG.
     """
     with replacing(svg) as temporary:
-        figure.savefig(temporary, metadata={"Date": None})
+        # Not `savefig`, which draws everything once more to find out what it already knows.
+        FigureCanvasSVG(figure).print_svg(temporary, metadata={"Date": None})
     plt.close(figure)
     drawing = Path(svg)
     page = "#set page(width: auto, height: auto, margin: 0pt)\n"
