@@ -50,6 +50,7 @@ if workflow.is_main_process:
 
 onstart:
     lift_rate_limit()
+    start_jobs_warm()
     refuse_arrays_of_few_jobs()
     for sentence in open_to_all([".snakemake", ROOT]):
         print(sentence, file=sys.stderr)

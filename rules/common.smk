@@ -24,7 +24,7 @@ from muonlab.io.errors import UserError
 from muonlab.io.logs import remove_empty_logs
 from muonlab.io.private import open_to_all
 from muonlab.digest import observer_digest
-from muonlab.jobs import console
+from muonlab.jobs import console, warm
 from muonlab.jobs.closing import closing
 from muonlab.jobs.vanished import watch
 from muonlab.parsed import keep_in

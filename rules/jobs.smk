@@ -236,6 +236,13 @@ def lift_rate_limit():
         workflow.scheduler.job_rate_limiter = None
 
 
+def start_jobs_warm():
+    """Lets jobs reach the worker that has their modules before they import any. With conda or
+    containers, another Python runs them."""
+    if not workflow.deployment_settings.deployment_method:
+        shell.prefix(warm.prefix())
+
+
 def to_follow():
     """By rule, about how many jobs will follow that are not in Snakemake's graph at its start."""
     return jobs_ahead(PLAN, OUTPUTS, WRITTEN, workflow.dag_settings.targets)

@@ -8,6 +8,9 @@ streams, environment and working directory. The job's process waits, passes sign
 the child ended. If any of this fails, the job runs in its own process, as it would without a
 worker.
 
+Once there is a worker, a job's process need not even import what Snakemake's part of the script
+asks for: the prefix of `prefix` hands the script over first (`run_command`, warm_start.py).
+
 A worker belongs to one user, one running Snakemake, one Python, one environment and one state of
 the code; the name of its socket is a hash of all these. It is an abstract name (unix(7)), so no
 file is left behind and only one process can have it. Both sides check that the other belongs to the
@@ -21,6 +24,8 @@ run). Snakemake's `benchmark:` would measure the waiting process; no rule uses i
 import hashlib
 import json
 import os
+import re
+import shlex
 import signal
 import socket
 import struct
@@ -92,6 +97,11 @@ START = (
     "sys.path += facts.pop('path'); from muonlab.jobs.server import main; main(fresh, **facts)"
 )
 
+# The line by which a job's script hands itself over, and the exit status by which a child says that
+# the script must run in a process of its own.
+HANDS_OVER = re.compile(rb"^hand_over\(snakemake, (TORCH|TABLES)\)$", re.MULTILINE)
+DECLINED = 119
+
 in_worker = False  # set to True by the worker, so that its children run the jobs themselves
 
 
@@ -103,7 +113,11 @@ def hand_over(job, modules: tuple[str, ...]) -> None:
     jobs with a GPU or several threads, for cluster jobs, with MUONLAB_WARM=0 in the environment,
     and if the worker fails. `job` is the object `snakemake` that Snakemake gives each script.
     """
-    if in_worker or not _suits(job):
+    if in_worker:
+        if not _suits(job):
+            os._exit(DECLINED)
+        return
+    if not _suits(job):
         return
     try:
         with _connect(_driver(), modules) as connection:
@@ -114,15 +128,43 @@ def hand_over(job, modules: tuple[str, ...]) -> None:
     _end_as(outcome)
 
 
-def _suits(job) -> bool:
+def prefix() -> str:
+    """What `shell.prefix` of Snakemake puts before each command, for jobs that run on this machine
+    in Snakemake's own environment; its own prefix, if jobs cannot share imports here."""
+    strict = "set -euo pipefail; "  # Snakemake's own
+    if not _possible():
+        return strict
+    start = LIBRARY.parent / "warm_start.py"
+    return f"{strict}{shlex.join([sys.executable, '-S', '-P', str(start)])} "
+
+
+def run_command(command: list[str]) -> NoReturn:
+    """Runs `command`, [python, script, …], in a child of a worker that is there already, and ends
+    as it ended; or else replaces this process by it."""
+    outcome = DECLINED
+    with suppress(OSError):
+        asked = HANDS_OVER.search(Path(command[1]).read_bytes()) if len(command) > 1 else None
+        if asked and _possible():
+            modules = {b"TORCH": TORCH, b"TABLES": TABLES}[asked[1]]
+            sys.argv[:] = command[1:]
+            with _reach(_address(_driver(), modules)) as connection:
+                outcome = _run_through(connection)
+    if outcome == DECLINED:
+        os.execv(command[0], command)
+    _end_as(outcome)
+
+
+def _possible() -> bool:
     return (
         sys.platform == "linux"
         and hasattr(os, "pidfd_open")
         and os.environ.get("MUONLAB_WARM") != "0"
         and "SLURM_JOB_ID" not in os.environ
-        and job.threads == 1
-        and not job.resources.get("gpu")
     )
+
+
+def _suits(job) -> bool:
+    return _possible() and job.threads == 1 and not job.resources.get("gpu")
 
 
 def _driver() -> tuple[int, str]:
@@ -145,20 +187,26 @@ def _connect(driver: tuple[int, str], modules: tuple[str, ...]) -> socket.socket
     """A connection to the worker. Starts a worker if there is none."""
     address = _address(driver, modules)
     for _ in range(100):
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
-            connection.connect(address)
-            if peer(connection) != os.getuid():
-                raise PermissionError("its name is taken by another user")
-            return connection
+            return _reach(address)
         except ConnectionRefusedError:  # there is no such worker, or it does not listen yet
-            connection.close()
             if not _start(address, driver, modules):
                 time.sleep(0.01)
-        except OSError:
-            connection.close()
-            raise
     raise ConnectionRefusedError("it does not listen")
+
+
+def _reach(address: str) -> socket.socket:
+    """A connection to the worker with this address. Raises ConnectionRefusedError if there is
+    none."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        connection.connect(address)
+        if peer(connection) != os.getuid():
+            raise PermissionError("its name is taken by another user")
+    except OSError:
+        connection.close()
+        raise
+    return connection
 
 
 def peer(connection: socket.socket) -> int:
