@@ -201,6 +201,10 @@ def test_the_table_has_each_stage_its_total_and_says_that_nothing_was_run(tmp_pa
 def test_data_that_are_not_prepared_yet_are_sized_from_their_section():
     facts = flops.assumed_facts(PLAN.data["python"], "text")
     assert facts["vocab"] == 512 and 1e5 < facts["splits"]["train"]["tokens"] < 3e5
-    assert set(flops.assumed_facts(PLAN.data["digits"], "images")["splits"]) == {
-        *("train", "validation", "test")
+    digits = flops.assumed_facts(PLAN.data["digits"], "images")
+    assert digits == FACTS["digits"]
+    real = {"source": "fashion_mnist", "validation": 5000}
+    splits = flops.assumed_facts(real, "images")["splits"]
+    assert {name: own["examples"] for name, own in splits.items()} == {
+        **{"train": 55_000, "validation": 5000, "test": 10_000}
     }

@@ -34,9 +34,16 @@ class Source(Section):
 
 
 class Images(Source):
-    """Base class of all sources of images."""
+    """Base class of all sources of images. How many there are, of how many pixels and classes, is
+    what a cost is computed from before they are read: FashionMNIST's, unless a source says so."""
 
     kind = IMAGES
+    training_images: ClassVar[int] = 60_000
+    """Images that training and validation, and the test split unless it is official, share."""
+    test_images: ClassVar[int] = 10_000
+    """Images of an official test split, where the section has no field `test`."""
+    pixels: ClassVar[int] = 784
+    classes: ClassVar[int] = 10
 
     def read(self, place: Place) -> tuple[dict, int]:
         """The splits train, validation and test as `Labelled`, and the largest value that a pixel

@@ -4,11 +4,11 @@ anything is built. `models.size` counts the same from a model's tensors."""
 from collections.abc import Mapping
 from typing import Any
 
+from muonlab.plan.datasets import IMAGES, SOURCES
 from muonlab.plan.memory import VOCAB
 
 FORWARD = 3  # a forward and a backward pass cost three times a forward pass
 BYTES_PER_TOKEN = 3.4  # of a byte-level BPE of some thousand entries on English text or code
-IMAGE_INPUTS, IMAGE_CLASSES, IMAGES = 784, 10, 60_000  # where the data are not prepared yet
 
 
 def flops_per_update(config: Mapping[str, Any], facts: Mapping[str, Any]) -> int:
@@ -103,11 +103,13 @@ def examples_of(config: Mapping[str, Any], facts: Mapping[str, Any], split: str)
 def assumed_facts(section: Mapping[str, Any], kind: str) -> dict:
     """What is taken for the digest of a data set that is not prepared yet: the size of its splits
     and vocabulary, from its section of the config."""
-    if kind == "images":
-        held = {name: section.get(name) or 5000 for name in ("validation", "test")}
-        splits = {"train": IMAGES, **held}
+    if kind == IMAGES:
+        source = SOURCES[section["source"]]
+        own = section.get("test")  # None: the test split is official
+        splits = {"validation": section["validation"], "test": own or source.test_images}
+        splits["train"] = source.training_images - section["validation"] - (own or 0)
         sizes = {name: {"examples": count} for name, count in splits.items()}
-        return {"inputs": IMAGE_INPUTS, "classes": IMAGE_CLASSES, "splits": sizes}
+        return {"inputs": source.pixels, "classes": source.classes, "splits": sizes}
     tokens = section.get("max_tokens") or (section.get("max_bytes") or 1e7) / BYTES_PER_TOKEN
     shares = {name: section[name] for name in ("validation", "test")}
     shares["train"] = 1 - sum(shares.values())

@@ -1,6 +1,6 @@
 """scikit-learn's bundled digits."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -12,6 +12,9 @@ DIGITS = 1797  # number of images that scikit-learn bundles
 
 class Digits(Images):
     """scikit-learn's bundled 8 × 8 digits. They need no file and no network."""
+
+    training_images: ClassVar[int] = DIGITS
+    pixels: ClassVar[int] = 64
 
     source: Literal["digits"]
     validation: int = Field(default=300, ge=1)
