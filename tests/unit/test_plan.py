@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import yaml
 from muonlab.io.errors import UserError
 from muonlab.plan.arms import differences, variables
 from muonlab.plan.naming import LONGEST, RUN_PATTERN, flatten
-from muonlab.plan.runs import load_plan
+from muonlab.plan.runs import NEVER, load_plan
 from muonlab.plan.schema import json_schema
 from muonlab.plan.tuned_fields import scaled
 from muonlab.plan.values import against_variables
@@ -421,3 +422,17 @@ def test_an_unranked_arm_is_in_no_ranking_table(tmp_path):
         study = plan(tmp_path, asked).studies["toy"]
 
     assert set(against_variables(Known())) == {"adamw", "muon"}
+
+
+def test_tuning_runs_are_evaluated_on_the_way_only_where_that_decides():
+    final = load_plan([ROOT / "config.yaml"]).studies["fashion"]
+    assert final.tuning["score"] == "final"
+    trials = {
+        name: [dict(t.settings) for t in arm.trials] for name, arm in final.tuned_arms.items()
+    }
+    assert {run.config["training"]["eval_every"] for run in final.tuning_runs(trials)} == {NEVER}
+    lowest = replace(final, tuning=final.tuning | {"score": "minimum"})
+    own = {run.config["training"]["eval_every"] for run in lowest.tuning_runs(trials)}
+    assert own == {final.arms["adamw"].settings["training"]["eval_every"]}
+    reported = final.reporting_runs("adamw", trials["adamw"][0])
+    assert {run.config["training"]["eval_every"] for run in reported} == own

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from types import MappingProxyType
 
 from muonlab.plan.arms import ResolvedArm, differences, resolve_arms
 from muonlab.plan.datasets import KINDS
@@ -32,6 +33,7 @@ from muonlab.plan.validate import Sources, load_config, published, refuse
 from muonlab.tuning.tpe import STARTUP
 
 TUNING, REPORTING = "tuning", "reporting"
+NEVER = 10**9  # steps between evaluations that leave those of the start and the end
 
 
 @dataclass(frozen=True)
@@ -87,12 +89,16 @@ class StudyPlan:
         return {name: arm for name, arm in self.arms.items() if arm.trials}
 
     def tuning_runs(self, trials: Mapping[str, Sequence[Mapping[str, Value]]]) -> list[Run]:
-        """All tuning runs, given the trials of each tuned arm."""
+        """All tuning runs, given the trials of each tuned arm.
+
+        Where only the loss at the end decides, nothing is evaluated on the way to it.
+        """
+        rarely = {"eval_every": NEVER} if self.tuning["score"] == "final" else {}
         return [
             run
             for arm in self.tuned_arms
             for settings in trials[arm]
-            for run in self._runs(arm, dict(settings), self.tuning["seeds"], TUNING)
+            for run in self._runs(arm, dict(settings), self.tuning["seeds"], TUNING, more=rarely)
         ]
 
     def reporting_runs(self, arm: str, chosen: Mapping[str, Value]) -> list[Run]:
@@ -167,9 +173,11 @@ class StudyPlan:
         seeds: Sequence[int],
         phase: str,
         changed: tuple[dict, dict] | None = None,
+        more: Mapping[str, Value] = MappingProxyType({}),
     ) -> list[Run]:
         """One run for each seed. With `changed`, the settings that tuning chose and another section
-        for the optimizer, these are used; otherwise the arm's own with `settings`.
+        for the optimizer, these are used; otherwise the arm's own with `settings`. `more` replaces
+        fields of training.
 
         Only reporting runs read the test set (once) and have observers while they train.
         """
@@ -178,7 +186,7 @@ class StudyPlan:
         sections = {
             "data": resolved.settings["data"],
             "model": resolved.settings["model"],
-            "training": resolved.training(chosen),
+            "training": resolved.training(chosen) | more,
             "optimizer": resolved.optimizer(settings) if changed is None else changed[1],
         }
         return self._made(arm, sections, settings, seeds, phase)
