@@ -115,5 +115,5 @@ def test_the_unpaired_interval_agrees_with_fishers_test():
 )
 def test_what_has_no_spread_is_not_estimable(a, b):
     assert np.isnan(spread_ratio(a, b, paired=True).ratio)
-    with pytest.raises(ValueError, match="equally many"):
+    with pytest.raises(ValueError, match="equally long"):
         spread_ratio([1, 2, 3], [1, 2], paired=True)
