@@ -49,6 +49,8 @@ def use_style() -> None:
             "axes.titleweight": "bold",
             "axes.titlesize": 10,
             "axes.titlelocation": "left",
+            # Nothing lies above the axes, so matplotlib need not look for a free height.
+            "axes.titley": 1.0,
             "axes.labelsize": 9,
             "axes.spines.top": False,
             "axes.spines.right": False,
