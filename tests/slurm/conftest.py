@@ -4,8 +4,15 @@ import os
 
 import pytest
 from cluster import Cluster, Unavailable
+from submitted import end_all
 
 CPUS = int(os.environ.get("MUONLAB_TEST_CPUS", "2"))
+
+
+@pytest.fixture(autouse=True)
+def no_driver_is_left():
+    yield
+    end_all()
 
 
 @pytest.fixture(scope="module")

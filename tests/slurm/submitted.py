@@ -26,6 +26,9 @@ SEEN = (
 )
 
 
+BEGUN: list["Driver"] = []  # of the test that runs
+
+
 class Driver:
     """A running Snakemake that submits to SLURM."""
 
@@ -53,6 +56,15 @@ class Driver:
             raise AssertionError(f"no end in sight:\n{self.project.said[-4000:]}") from None
 
 
+def end_all() -> None:
+    """Ends what a failed test has left running, which would slow the next one down."""
+    while BEGUN:
+        process = BEGUN.pop().process
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
 class Submitted(Project):
     """A checkout whose Snakemake submits to SLURM."""
 
@@ -70,7 +82,8 @@ class Submitted(Project):
                 # The signal may be ignored where the tests run, in the background of a shell, say.
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
             )
-        return Driver(self, process)
+        BEGUN.append(driver := Driver(self, process))
+        return driver
 
     @property
     def said(self) -> str:
