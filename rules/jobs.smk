@@ -216,10 +216,10 @@ def table_files(made):
     return {output.name: f"{ROOT}/{{study}}/tables/{output.name}.csv" for output in made.outputs}
 
 
-def job_title(rule, wildcards):
+def job_title(name, wildcards):
     """What the console calls a job, where its rule's message does not say it: the study, the arm,
     the setting and the seed of a run."""
-    if rule not in TRAINING:
+    if name not in TRAINING:
         return None
     return f"Training {TITLES.of(wildcards['run']) or wildcards['run']}"
 
