@@ -91,7 +91,6 @@ def test_without_accounting(start, local, tmp_path):
     assert "Nothing to be done" in project.said
 
 
-@pytest.mark.slow
 def test_with_accounting(start, local, tmp_path):
     cluster = start(accounting=True)
     project = watched(tmp_path / "project", QUICK)
