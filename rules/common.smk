@@ -1,10 +1,11 @@
 """What all files here share: the plan, the results of tuning, and the digests of the code.
 
 Needs: the config. Gives: PLAN (the studies and their arms), OUTPUTS (which files each study makes,
-and from which inputs), ACROSS (the same of what all studies make together), `known()` and `chosen()`
-(what is known about a study before and after its tuning has finished), and the wildcard
-constraints. The logic is in `muonlab.plan`, which has unit
-tests. Nothing here imports torch, because every cluster job reads these files again.
+and from which inputs), ACROSS (the same of what all studies make together), WRITTEN (what tuning
+jobs have written), TITLES (what the console calls each run), `known()` and `chosen()` (what is known
+about a study before and after its tuning has finished), and the wildcard constraints. The logic is in
+`muonlab.plan`, which has unit tests. Nothing here imports torch, because every cluster job reads
+these files again.
 """
 
 import gc

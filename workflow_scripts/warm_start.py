@@ -2,8 +2,8 @@
 
 Snakemake runs `python script`; with the prefix of `muonlab.jobs.warm.prefix` it runs
 `python -S -P warm_start.py python script`. The script begins by importing parts of Snakemake, which
-takes longer than handing it over (0.4 s against 0.1 s). Where there is no worker yet, the script
-runs as it would without the prefix, and starts one.
+takes longer than handing it over. Where there is no worker yet, the script runs as it would without
+the prefix, and starts one.
 """
 
 import sys

@@ -8,8 +8,9 @@ streams, environment and working directory. The job's process waits, passes sign
 the child ended. If any of this fails, the job runs in its own process, as it would without a
 worker.
 
-Once there is a worker, a job's process need not even import what Snakemake's part of the script
-asks for: the prefix of `prefix` hands the script over first (`run_command`, warm_start.py).
+Snakemake puts a preamble before each script, which imports parts of Snakemake. Where there is a
+worker already, warm_start.py hands the script over before the preamble is run (`run_command`);
+Snakemake is told to start scripts through it (`prefix`).
 
 A worker belongs to one user, one running Snakemake, one Python, one environment and one state of
 the code; the name of its socket is a hash of all these. It is an abstract name (unix(7)), so no
@@ -111,13 +112,14 @@ def hand_over(job, modules: tuple[str, ...]) -> None:
 
     Returns only if no worker runs the script, so that the script continues in this process: for
     jobs with a GPU or several threads, for cluster jobs, with MUONLAB_WARM=0 in the environment,
-    and if the worker fails. `job` is the object `snakemake` that Snakemake gives each script.
+    and if the worker fails. In the worker's own child, a script that does not suit it ends with the
+    status DECLINED, upon which `run_command` runs it in a process of its own. `job` is the object
+    `snakemake` that Snakemake gives each script.
     """
-    if in_worker:
-        if not _suits(job):
-            os._exit(DECLINED)
-        return
-    if not _suits(job):
+    suits = _suits(job)
+    if in_worker and not suits:
+        os._exit(DECLINED)
+    if in_worker or not suits:
         return
     try:
         with _connect(_driver(), modules) as connection:

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from types import MappingProxyType
 
 from muonlab.plan.arms import ResolvedArm, differences, resolve_arms
 from muonlab.plan.datasets import KINDS
@@ -33,7 +32,8 @@ from muonlab.plan.validate import Sources, load_config, published, refuse
 from muonlab.tuning.tpe import STARTUP
 
 TUNING, REPORTING = "tuning", "reporting"
-NEVER = 10**9  # steps between evaluations that leave those of the start and the end
+# More steps between evaluations than any run has, so that only its start and its end are evaluated.
+NEVER = 10**9
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class StudyPlan:
 
         Where only the loss at the end decides, nothing is evaluated on the way to it.
         """
-        rarely = {"eval_every": NEVER} if self.tuning["score"] == "final" else {}
+        rarely = {"eval_every": NEVER} if self.tuning["score"] == "final" else None
         return [
             run
             for arm in self.tuned_arms
@@ -173,7 +173,7 @@ class StudyPlan:
         seeds: Sequence[int],
         phase: str,
         changed: tuple[dict, dict] | None = None,
-        more: Mapping[str, Value] = MappingProxyType({}),
+        more: Mapping[str, Value] | None = None,
     ) -> list[Run]:
         """One run for each seed. With `changed`, the settings that tuning chose and another section
         for the optimizer, these are used; otherwise the arm's own with `settings`. `more` replaces
@@ -186,7 +186,7 @@ class StudyPlan:
         sections = {
             "data": resolved.settings["data"],
             "model": resolved.settings["model"],
-            "training": resolved.training(chosen) | more,
+            "training": resolved.training(chosen) | (more or {}),
             "optimizer": resolved.optimizer(settings) if changed is None else changed[1],
         }
         return self._made(arm, sections, settings, seeds, phase)

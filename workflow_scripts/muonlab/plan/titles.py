@@ -16,15 +16,15 @@ class Titles:
     def __init__(self, written: Written):
         self.written = written
         self._titles: dict[str, str] = {}
-        self._read: set[int] = set()
+        self._read: set[Known] = set()
 
     def of(self, run: str) -> str | None:
         """The title of a run, by the name of its folder; None if no study has such a run."""
         if run not in self._titles:
             for study in self.written.plan.studies.values():
                 known = self.written.on_disk(study)
-                if id(known) not in self._read:
-                    self._read.add(id(known))
+                if known not in self._read:
+                    self._read.add(known)
                     # A run of two studies keeps the title of the first.
                     self._titles = dict(titles(known)) | self._titles
         return self._titles.get(run)

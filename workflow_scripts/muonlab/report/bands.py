@@ -50,8 +50,9 @@ def _draw(
     axis.plot(means.index, back(means.to_numpy()), **line)
     if not shaded:
         return
-    band = intervals_by(values, grouped.ngroup(), alpha)
-    low, high = band["low"], band["high"]
+    placed = x.notna()  # `grouped` leaves the others out, too
+    ends = intervals_by(values[placed], grouped.ngroup()[placed], alpha)
+    low, high = ends["low"], ends["high"]
     axis.fill_between(means.index, back(low), back(high), color=style.colour, alpha=0.18, lw=0)
 
 

@@ -35,8 +35,8 @@ def _joined(
     kept: Callable[[pd.DataFrame], pd.DataFrame] | None = None,
 ) -> pd.DataFrame:
     """The records in all files as one table; `owners[i]` are columns that are put in front of those
-    in `files[i]`. Files are joined before they become a frame, which would take longer than reading
-    them."""
+    in `files[i]`. Only the whole becomes a frame: making one of each file takes longer than
+    reading it."""
     tables = []
     for owner, file in zip(owners, files, strict=True):
         table = _plain(parquet.read_table(file))

@@ -131,8 +131,8 @@ def save(figure: Figure, svg: str | Path, png: str | Path, pdf: str | Path) -> N
     """Saves the figure as SVG, and that drawing as PNG and PDF, atomically; the same figure gives
     the same bytes.
 
-    Matplotlib draws once. Its own PDF takes six times as long, since it cuts the font to size
-    anew for each figure; in this one, letters are outlines, as they are in the SVG.
+    Matplotlib draws once. For a PDF of its own it would cut the font to size anew for each figure,
+    which takes longer than all else; in this one, letters are outlines, as they are in the SVG.
     """
     with replacing(svg) as temporary:
         # Not `savefig`, which draws everything once more to find out what it already knows.

@@ -138,9 +138,10 @@ def noncentrality(t: float, df: float, cumulative: float) -> float:
 
     T = (Z + δ)/S with S² = χ²_df / df, and P falls as δ grows, so one root exists. It is
     bracketed by the union bound (for an error ε split in halves between Z and S) and refined on
-    `scipy.special.nctdtr`, which is `scipy.stats.nct.cdf` without the 60 μs that each call of a
-    distribution takes. (`scipy.special.nctdtrinc` should be the same inverse, but is off by up to
-    5 %; statsmodels' power solver stops at its default bounds without an error.)
+    `scipy.special.nctdtr`, the function behind `scipy.stats.nct.cdf`, whose checks of arguments
+    take longer than its value. (`scipy.special.nctdtrinc` is meant to be the same inverse, but in
+    SciPy 1.17 is wrong by some percent where the cumulative is near 0 or 1; statsmodels' power
+    solver stops at its default bounds without an error.)
     """
     check_level(cumulative)
     if t < 0:  # P(T ≤ t | δ) = 1 − P(T ≤ −t | −δ)
