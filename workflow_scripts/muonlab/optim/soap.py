@@ -19,7 +19,9 @@ class SOAP(MatrixOptimizer):
     """SOAP for matrices (out, in) and stacks of them; weight decay is decoupled.
 
     A side longer than `max_side` is not rotated (its eigenbasis is left at the identity and takes
-    no memory). The first gradient sets the first eigenbasis, and is applied.
+    no memory). The first gradient sets the first eigenbasis and moves nothing, as in the authors'
+    code: in its own eigenbasis it is diagonal, and Adam would scale the rounding errors beside the
+    diagonal up to full steps.
     """
 
     HALF_WEIGHTS = False
@@ -42,6 +44,7 @@ class SOAP(MatrixOptimizer):
         beta1, beta2 = group["beta1"], group["beta2"]
         if not state:
             self._begin(p, group)
+            return
         state["step"] += 1
         grad = p.grad
         state["first"].lerp_(grad, 1 - beta1)
