@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from muonlab.models.attention import Attention, largest_logits
 from muonlab.models.forward_pass import ForwardPass
-from muonlab.models.rope import rotate
+from muonlab.models.rope import rotate, rotation
 from muonlab.models.transformer import Transformer, visible_pairs
 from muonlab.optim.factory import build_optimizer
 
@@ -78,8 +78,8 @@ def _reference_sequence(network, w, row):
             if a.query_norm is not None:
                 qh = _norm(qh, w[f"layers.{i}.attention.query_norm"], eps)
                 kh = _norm(kh, w[f"layers.{i}.attention.key_norm"], eps)
-            if a.rope_base is not None:
-                qh, kh = _turned(qh, a.rope_base), _turned(kh, a.rope_base)
+            if network.rope_base is not None:
+                qh, kh = _turned(qh, network.rope_base), _turned(kh, network.rope_base)
             logits = qh @ kh.T / math.sqrt(a.size)
             hidden = torch.ones_like(logits).triu(1).bool()
             heads.append(logits.masked_fill(hidden, -math.inf).softmax(-1) @ v[:, shared])
@@ -116,8 +116,9 @@ def test_logits_equal_the_formulas_one_head_at_a_time(name, length):
 def test_rotated_products_depend_on_the_difference_of_positions_alone(i, j, shift, seed):
     generator = torch.Generator().manual_seed(seed)
     q, k = torch.randn(2, 8, generator=generator, dtype=torch.float64)
-    turned_q = rotate(q.expand(1, 61, 1, 8), 10000.0)[0, :, 0]
-    turned_k = rotate(k.expand(1, 61, 1, 8), 10000.0)[0, :, 0]
+    table = rotation(61, 8, 10000.0, q)
+    turned_q = rotate(q.expand(1, 61, 1, 8), table)[0, :, 0]
+    turned_k = rotate(k.expand(1, 61, 1, 8), table)[0, :, 0]
     here, there = turned_q[i] @ turned_k[j], turned_q[i + shift] @ turned_k[j + shift]
     assert here.item() == pytest.approx(there.item(), abs=1e-9)
     assert turned_q[i].norm().item() == pytest.approx(q.norm().item())
@@ -126,11 +127,12 @@ def test_rotated_products_depend_on_the_difference_of_positions_alone(i, j, shif
 
 def test_rotation_tells_positions_apart_and_is_the_same_in_real_numbers(monkeypatch):
     x = torch.randn(2, 9, 3, 6)
-    assert not torch.allclose(rotate(x[:, :1].expand_as(x), 1e4)[:, 1], x[:, 0])
-    complex_numbers = rotate(x, 1e4)
+    table = rotation(9, 6, 1e4, x)
+    assert not torch.allclose(rotate(x[:, :1].expand_as(x), table)[:, 1], x[:, 0])
+    complex_numbers = rotate(x, table)
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
-    torch.testing.assert_close(rotate(x, 1e4), complex_numbers)
-    assert rotate(x.bfloat16(), 1e4).dtype == torch.bfloat16
+    torch.testing.assert_close(rotate(x, rotation(9, 6, 1e4, x)), complex_numbers)
+    assert rotate(x.bfloat16(), table).dtype == torch.bfloat16
 
 
 def test_order_of_the_past_matters_with_positions_and_not_without():
@@ -308,7 +310,8 @@ def test_watching_records_what_the_formulas_give_and_changes_nothing(name):
     assert not seen["activation_rms"][0].requires_grad
     with torch.no_grad():
         embedded = F.embedding(x, network.embedding)
-        after = network.layers[0](embedded, ForwardPass(), 0.0)
+        run = ForwardPass(rotation=rotation(x.size(1), network.head_size, 1e4, embedded))
+        after = network.layers[0](embedded, run, 0.0)
         rms = after.square().mean().sqrt()
     assert seen["activation_rms"][0].item() == pytest.approx(rms.item())
     assert seen["activation_max"][0].item() == pytest.approx(after.abs().max().item())
@@ -462,7 +465,7 @@ def test_sizes_that_do_not_fit_are_named(arguments, message):
 
 def test_attention_of_one_head_equals_torch():
     """A check by another implementation than the formulas above."""
-    mine = Attention(0, 8, 1, 1, False, None, 1e-6).double()
+    mine = Attention(0, 8, 1, 1, False, 1e-6).double()
     theirs = torch.nn.MultiheadAttention(8, 1, bias=False, batch_first=True).double()
     with torch.no_grad():
         for p in mine.parameters():

@@ -20,7 +20,7 @@ class Attention(nn.Module):
     (width, h · d). Several query heads share a key head: Ainslie et al., GQA (arXiv 2305.13245).
 
     With `qk_norm`, queries and keys get an RMS norm with a gain over the features of each head,
-    before the rotation. With `rope_base` None there are no positions. With `fused`, the first three
+    before the rotation by their positions (`ForwardPass.rotation`). With `fused`, the first three
     matrices are the rows of one parameter, which an optimizer for matrices then treats as one.
     """
 
@@ -31,15 +31,13 @@ class Attention(nn.Module):
         heads: int,
         kv_heads: int,
         qk_norm: bool,
-        rope_base: float | None,
         norm_eps: float,
         fused: bool = False,
     ):
         super().__init__()
         self.layer, self.heads, self.kv_heads = layer, heads, kv_heads
         self.size = width // heads
-        self.rope_base, self.norm_eps = rope_base, norm_eps
-        self.fused = fused
+        self.norm_eps, self.fused = norm_eps, fused
         rows = {"query": heads, "key": kv_heads, "value": kv_heads}
         if fused:
             rows = {"query_key_value": heads + 2 * kv_heads}
@@ -51,7 +49,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, run: ForwardPass) -> Tensor:
         """Maps (b, t, width) to the same shape."""
-        query, key, value = self._heads(x)
+        query, key, value = self._heads(x, run.rotation)
         if run.seen is not None or run.clip:
             self._note_logits(query, key, run)
         if self.kv_heads != self.heads and x.device.type == "cpu":
@@ -76,7 +74,7 @@ class Attention(nn.Module):
         ends = self.heads * self.size, (self.heads + self.kv_heads) * self.size
         return self.query_key_value[: ends[0]], self.query_key_value[ends[0] : ends[1]]
 
-    def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _heads(self, x: Tensor, rotation: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries (b, h, t, d), keys and values (b, g, t, d).
 
         They come from one product with all three matrices; queries and keys are rotated together.
@@ -89,8 +87,8 @@ class Attention(nn.Module):
         both, value = projected.split([self.heads + groups, groups], 2)
         if self.query_norm is not None:
             both = self._normalised(both)
-        if self.rope_base is not None:
-            both = rotate(both, self.rope_base)
+        if rotation is not None:
+            both = rotate(both, rotation)
         query, key = both.split([self.heads, groups], 2)
         return query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
 

@@ -14,12 +14,14 @@ class ForwardPass:
     """The state of one forward pass. After the call, only what the model takes from it remains.
 
     visible    (b, 1, t, t) bool: which keys each query may see; None: all up to its own position
+    rotation   the table of rotary positions (t, d / 2, 2); None: there are no positions
     generator  random generator for dropout and router noise; None if there are none
     seen       dictionary for the watched values; None: nothing is watched
     clip       whether the largest attention logit of each head is kept for QK-clip
     """
 
     visible: Tensor | None = None
+    rotation: Tensor | None = None
     generator: torch.Generator | None = None
     seen: Seen | None = None
     clip: bool = False

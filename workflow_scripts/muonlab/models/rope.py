@@ -11,34 +11,38 @@ import torch
 from torch import Tensor
 
 
+def rotation(length: int, size: int, base: float, like: Tensor) -> Tensor:
+    """(length, size / 2, 2): cosine and sine of position · frequency, on the device of `like`, in
+    float64 if `like` is float64 and in float32 otherwise."""
+    dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
+    # The compiler ignores the cache and would warn about it.
+    made = _table.__wrapped__ if torch.compiler.is_compiling() else _table
+    return made(length, size, base, like.device, dtype)
+
+
 @lru_cache(maxsize=32)
-def rotation_table(length: int, size: int, base: float, device: str, dtype: torch.dtype) -> Tensor:
-    """(length, size / 2) complex: exp(i · position · frequency); dtype complex64 or complex128.
-
-    It is computed in float64, because angles in float32 have errors of 1e-3 at position 10,000.
-    """
-    frequency = base ** (-torch.arange(0, size, 2, dtype=torch.float64) / size)
-    angle = torch.outer(torch.arange(length, dtype=torch.float64), frequency)
-    return torch.polar(torch.ones_like(angle), angle).to(dtype).to(device)
+def _table(length: int, size: int, base: float, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Computed in float64, because angles in float32 have errors of 1e-3 at position 10,000."""
+    positions = torch.arange(length, dtype=torch.float64, device=device)
+    frequency = base ** (-torch.arange(0, size, 2, dtype=torch.float64, device=device) / size)
+    angle = torch.outer(positions, frequency)
+    return torch.stack((angle.cos(), angle.sin()), -1).to(dtype)
 
 
-def rotate(x: Tensor, base: float) -> Tensor:
+def rotate(x: Tensor, table: Tensor) -> Tensor:
     """Rotates x (b, t, heads, d), d even, by its positions 0 … t − 1; keeps shape and dtype.
 
-    The computation uses at least float32, because bfloat16 cannot distinguish neighbouring angles.
-    It is one complex product. torch.compile does not support complex numbers, so under it the same
-    product is computed with real numbers.
+    `table` is the `rotation` (t, d / 2, 2). The computation uses at least float32, because bfloat16
+    cannot distinguish neighbouring angles. It is one complex product. torch.compile does not
+    support complex numbers, so under it the same product is computed with real numbers.
     """
-    length, size = x.shape[1], x.shape[3]
     wide = x if x.dtype == torch.float64 else x.float()
-    dtype = torch.complex128 if x.dtype == torch.float64 else torch.complex64
     pairs = wide.unflatten(-1, (-1, 2))
-    if torch.compiler.is_compiling():  # the compiler ignores the cache and would warn about it
-        table = rotation_table.__wrapped__(length, size, base, str(x.device), dtype)
-        turned = _real_product(pairs, torch.view_as_real(table)[:, None])
+    if torch.compiler.is_compiling():
+        turned = _real_product(pairs, table[:, None])
     else:
-        table = rotation_table(length, size, base, str(x.device), dtype)
-        turned = torch.view_as_real(torch.view_as_complex(pairs) * table[:, None])  # (t, 1, d / 2)
+        turned = torch.view_as_complex(pairs) * torch.view_as_complex(table)[:, None]
+        turned = torch.view_as_real(turned)
     return turned.flatten(-2).type_as(x)
 
 

@@ -15,6 +15,7 @@ from muonlab.models.attention import Attention
 from muonlab.models.feedforward import ACTIVATIONS, FeedForward
 from muonlab.models.forward_pass import ForwardPass, Seen
 from muonlab.models.moe import MixtureOfExperts
+from muonlab.models.rope import rotation
 from muonlab.streams import torch_generator
 
 POSITIONS = ("rope", "none")
@@ -121,11 +122,10 @@ class Transformer(nn.Module):
         self.embedding_scale = math.sqrt(width) if scaled_embedding else 1.0
         self.embedding = nn.Parameter(torch.empty(vocab, width))
         self.layers = nn.ModuleList()
-        base = rope_base if positions == "rope" else None
+        self.rope_base = rope_base if positions == "rope" else None
+        self.head_size = width // heads
         for i in range(layers):
-            attention = Attention(
-                i, width, heads, kv_heads, qk_norm, base, norm_eps, fused_attention
-            )
+            attention = Attention(i, width, heads, kv_heads, qk_norm, norm_eps, fused_attention)
             if experts:
                 mixer = MixtureOfExperts(
                     i,
@@ -162,6 +162,7 @@ class Transformer(nn.Module):
             )
         run = ForwardPass(
             visible=None if documents is None else visible_pairs(documents),
+            rotation=self._rotation(tokens.size(1)),
             generator=self._generator,
             seen=self._seen,
             clip=self.track_logits and self.training,
@@ -178,6 +179,11 @@ class Transformer(nn.Module):
         x = F.rms_norm(x, (self.width,), self.norm, self.eps)
         logits = F.linear(x, self.embedding if self.head is None else self.head)
         return logits if logits.dtype == torch.float64 else logits.float()
+
+    def _rotation(self, length: int) -> Tensor | None:
+        if self.rope_base is None:
+            return None
+        return rotation(length, self.head_size, self.rope_base, self.embedding)
 
     def auxiliary_loss(self) -> Tensor:
         """The weighted balance and z losses of the last forward pass, summed over layers: a scalar

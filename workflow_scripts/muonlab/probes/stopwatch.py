@@ -85,9 +85,9 @@ class TimedUpdate(Update):
             with self.watch.section("optimizer"):
                 self.apply(step)
 
-    def forward_pass(self, forward: nn.Module, part: np.ndarray) -> tuple[Tensor, Tensor]:
+    def forward_pass(self, part: np.ndarray, watched: bool) -> tuple[Tensor, Tensor]:
         with self.watch.section("forward"):
-            return super().forward_pass(forward, part)
+            return super().forward_pass(part, watched)
 
     def backward_pass(self, objective: Tensor) -> None:
         with self.watch.section("backward"):

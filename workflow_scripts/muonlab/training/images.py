@@ -28,16 +28,21 @@ class Images:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+    def batch(self, indices: np.ndarray | Tensor) -> tuple[Tensor, Tensor]:
         """Pixels (batch, pixels) in [0, 1] and labels (batch,)."""
+        indices = torch.as_tensor(indices, device=self.labels.device)
         pixels = self.images.index_select(0, indices).to(torch.float32).div_(self.pixel_max)
         return pixels, self.labels.index_select(0, indices)
 
     def loss(self, model: nn.Module, indices: np.ndarray) -> tuple[Tensor, Tensor]:
+        """`objective` on these images."""
+        return self.objective(model, *self.batch(indices))
+
+    @staticmethod
+    def objective(model: nn.Module, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """The loss that is minimised and the one that is recorded: both the mean cross-entropy."""
-        pixels, labels = self.batch(torch.from_numpy(indices).to(self.labels.device))
         loss = cross_entropy(model(pixels), labels)
-        return loss, loss.detach()
+        return loss, loss
 
     def loss_in(self, indices: np.ndarray, dtype: torch.dtype) -> Callable[[nn.Module], Tensor]:
         """The mean cross-entropy on those images, in that precision, as a function of a model."""

@@ -40,16 +40,22 @@ class Text:
     def batch(self, indices: np.ndarray) -> tuple[Tensor, Tensor, Tensor | None]:
         """Inputs and targets, and the documents' numbers if attention is kept inside documents."""
         arrays = self.windows.batch(indices)
-        inputs, targets, documents = (torch.from_numpy(a).to(self.device) for a in arrays)
+        inputs, targets, documents = (on_device(a, self.device) for a in arrays)
         return inputs, targets, documents if self.mask_documents else None
 
     def loss(self, model: nn.Module, indices: np.ndarray) -> tuple[Tensor, Tensor]:
+        """`objective` on these windows."""
+        return self.objective(model, *self.batch(indices))
+
+    @staticmethod
+    def objective(
+        model: nn.Module, inputs: Tensor, targets: Tensor, documents: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """The loss that is minimised, which includes the router's auxiliary losses, and the one
         that is recorded: the mean cross-entropy in nats of the tokens that have a target."""
-        inputs, targets, documents = self.batch(indices)
         logits = model(inputs, documents)
         loss = cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED)
-        return loss + model.auxiliary_loss(), loss.detach()
+        return loss + model.auxiliary_loss(), loss
 
     def loss_in(self, indices: np.ndarray, dtype: torch.dtype) -> Callable[[nn.Module], Tensor]:
         """The mean cross-entropy on those windows as a function of a model, in the model's
@@ -99,6 +105,13 @@ class Text:
             "perplexity": math.exp(mean) if mean < 700 else math.inf,
             "accuracy": correct.item() / count.item(),
         }
+
+
+def on_device(array: np.ndarray, device: str) -> Tensor:
+    """The array as a tensor. A copy to a GPU is not waited for: the next update is prepared while
+    the GPU still works on the last one."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device == "cuda" else tensor
 
 
 def text_splits(

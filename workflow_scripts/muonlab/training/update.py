@@ -33,7 +33,8 @@ class Update:
         self.batches = build_batches(config, len(split))
         self.per_epoch = -(-self.batches.per_epoch // self.training["accumulation"])
         self.total = self.training["steps"] or self.training["epochs"] * self.per_epoch
-        self.forward = torch.compile(model) if self.training["compile"] else model
+        # Model and loss together, so that the logits are not written in float32 on the way.
+        self.compiled = torch.compile(split.objective) if self.training["compile"] else None
         self.noise: torch.Generator | None = None
         if hasattr(model, "set_noise"):
             self.noise = torch.Generator(device)
@@ -57,13 +58,13 @@ class Update:
         count = self.training["accumulation"]
         parts = [self.batches.indices(step * count + k) for k in range(count)]
         examples = sum(map(len, parts))
-        forward, recorded = self.model if watched else self.forward, []
+        recorded: list[Tensor] = []
         for part in parts:
             own = self.team.share(part)
             weight = len(part) / examples * self._share_of_targets(own)
             if not len(own):
                 continue
-            objective, loss = self.forward_pass(forward, own)
+            objective, loss = self.forward_pass(own, watched)
             if weight != 1:
                 objective, loss = objective * weight, loss * weight
             self.backward_pass(objective)
@@ -92,10 +93,14 @@ class Update:
                 p.grad = torch.zeros_like(p)
         self.team.sum([loss, *(p.grad for p in trained)])
 
-    def forward_pass(self, forward: nn.Module, part: np.ndarray) -> tuple[Tensor, Tensor]:
+    def forward_pass(self, part: np.ndarray, watched: bool) -> tuple[Tensor, Tensor]:
         """The loss that is minimised and the one that is recorded for the examples `part`."""
         with self.autocast():
-            return self.split.loss(forward, part)
+            if self.compiled is None or watched:
+                objective, loss = self.split.loss(self.model, part)
+            else:
+                objective, loss = self.compiled(self.model, *self.split.batch(part))
+        return objective, loss.detach()
 
     def backward_pass(self, objective: Tensor) -> None:
         """Adds the gradient of `objective` to the parameters' gradients."""
