@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Everything that needs a GPU, within ten minutes: the tests that are skipped without one, the
-# optimizer's step and a language model's training side by side with their peers, and one short
-# study. Ends with a table of the targets.
+# optimizer's step and a language model's training side by side with their peers, one short study,
+# and a short run of the model of the dynamics study with its records. Ends with a table of the
+# targets.
 #
 #     benchmarks/gpu.sh [folder for the records, by default gpu-results]
 #
@@ -25,14 +26,18 @@ part() {
 }
 
 nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader | tee "$out/gpu.txt"
-part "tests" 150 python -m pytest -q -n 0 tests/unit -k "gpu or cuda or device"
-part "optimizer" 150 python benchmarks/optimizer_step.py --device cuda --dtypes auto \
+part "tests" 120 python -m pytest -q -n 4 tests/unit/test_cuda.py tests/unit/test_muon.py -k "cuda or gpu"
+part "optimizer" 60 python benchmarks/optimizer_step.py --device cuda --dtypes auto \
     --sets fashion dense256 moe 88m --all-layers --pairs 7 --json "$out/optimizer.jsonl"
-part "training" 150 python benchmarks/lm_training.py --device cuda --dtypes bfloat16 \
+part "training" 60 python benchmarks/lm_training.py --device cuda --dtypes bfloat16 \
     --shapes moe 88m --full-batch --steps 8 --json "$out/training.jsonl"
+part "compiled" 120 python benchmarks/lm_training.py --device cuda --dtypes bfloat16 \
+    --shapes 88m --full-batch --steps 8 --compile --json "$out/compiled.jsonl"
 part "short study" 140 python -m snakemake --cores 4 \
     --set-resources train_trial:gpu=1 --resources gpu=1 --configfile benchmarks/gpu_study.yaml -- \
     results/gpu/moe/tuning/selection.json
+part "dynamics" 90 python benchmarks/dynamics_training.py results/gpu/data/python "$out/dynamics" \
+    --steps 100 --records-every 100 --compile --json "$out/dynamics.jsonl"
 python benchmarks/gpu_targets.py "$out"
 
 printf '\n%s s; failed: %s\n' "$SECONDS" "${failed[*]:-nothing}"

@@ -38,7 +38,7 @@ TARGETS = [
     Target("torch.optim.Muon's step / ours, 88M", "optimizer.jsonl", of_set("88m"), 3.0),
     Target(
         "model flops utilisation, 88M",
-        "training.jsonl",
+        "compiled.jsonl",
         of_muon("88m", "model_flops_utilisation"),
         0.45,
     ),

@@ -112,6 +112,9 @@ def parse_options() -> argparse.Namespace:
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument(
+        "--compile", action="store_true", help="use torch.compile for the model (on a GPU)"
+    )
+    parser.add_argument(
         "--cpu-time",
         action="store_true",
         help="measure processor time, for one thread on a busy CPU",
@@ -124,7 +127,7 @@ def measure(name: str, precision: str, options: argparse.Namespace) -> list[dict
     """A record for each optimizer on one shape."""
     shape = SHAPES[name]
     batch = options.batch or (shape.full_batch if options.full_batch else shape.batch)
-    configs = {o: config(o, shape, batch, precision, options.ns_dtype) for o in options.optimizers}
+    configs = {o: config(o, shape, batch, precision, options) for o in options.optimizers}
     arms = {o: prepared(c, shape.vocab, options.device) for o, c in configs.items()}
     for update in arms.values():
         update.watch.clock = time.process_time if options.cpu_time else time.perf_counter
@@ -138,6 +141,7 @@ def measure(name: str, precision: str, options: argparse.Namespace) -> list[dict
     for optimizer, update in arms.items():
         seconds = {part: median(rounds[optimizer][part]) for part in ("step", *PARTS)}
         own = {"shape": name, "optimizer": optimizer, "precision": precision, "batch": batch}
+        own |= {"compiled": options.compile}
         own |= {"parameters": sum(p.numel() for p in update.model.parameters())}
         own |= {"tokens": update.tokens(1), "full_batch": shape.full_batch, "seconds": seconds}
         own["fastest"] = {part: min(rounds[optimizer][part]) for part in ("step", *PARTS)}
@@ -164,15 +168,15 @@ def rates(record: dict, flops: int, ceiling: float) -> dict:
     }
 
 
-def config(optimizer: str, shape: Shape, batch: int, precision: str, ns_dtype: str | None) -> dict:
+def config(optimizer: str, shape: Shape, batch: int, precision: str, options) -> dict:
     """A run's config as the workflow would make it."""
     section = OPTIMIZERS[optimizer](name=optimizer).model_dump() | {"lr": 1e-3}
-    if ns_dtype and "dtype" in section:
-        section["dtype"] = ns_dtype
+    if options.ns_dtype and "dtype" in section:
+        section["dtype"] = options.ns_dtype
     return {
         "model": MODELS["transformer"](name="transformer", **shape.model).model_dump(),
         "training": Training(
-            steps=1000, batch_size=batch, clip=1.0, precision=precision
+            steps=1000, batch_size=batch, clip=1.0, precision=precision, compile=options.compile
         ).model_dump(),
         "optimizer": section,
         "seed": 0,
