@@ -15,7 +15,7 @@ from muonlab.statistics.decisions import (
     of_verdict,
     over_studies,
 )
-from muonlab.statistics.spread import spread_ratio
+from muonlab.statistics.spread import ratio_of_deviations
 from muonlab.statistics.verdicts import (
     BETTER,
     EQUIVALENT,
@@ -88,11 +88,11 @@ def test_the_paired_interval_agrees_with_pitmans_correlation_test():
         n = int(random.integers(4, 12))
         a, b = random.normal(size=(2, n)) * random.uniform(0.2, 5, size=(2, 1))
         b = b + random.uniform(-1, 1) * a
-        found = spread_ratio(a, b, paired=True)
+        found = ratio_of_deviations(a, b, paired=True)
         significant = stats.pearsonr(a + b, a - b).pvalue < 0.05
         assert (found.low > 1 or found.high < 1) == significant
         both.add(significant)
-        swapped = spread_ratio(b, a, paired=True)
+        swapped = ratio_of_deviations(b, a, paired=True)
         np.testing.assert_allclose(
             [swapped.ratio, swapped.low, swapped.high],
             [1 / found.ratio, 1 / found.high, 1 / found.low],
@@ -104,7 +104,7 @@ def test_the_unpaired_interval_agrees_with_fishers_test():
     random = np.random.default_rng()
     for _ in range(50):
         a, b = random.normal(size=6), random.uniform(0.1, 9) * random.normal(size=9)
-        found = spread_ratio(a, b, paired=False)
+        found = ratio_of_deviations(a, b, paired=False)
         ratio = np.var(a, ddof=1) / np.var(b, ddof=1)
         p = 2 * min(stats.f.sf(ratio, 5, 8), stats.f.cdf(ratio, 5, 8))
         assert (found.low > 1 or found.high < 1) == (p < 0.05)
@@ -114,6 +114,6 @@ def test_the_unpaired_interval_agrees_with_fishers_test():
     ("a", "b"), [([1.0], [2.0]), ([1, 1, 1, 1], [1, 2, 3, 4]), ([1, np.nan, 2, 3], [1, 2, 3, 4])]
 )
 def test_what_has_no_spread_is_not_estimable(a, b):
-    assert np.isnan(spread_ratio(a, b, paired=True).ratio)
+    assert np.isnan(ratio_of_deviations(a, b, paired=True).ratio)
     with pytest.raises(ValueError, match="equally long"):
-        spread_ratio([1, 2, 3], [1, 2], paired=True)
+        ratio_of_deviations([1, 2, 3], [1, 2], paired=True)

@@ -14,7 +14,7 @@ import pandas as pd
 
 from muonlab.report.words import said
 from muonlab.statistics.decisions import NOT_RUN, Answer, in_range, of_verdict
-from muonlab.statistics.spread import spread_ratio
+from muonlab.statistics.spread import ratio_of_deviations
 from muonlab.statistics.verdicts import NOT_ESTIMABLE, flipped
 
 MISSING = "the study has no table {table}"
@@ -139,7 +139,7 @@ def _spreads(
     values = table.assign(value=table[part["outcome"]].where(~table.diverged.astype(bool)))
     a, b = (values[values.arm == part[side]].set_index("seed").value.sort_index() for side in "ab")
     paired = bool(study["training"]["paired"]) and list(a.index) == list(b.index)
-    found = spread_ratio(a.to_numpy(), b.to_numpy(), paired, study["alpha"])
+    found = ratio_of_deviations(a.to_numpy(), b.to_numpy(), paired, study["alpha"])
     answer = in_range(found.ratio, found.low, found.high, found.n, *part["within"])
     if not np.isnan(answer.needs_n):
         answer = Answer(answer.word, answer.n, found.needs_n)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from muonlab.statistics import spread_ratio as logarithmic
+from muonlab.statistics.spread_ratio import spread_ratio
 from muonlab.statistics.verdicts import MOST_SEEDS, POWER
 
 
@@ -22,14 +22,14 @@ class Spread:
     needs_n: float
 
 
-def spread_ratio(a: ArrayLike, b: ArrayLike, paired: bool, alpha: float = 0.05) -> Spread:
+def ratio_of_deviations(a: ArrayLike, b: ArrayLike, paired: bool, alpha: float = 0.05) -> Spread:
     """The ratio of standard deviations of a and b, shapes (n_a,) and (n_b,), under normality: that
     of `statistics.spread_ratio`, as a factor in place of its logarithm.
 
     Values that are not finite, arms without spread and fewer than three pairs are not estimable.
     ValueError for paired arms of different length and an `alpha` outside (0, 1).
     """
-    found = logarithmic.spread_ratio(a, b, alpha, paired=paired)
+    found = spread_ratio(a, b, alpha, paired=paired)
     ratio, low, high = map(float, np.exp([found.log_ratio, found.low, found.high]))
     return Spread(found.n, ratio, low, high, _needed(ratio, alpha))
 

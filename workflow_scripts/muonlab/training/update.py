@@ -53,8 +53,8 @@ class Update:
         self.optimizer.zero_grad()
         if self.noise is not None:
             # The processes of a team see different tokens, so each draws noise of its own.
-            own = (self.team.rank,) if self.team.rank else ()
-            self.noise.manual_seed(stream_key(*self.stream, "noise", step, *own))
+            member = (self.team.rank,) if self.team.rank else ()
+            self.noise.manual_seed(stream_key(*self.stream, "noise", step, *member))
         count = self.training["accumulation"]
         parts = [self.batches.indices(step * count + k) for k in range(count)]
         examples = sum(map(len, parts))

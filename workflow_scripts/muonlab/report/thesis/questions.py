@@ -9,7 +9,7 @@ import pandas as pd
 from muonlab.report.numbers import interval, number
 from muonlab.report.thesis.evidence import ADAMW, MUON, Study, fair, finite, sentence
 from muonlab.statistics.decisions import in_range
-from muonlab.statistics.spread import spread_ratio
+from muonlab.statistics.spread import ratio_of_deviations
 from muonlab.statistics.verdicts import BETTER, DIFFERENT, EQUIVALENT, NO_DIFFERENCE, WORSE
 
 MUON_WINS, ADAMW_WINS, SAME, OPEN = "Muon", "AdamW", "neither", "open"
@@ -99,7 +99,7 @@ def more_stable(studies: Sequence[Study]) -> Question:
             f"{study.title}: {lost[0]} of {len(a)} runs of {study.label(MUON)} and {lost[1]} of "
             f"{len(b)} of {study.label(ADAMW)} diverged."
         )
-        spread = spread_ratio(
+        spread = ratio_of_deviations(
             a.final_loss.to_numpy(), b.final_loss.to_numpy(),
             bool(study.facts["training"]["paired"]), study.facts["alpha"],
         )  # fmt: skip
