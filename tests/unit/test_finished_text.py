@@ -100,13 +100,12 @@ def test_the_probe_reads_the_attention_that_the_model_computes(run, corpus):  # 
     block = model.layers[0]
     with torch.no_grad():
         x = F.rms_norm(F.embedding(inputs, model.embedding), (16,), block.attention_norm, model.eps)
-        query, key, value = block.attention._heads(x)
-        visible = visible_pairs(documents)
+        rotation, visible = model.rotation_of(inputs.size(1)), visible_pairs(documents)
+        query, key, value = block.attention.queries_keys_values(x, rotation)
         p = attention_probabilities(query, key, visible)
         out = F.linear((p @ value).transpose(1, 2).flatten(2), block.attention.output)
-        torch.testing.assert_close(
-            out, block.attention(x, ForwardPass(visible=visible)), atol=1e-5, rtol=1e-4
-        )
+        run = ForwardPass(visible=visible, rotation=rotation)
+        torch.testing.assert_close(out, block.attention(x, run), atol=1e-5, rtol=1e-4)
     own = table[(table.layer == 0) & (table.metric == "mean_distance")].sort_values("head")
     assert own.value.tolist() == pytest.approx(mean_distance(p).mean((0, 2)).tolist(), rel=1e-4)
     load = table[(table.metric == "expert_load") & (table.layer == 1)].value

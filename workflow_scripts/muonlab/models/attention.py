@@ -49,7 +49,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, run: ForwardPass) -> Tensor:
         """Maps (b, t, width) to the same shape."""
-        query, key, value = self._heads(x, run.rotation)
+        query, key, value = self.queries_keys_values(x, run.rotation)
         if run.seen is not None or run.clip:
             self._note_logits(query, key, run)
         if self.kv_heads != self.heads and x.device.type == "cpu":
@@ -74,7 +74,9 @@ class Attention(nn.Module):
         ends = self.heads * self.size, (self.heads + self.kv_heads) * self.size
         return self.query_key_value[: ends[0]], self.query_key_value[ends[0] : ends[1]]
 
-    def _heads(self, x: Tensor, rotation: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    def queries_keys_values(
+        self, x: Tensor, rotation: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Queries (b, h, t, d), keys and values (b, g, t, d).
 
         They come from one product with all three matrices; queries and keys are rotated together.

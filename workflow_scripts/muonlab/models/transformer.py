@@ -162,7 +162,7 @@ class Transformer(nn.Module):
             )
         run = ForwardPass(
             visible=None if documents is None else visible_pairs(documents),
-            rotation=self._rotation(tokens.size(1)),
+            rotation=self.rotation_of(tokens.size(1)),
             generator=self._generator,
             seen=self._seen,
             clip=self.track_logits and self.training,
@@ -180,7 +180,8 @@ class Transformer(nn.Module):
         logits = F.linear(x, self.embedding if self.head is None else self.head)
         return logits if logits.dtype == torch.float64 else logits.float()
 
-    def _rotation(self, length: int) -> Tensor | None:
+    def rotation_of(self, length: int) -> Tensor | None:
+        """The table of rotary positions (length, d / 2, 2), or None without them."""
         if self.rope_base is None:
             return None
         return rotation(length, self.head_size, self.rope_base, self.embedding)

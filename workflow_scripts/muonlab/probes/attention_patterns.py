@@ -60,7 +60,7 @@ def _watched(model: nn.Module, inputs: Tensor, documents, size: int) -> dict[tup
 
     def before(attention: nn.Module, arguments: tuple) -> None:
         x, state = arguments
-        query, key, _ = attention._heads(x)
+        query, key, _ = attention.queries_keys_values(x, state.rotation)
         p = attention_probabilities(query.float(), key.float(), state.visible)
         layer = attention.layer
         found["attention_entropy", layer] = entropy(p).mean((0, 2))
