@@ -10,8 +10,15 @@ import torch
 from muonlab.models.size import flops_per_token as flops_of_model
 from muonlab.models.transformer import Transformer
 from muonlab.optim.iteration import plain_flops
-from muonlab.plan import flops, times
-from muonlab.plan.estimate import OUTSIDE, SCHEDULING, Estimator, table
+from muonlab.plan import flops, slowness, times
+from muonlab.plan.estimate import (
+    CALLS,
+    CALLS_OF_EXPERTS,
+    OUTSIDE,
+    SCHEDULING,
+    Estimator,
+    table,
+)
 from muonlab.plan.known import Known
 from muonlab.plan.models import Transformer as Section
 from muonlab.plan.outputs import Outputs
@@ -91,13 +98,17 @@ def studies(*names):
 
 
 def test_without_any_finished_job_the_times_follow_from_operations_and_the_stated_rates():
-    estimator = Estimator(PLAN, OUTPUTS, FACTS, NOTHING)
+    slow = 1.5
+    estimator = Estimator(PLAN, OUTPUTS, FACTS, NOTHING, slow)
     found = {s.name: s for s in estimator.of(studies("comparison")).stages if s.study}
-    tuning = found["tuning"]
+    tuning, study = found["tuning"], PLAN.studies["comparison"]
     assert tuning.jobs == 2 * 8 * 2 and tuning.measured == 0
-    assert tuning.cpu_seconds == pytest.approx(tuning.flops / 20e9 + tuning.jobs * OUTSIDE)
-    assert tuning.gpu_seconds == pytest.approx(tuning.flops / 20e12 + tuning.jobs * OUTSIDE)
-    study = PLAN.studies["comparison"]
+    model, steps = study.arms["adamw"].settings["model"], 32
+    whole, each = CALLS["transformer"]
+    calls = steps * (whole + (each + CALLS_OF_EXPERTS) * model["layers"])
+    beside = slow * tuning.jobs * (OUTSIDE + calls)
+    assert tuning.cpu_seconds == pytest.approx(tuning.flops / 20e9 + beside)
+    assert tuning.gpu_seconds == pytest.approx(tuning.flops / 20e12 + beside)
     assert found["reporting"].jobs == len(study.arms) * len(study.seeds)
     cells = [cell for cell in study.cells if not cell.is_own]
     asked = sum(len(study.seeds[: study.factors[c.factor]["seeds"]]) for c in cells)
@@ -208,3 +219,27 @@ def test_data_that_are_not_prepared_yet_are_sized_from_their_section():
     assert {name: own["examples"] for name, own in splits.items()} == {
         **{"train": 55_000, "validation": 5000, "test": 10_000}
     }
+
+
+def test_a_slower_machine_takes_longer_for_what_was_not_measured_and_for_nothing_else():
+    once, twice = (Estimator(PLAN, OUTPUTS, FACTS, NOTHING, slow) for slow in (1.0, 2.0))
+    a, b = (estimator.of(studies("comparison")) for estimator in (once, twice))
+    flops_alone = sum(stage.flops for stage in a.stages) / 20e9
+    assert b.seconds - flops_alone == pytest.approx(2 * (a.seconds - flops_alone))
+    measured = times.Times({}, {"tabulate_runs": [7.0]}, [])
+    tables = [
+        next(
+            s
+            for s in Estimator(PLAN, OUTPUTS, FACTS, measured, slow).of(studies("moe")).stages
+            if s.name == "tables"
+        ).cpu_seconds
+        for slow in (1.0, 2.0)
+    ]
+    assert tables[0] == tables[1]
+
+
+def test_the_probe_of_slowness_takes_the_time_that_it_says(monkeypatch):
+    seconds = iter([0.0, 0.007] * slowness.PROBES)
+    monkeypatch.setattr(slowness.time, "perf_counter", lambda: next(seconds))
+    found = slowness.slowness.__wrapped__()
+    assert found == pytest.approx(0.007 / slowness.REFERENCE)

@@ -2,7 +2,8 @@
 
 Seconds come from finished jobs of this machine where there are any of the same kind, else from
 floating-point operations and a rate: that of finished runs of similar size, else the one that the
-section `estimate` of the config states.
+section `estimate` of the config states, to which the calls of an update's operations are added.
+Short jobs and calls are stated for one machine and scaled by how slow this one is beside it.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,14 +22,19 @@ from muonlab.plan.flops import (
 from muonlab.plan.known import Known
 from muonlab.plan.outputs import Outputs
 from muonlab.plan.runs import Plan, Run, StudyPlan
+from muonlab.plan.slowness import slowness
 from muonlab.plan.times import Times, read_times
 from muonlab.plan.written import Written, read
 
-# Seconds of jobs that were never run here, measured on two cores of a laptop's kind.
+# Seconds of jobs that were never run here, medians of the default's on two cores of the machine to
+# which `slowness` compares this one.
 SECONDS = {"prepare_": 4.0, "measure_": 1.0, "tabulate_": 0.5, "plot_": 1.0, "write_": 0.2}
 SECONDS |= {"propose": 0.3, "select": 0.3, "profile_overhead": 20.0}
 OUTSIDE = 0.2  # of a training job, before and after its run
 SCHEDULING = 0.08  # of Snakemake, for each job
+# Of an update of a small model, bound by calling its operations: of the whole, and of each layer.
+CALLS = {"mlp": (0.0005, 0.0001), "transformer": (0.002, 0.0015)}
+CALLS_OF_EXPERTS = 0.0015  # of each layer with experts, in addition
 CPU, GPU = "cpu", "cuda"
 
 
@@ -49,26 +55,41 @@ class Stage:
 
 @dataclass
 class Estimate:
+    """The stages, and how slow this machine is (`slowness`)."""
+
     stages: list[Stage]
     notes: list[str] = field(default_factory=list)
+    slow: float = 1.0
+
+    @property
+    def scheduling(self) -> float:
+        """Seconds of Snakemake itself."""
+        return SCHEDULING * self.slow * sum(stage.jobs for stage in self.stages)
 
     @property
     def seconds(self) -> float:
         """Seconds on one core, with Snakemake's own for each job."""
-        jobs = sum(stage.jobs for stage in self.stages)
-        return sum(stage.cpu_seconds for stage in self.stages) + SCHEDULING * jobs
+        return sum(stage.cpu_seconds for stage in self.stages) + self.scheduling
 
 
 class Estimator:
     """Estimates a plan's costs. `facts` are digests of the data sets; `times` are measured."""
 
-    def __init__(self, plan: Plan, outputs: Outputs, facts: Mapping[str, Mapping], times: Times):
+    def __init__(
+        self,
+        plan: Plan,
+        outputs: Outputs,
+        facts: Mapping[str, Mapping],
+        times: Times,
+        slow: float = 1.0,
+    ):
         self.plan, self.outputs, self.facts, self.times = plan, outputs, facts, times
+        self.slow = slow
         self.rates = plan.estimate
         self.seen: set[str] = set()
 
     def of(self, known: Iterable[Known]) -> Estimate:
-        found = Estimate([self._preparation()])
+        found = Estimate([self._preparation()], slow=self.slow)
         for one in known:
             found.stages += self._study(one, found.notes)
         found.stages = [stage for stage in found.stages if stage.jobs]
@@ -125,14 +146,25 @@ class Estimator:
         updates, each = updates_of(config, facts), flops_per_update(config, facts)
         watching = evaluated_examples(config, facts) * flops_per_example(config, facts) // 3
         total = updates * each + watching
-        outside = _median(self.times.outside) or OUTSIDE
+        outside = _median(self.times.outside) or OUTSIDE * self.slow
         alike = self.times.alike(config, device)
         if alike:
             update = _median([run.update_seconds for run in alike])
             others = [run.other_seconds * watching / max(run.evaluation_flops, 1) for run in alike]
             return total, updates * update + _median(others) + outside, True
-        rate = self.times.rate(each, device) or self._stated(config, device)
-        return total, total / rate + outside, False
+        rate = self.times.rate(each, device)
+        if rate is not None:
+            return total, total / rate + outside, False
+        calls = updates * self._calls(config["model"])
+        return total, total / self._stated(config, device) + calls + outside, False
+
+    def _calls(self, model: Mapping[str, Any]) -> float:
+        """Seconds of an update beside its operations; a GPU waits for the same calls."""
+        whole, each = CALLS[model["name"]]
+        layers = model.get("layers", model.get("depth"))
+        if model.get("experts"):
+            each += CALLS_OF_EXPERTS
+        return self.slow * (whole + each * layers)
 
     def _stated(self, config: Mapping[str, Any], device: str) -> float:
         if device == CPU:
@@ -167,7 +199,7 @@ class Estimator:
         """Adds the jobs of a rule: at the median seconds of its own jobs, else of jobs of its kind,
         else as stated."""
         own = self.times.rule(rule)
-        seconds = own or self.times.kind(prefix) or SECONDS[prefix]
+        seconds = own or self.times.kind(prefix) or SECONDS[prefix] * self.slow
         stage.jobs += jobs
         stage.done += done
         stage.cpu_seconds += jobs * seconds
@@ -180,7 +212,7 @@ def estimate(plan: Plan, outputs: Outputs, written: Written, metadata: Path) -> 
     facts = {name: data_facts(plan, outputs.root, name) for name in plan.data}
     times = read_times(Path("results"), metadata, facts)
     known = [written.on_disk(study) for study in plan.studies.values()]
-    return Estimator(plan, outputs, facts, times).of(known)
+    return Estimator(plan, outputs, facts, times, slowness()).of(known)
 
 
 def data_facts(plan: Plan, root: str, name: str) -> Mapping[str, Any]:
@@ -241,9 +273,9 @@ def table(found: Estimate, rates: Mapping[str, float], show: Callable[[str], Any
             )
         )
     jobs, done = (sum(getattr(s, what) for s in found.stages) for what in ("jobs", "done"))
-    scheduling = _time(SCHEDULING * jobs)
+    scheduling = _time(found.scheduling)
     show(line("(all studies)", "Snakemake itself", "", "", scheduling, scheduling, "", ""))
-    gpu = sum(s.gpu_seconds for s in found.stages) + SCHEDULING * jobs
+    gpu = sum(s.gpu_seconds for s in found.stages) + found.scheduling
     flops = sum(s.flops for s in found.stages)
     total = (jobs, done, _time(found.seconds), _time(gpu), f"{flops:.1e}", "")
     show(line("total", "", *total))
@@ -254,7 +286,8 @@ def table(found: Estimate, rates: Mapping[str, float], show: Callable[[str], Any
         f"the others are computed from FLOPs, at {rates['cpu_gflops']:g} GFLOP/s for a core and "
         f"{rates['gpu_tflops']:g} (bfloat16) or {rates['gpu_tflops_float32']:g} (float32) TFLOP/s "
         "for a GPU where no finished run of similar size gives a rate (the section estimate of the "
-        "config states them)."
+        "config states them), and from stated times of short jobs and calls, times "
+        f"{found.slow:.2f}: this machine is that much slower than the one that they are from."
     )
     for note in found.notes:
         show(note)
