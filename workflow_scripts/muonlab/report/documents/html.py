@@ -1,7 +1,9 @@
 """Blocks as HTML."""
 
 import base64
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from html import escape
 from io import BytesIO
 from pathlib import Path
@@ -25,8 +27,16 @@ WIDTH, COLOURS = 1000, 48  # of pictures: pixels and colours at most
 
 
 def html(blocks: Iterable[Block], shift: int = 0) -> str:
-    """The blocks as HTML; headings are `shift` levels lower."""
-    return "\n".join(_block(block, shift) for block in blocks)
+    """The blocks as HTML; headings are `shift` levels lower.
+
+    Pictures take nearly all of the time and are made at the same time on all cores: a page is the
+    last of a workflow's jobs, when no other needs them.
+    """
+    blocks = list(blocks)
+    files = list(dict.fromkeys(block.file for block in blocks if isinstance(block, Picture)))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        sources = dict(zip(files, pool.map(picture, files), strict=True))
+    return "\n".join(_block(block, shift, sources) for block in blocks)
 
 
 def spans(text: Inline) -> str:
@@ -55,7 +65,7 @@ def picture(file: Path) -> str:
     return f"data:image/webp;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
-def _block(block: Block, shift: int) -> str:
+def _block(block: Block, shift: int, sources: Mapping[Path, str]) -> str:
     match block:
         case Heading(level, text, label):
             level = min(6, level + shift)
@@ -71,8 +81,8 @@ def _block(block: Block, shift: int) -> str:
         case Picture(file, caption, _, label):
             mark = f' id="{escape(label)}"' if label else ""
             told = f"<figcaption>{spans(caption)}</figcaption>" if caption else ""
-            source = picture(file)
-            return f'<figure{mark}><img loading="lazy" alt="" src="{source}">{told}</figure>'
+            shown = f'<img loading="lazy" alt="" src="{sources[file]}">'
+            return f"<figure{mark}>{shown}{told}</figure>"
         case Listing(text):
             return f"<pre>{escape(text)}</pre>"
     raise TypeError(f"{type(block).__name__} is no block.")
