@@ -199,9 +199,11 @@ def test_finished_runs_and_jobs_are_read_and_broken_files_passed_over(tmp_path):
 def test_the_table_has_each_stage_its_total_and_says_that_nothing_was_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found, lines = Estimator(PLAN, OUTPUTS, FACTS, NOTHING).of(studies("comparison")), []
-    table(found, PLAN.estimate, lines.append)
+    table(found, PLAN.estimate, lines.append, cores=4)
     text = "\n".join(lines)
     jobs = sum(stage.jobs for stage in found.stages)
+    assert found.seconds / 4 < 60
+    assert f"On 4 cores without a GPU: about {found.seconds / 4:.0f} s." in lines
     assert f"{jobs}" in text and "levels of factors" in text and lines[-1] == "Nothing was run."
     assert found.seconds == pytest.approx(
         sum(stage.cpu_seconds for stage in found.stages) + SCHEDULING * jobs

@@ -6,6 +6,7 @@ section `estimate` of the config states, to which the calls of an update's opera
 Short jobs and calls are stated for one machine and scaled by how slow this one is beside it.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,15 +27,15 @@ from muonlab.plan.slowness import slowness
 from muonlab.plan.times import Times, read_times
 from muonlab.plan.written import Written, read
 
-# Seconds of jobs that were never run here, medians of the default's on two cores of the machine to
-# which `slowness` compares this one.
-SECONDS = {"prepare_": 4.0, "measure_": 1.0, "tabulate_": 0.5, "plot_": 1.0, "write_": 0.2}
-SECONDS |= {"propose": 0.3, "select": 0.3, "profile_overhead": 20.0}
+# Seconds of jobs that were never run here: means of the default's, of which two ran at a time, on
+# the machine to which `slowness` compares this one.
+SECONDS = {"prepare_": 1.8, "measure_": 1.1, "tabulate_": 1.2, "plot_": 1.2, "write_": 0.3}
+SECONDS |= {"propose": 0.7, "select": 0.1, "profile_overhead": 6.0}
 OUTSIDE = 0.2  # of a training job, before and after its run
-SCHEDULING = 0.08  # of Snakemake, for each job
+SCHEDULING = 0.06  # of Snakemake, for each job
 # Of an update of a small model, bound by calling its operations: of the whole, and of each layer.
-CALLS = {"mlp": (0.0005, 0.0001), "transformer": (0.002, 0.0015)}
-CALLS_OF_EXPERTS = 0.0015  # of each layer with experts, in addition
+CALLS = {"mlp": (0.0007, 0.00015), "transformer": (0.0, 0.0018)}
+CALLS_OF_EXPERTS = 0.0017  # of each layer with experts, in addition
 CPU, GPU = "cpu", "cuda"
 
 
@@ -258,8 +259,13 @@ def _median(values: Iterable[float]) -> float:
     return ordered[len(ordered) // 2] if ordered else 0.0
 
 
-def table(found: Estimate, rates: Mapping[str, float], show: Callable[[str], Any] = print) -> None:
-    """Prints the estimate as a table."""
+def table(
+    found: Estimate,
+    rates: Mapping[str, float],
+    show: Callable[[str], Any] = print,
+    cores: int | None = None,
+) -> None:
+    """Prints the estimate as a table, and the time on `cores` cores, by default this machine's."""
     header = ("study", "stage", "jobs", "done", "CPU time", "GPU time", "FLOPs", "measured")
     line = "{:<22} {:<19} {:>6} {:>6} {:>10} {:>10} {:>9} {:>9}".format
     show(line(*header))
@@ -279,6 +285,8 @@ def table(found: Estimate, rates: Mapping[str, float], show: Callable[[str], Any
     flops = sum(s.flops for s in found.stages)
     total = (jobs, done, _time(found.seconds), _time(gpu), f"{flops:.1e}", "")
     show(line("total", "", *total))
+    cores = cores or os.cpu_count() or 1
+    show(f"On {cores} cores without a GPU: about {_time(found.seconds / cores)}.")
     show("")
     show(
         "CPU time: one core, one job at a time. GPU time: training on one GPU, all else on a core. "
