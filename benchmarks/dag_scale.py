@@ -62,21 +62,23 @@ def overlay(runs: int) -> dict:
         "seeds": [1, 2],
         "measure": {"anchors": {"frozen": None}, "contrasts": {"families": _no_families()}},
     }
-    return {"name": "scale", "studies": {"fashion": fashion, "moe": None, "ablation": None}}
+    others = dict.fromkeys(set(_default_studies()) - {"fashion"})
+    return {"name": "scale", "studies": {"fashion": fashion, **others}}
 
 
-def _default_config() -> dict:
+def _default_studies() -> dict:
     import yaml
 
-    return yaml.safe_load((ROOT / "config.yaml").read_text())["studies"]["fashion"]
+    return yaml.safe_load((ROOT / "config.yaml").read_text())["studies"]
 
 
 def _default_arms() -> list[str]:
-    return list(_default_config()["arms"])
+    return list(_default_studies()["fashion"]["arms"])
 
 
 def _no_families() -> dict:
-    return {name: None for name in _default_config()["measure"]["contrasts"]["families"]}
+    families = _default_studies()["fashion"]["measure"]["contrasts"]["families"]
+    return {name: None for name in families}
 
 
 def checkout(folder: Path, runs: int) -> list[str]:
@@ -203,20 +205,22 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="calls, of which the fastest counts")
     parser.add_argument("--json", type=Path, help="a file for the numbers")
     asked = parser.parse_args()
+    print(f"{'call':<10} {'jobs':>6} {'ours':>8} {'bare':>8} {'ratio':>6} {'share':>8}", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
         rows, shares = measure(Path(scratch), asked.runs, asked.repeats)
-    print(f"{'call':<10} {'jobs':>6} {'ours':>8} {'bare':>8} {'ratio':>6} {'share':>8}")
-    for row in rows:
-        print(
-            f"{row['call']:<10} {row['jobs']:>6} {row['ours']:>7.2f}s {row['bare']:>7.2f}s "
-            f"{row['ours'] / row['bare']:>6.2f} {row['ours'] - row['bare']:>7.2f}s"
-        )
     for call, share in shares.items():
         print(f"\nown lines of our modules, {call} (under a profile):")
         for place, seconds in share.most_common(8):
             print(f"  {seconds:6.2f}s  {place}")
     if asked.json:
         asked.json.write_text(json.dumps(rows, indent=2) + "\n")
+
+
+def table_row(row: dict) -> str:
+    return (
+        f"{row['call']:<10} {row['jobs']:>6} {row['ours']:>7.2f}s {row['bare']:>7.2f}s "
+        f"{row['ours'] / row['bare']:>6.2f} {row['ours'] - row['bare']:>7.2f}s"
+    )
 
 
 def measure(scratch: Path, wanted: int, repeats: int) -> tuple[list[dict], dict[str, Counter]]:
@@ -234,6 +238,7 @@ def measure(scratch: Path, wanted: int, repeats: int) -> tuple[list[dict], dict[
             times["ours"] = min(times["ours"], ours.call("-n", "-q", "all", "--", "tune"))
             times["bare"] = min(times["bare"], beside.call("-n", "-q", "all"))
         rows.append({"call": call, "jobs": len(runs) + 2} | times)
+        print(table_row(rows[-1]), flush=True)
         shares[call] = ours.profile("-n", "-q", "all", "--", "tune")
 
     compare("dry run")
