@@ -124,7 +124,7 @@ def read(arm: str, folder: Path, facts: dict, options: argparse.Namespace) -> di
         "steps": record["summary"]["steps"],
         "tokens": made["tokens"],
         "loss": loss_at_the_end(folder),
-        "step_seconds": made["step_seconds"],
+        "step_seconds": made["seconds_in_updates"] / record["summary"]["steps"],
         "tokens_per_second": made["tokens_per_second"],
         "model_flops_utilisation": made["tokens_per_second"] * flops / ceiling,
         "ceiling_flops_per_second": ceiling,
