@@ -47,17 +47,18 @@ def main() -> None:
     for arm in options.optimizers:
         run = reporting_run(arm, options)
         folder = options.out / arm
-        train_run(
-            # Without the snapshots, whose time is that of the disk.
-            run.config | {"keep": KEEP_NOTHING},
-            "benchmark",
-            "benchmark",
-            options.data,
-            folder,
-            options.device,
-            options.threads,
-            checkpoint_seconds=1e9,
-        )
+        if not (folder / "run.json").exists():
+            train_run(
+                # Without the snapshots, whose time is that of the disk.
+                run.config | {"keep": KEEP_NOTHING},
+                "benchmark",
+                "benchmark",
+                options.data,
+                folder,
+                options.device,
+                options.threads,
+                checkpoint_seconds=1e9,
+            )
         records.append(read(arm, folder, facts, options))
         print(table_row(records[-1]), flush=True)
     if options.json:
