@@ -99,7 +99,7 @@ def reporting_run(arm: str, options: argparse.Namespace) -> Run:
     training = {
         "steps": options.steps,
         "batch_size": options.batch,
-        "log_every": min(20, options.steps),
+        "log_every": max(1, options.steps // 100),
         "eval_every": options.eval_every,
         "geometry_every": options.records_every,
         "components_every": options.records_every,
