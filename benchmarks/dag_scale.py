@@ -5,7 +5,8 @@
 Plans the tuning runs of a study with 3 sizes × optimizers × learning rates × seeds, without
 training anything: records are made up, and `snakemake --touch` makes Snakemake believe in them.
 Three calls are timed: a plan from nothing (`dry run`), a call with nothing to do (`no-op`), and a
-plan after one run's record was removed (`one stale`). `bare` is the same call on a workflow of a
+plan after one run's record was removed (`one stale`). Most of the benchmark's own time is
+`--touch`, in which Snakemake pauses after each job. `bare` is the same call on a workflow of a
 few lines with as many jobs, files, params and checksums: what Snakemake itself takes. `share` is
 the difference, and the lines below say in which of our modules it is spent, by a profile, whose
 overhead makes these numbers larger than they are.

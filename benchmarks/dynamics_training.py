@@ -6,7 +6,8 @@ records, and says what a step and a record cost.
 DATA is the folder of a prepared data set, results/…/data/<name>, whose tokenizer should have about
 49,152 tokens, as the source's has. Each optimizer trains one reporting run, as the workflow would,
 into a folder of OUT, with the fixed learning rates of `--adamw` and `--muon` (these are not tuned:
-the losses say nothing about the optimizers). A finished run is read again and not trained twice.
+the losses say nothing about the optimizers). A finished run is read and not trained again; one that
+was made with other options is refused.
 "MFU" is the model's flops (`models.size.flops_per_token`) per second over those of the fastest
 matrix product measured in the same process, in the runs' precision.
 """
@@ -25,13 +26,12 @@ from muonlab.io.atomic import replacing  # noqa: E402
 from muonlab.measure.throughput import matmul_ceiling  # noqa: E402
 from muonlab.models.size import flops_per_token  # noqa: E402
 from muonlab.plan.kept import KEEP_NOTHING  # noqa: E402
-from muonlab.plan.runs import REPORTING, Run, load_plan  # noqa: E402
+from muonlab.plan.runs import Run, load_plan  # noqa: E402
 from muonlab.training.build import build_model  # noqa: E402
 from muonlab.training.run import train_run  # noqa: E402
 
 CONFIG = [ROOT / "config.yaml", ROOT / "studies" / "dynamics.yaml"]
-# What the last fifth of a run's training losses is averaged over, and the columns of the table.
-TAIL = 0.2
+TAIL = 0.2  # share of a run's recorded training losses that its last loss is the mean of
 HEADER = (
     "optimizer   steps      tokens  loss at end  ms/update  tokens/s    MFU"
     "  records: s, share of the time   peak GB"
@@ -47,18 +47,21 @@ def main() -> None:
     for arm in options.optimizers:
         run = reporting_run(arm, options)
         folder = options.out / arm
+        # Without the snapshots, whose time is that of the disk.
+        config = run.config | {"keep": KEEP_NOTHING}
         if not (folder / "run.json").exists():
             train_run(
-                # Without the snapshots, whose time is that of the disk.
-                run.config | {"keep": KEEP_NOTHING},
-                "benchmark",
-                "benchmark",
-                options.data,
-                folder,
-                options.device,
-                options.threads,
+                config,
+                code="benchmark",
+                observer_code="benchmark",
+                data=options.data,
+                folder=folder,
+                device=options.device,
+                threads=options.threads,
                 checkpoint_seconds=1e9,
             )
+        elif json.loads((folder / "run.json").read_text())["config"] != config:
+            sys.exit(f"{folder} holds a run with other options; remove it or name another folder")
         records.append(read(arm, folder, facts, options))
         print(table_row(records[-1]), flush=True)
     if options.json:
@@ -107,7 +110,7 @@ def reporting_run(arm: str, options: argparse.Namespace) -> Run:
     }
     plan = load_plan(CONFIG, {"studies": {"dynamics": {"training": training}}})
     runs = plan.studies["dynamics"].reporting_runs(arm, getattr(options, arm))
-    return next(run for run in runs if run.phase == REPORTING and run.seed == 42)
+    return next(run for run in runs if run.seed == 42)
 
 
 def read(arm: str, folder: Path, facts: dict, options: argparse.Namespace) -> dict:

@@ -11,26 +11,18 @@ import json
 import pandas as pd
 import pytest
 import torch
-from test_devices import KINDS
+from test_devices import KINDS, model_of
 from test_language_training import corpus, settings_of  # noqa: F401 (a fixture)
 
 from muonlab.measure.gram import gram_system
 from muonlab.optim.factory import build_optimizer
-from muonlab.plan.models import MODELS
 from muonlab.plan.optimizers import OPTIMIZERS
-from muonlab.training.build import build_model, build_splits
+from muonlab.training.build import build_splits
 from muonlab.training.loop import Interrupted, Trainer
 from muonlab.training.run import train_run
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 STEPS = 3
-
-
-def model_of(kind, device):
-    name, settings = KINDS[kind]
-    section = MODELS[name](name=name, **settings).model_dump()
-    config = {"model": section, "seed": 0, "training": {"paired": True}, "phase": "tuning"}
-    return build_model(config, {"vocab": 64, "inputs": 50, "classes": 10}).to(device)
 
 
 def loss_of(kind, model, device):
@@ -62,7 +54,7 @@ def test_loss_and_gradients_are_those_of_a_cpu(kind):
 
 
 @pytest.mark.parametrize("kind", ["mlp", "dense", "moe"])
-@pytest.mark.parametrize("name", sorted(set(OPTIMIZERS) - {"muonclip"}))
+@pytest.mark.parametrize("name", sorted(set(OPTIMIZERS) - {"muonclip"}))  # it reads logits
 def test_every_optimizer_steps_as_on_a_cpu(name, kind):
     section = OPTIMIZERS[name](name=name).model_dump() | {"lr": 0.01}
     if "dtype" in section:

@@ -51,11 +51,11 @@ def as_on_a_gpu(monkeypatch):
     monkeypatch.setattr(grouped, "has_grouped_kernel", lambda x, weight: True)
 
 
-def model_of(kind):
+def model_of(kind, device="meta"):
     name, settings = KINDS[kind]
     section = MODELS[name](name=name, **settings).model_dump()
     config = {"model": section, "seed": 0, "training": {"paired": True}, "phase": "tuning"}
-    return build_model(config, {"vocab": 64, "inputs": 50, "classes": 10}).to("meta")
+    return build_model(config, {"vocab": 64, "inputs": 50, "classes": 10}).to(device)
 
 
 def loss_of(kind, model, documents=False):

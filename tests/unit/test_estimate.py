@@ -104,8 +104,7 @@ def test_without_any_finished_job_the_times_follow_from_operations_and_the_state
     tuning, study = found["tuning"], PLAN.studies["comparison"]
     assert tuning.jobs == 2 * 8 * 2 and tuning.measured == 0
     model, steps = study.arms["adamw"].settings["model"], 32
-    whole, each = CALLS["transformer"]
-    calls = steps * (whole + (each + CALLS_OF_EXPERTS) * model["layers"])
+    calls = steps * (CALLS["transformer"] + CALLS_OF_EXPERTS) * model["layers"]
     beside = slow * tuning.jobs * (OUTSIDE + calls)
     assert tuning.cpu_seconds == pytest.approx(tuning.flops / 20e9 + beside)
     assert tuning.gpu_seconds == pytest.approx(tuning.flops / 20e12 + beside)

@@ -33,8 +33,8 @@ SECONDS = {"prepare_": 1.8, "measure_": 1.1, "tabulate_": 1.2, "plot_": 1.2, "wr
 SECONDS |= {"propose": 0.7, "select": 0.1, "profile_overhead": 6.0}
 OUTSIDE = 0.2  # of a training job, before and after its run
 SCHEDULING = 0.06  # of Snakemake, for each job
-# Of an update of a small model, bound by calling its operations: of the whole, and of each layer.
-CALLS = {"mlp": (0.0007, 0.00015), "transformer": (0.0, 0.0018)}
+# Of each layer in an update of a small model, which is bound by calling its operations.
+CALLS = {"mlp": 0.0004, "transformer": 0.0018}
 CALLS_OF_EXPERTS = 0.0017  # of each layer with experts, in addition
 CPU, GPU = "cpu", "cuda"
 
@@ -161,11 +161,8 @@ class Estimator:
 
     def _calls(self, model: Mapping[str, Any]) -> float:
         """Seconds of an update beside its operations; a GPU waits for the same calls."""
-        whole, each = CALLS[model["name"]]
-        layers = model.get("layers", model.get("depth"))
-        if model.get("experts"):
-            each += CALLS_OF_EXPERTS
-        return self.slow * (whole + each * layers)
+        each = CALLS[model["name"]] + (CALLS_OF_EXPERTS if model.get("experts") else 0.0)
+        return self.slow * each * model.get("layers", model.get("depth"))
 
     def _stated(self, config: Mapping[str, Any], device: str) -> float:
         if device == CPU:
@@ -294,8 +291,8 @@ def table(
         f"the others are computed from FLOPs, at {rates['cpu_gflops']:g} GFLOP/s for a core and "
         f"{rates['gpu_tflops']:g} (bfloat16) or {rates['gpu_tflops_float32']:g} (float32) TFLOP/s "
         "for a GPU where no finished run of similar size gives a rate (the section estimate of the "
-        "config states them), and from stated times of short jobs and calls, times "
-        f"{found.slow:.2f}: this machine is that much slower than the one that they are from."
+        "config states them), and from stated times of short jobs and calls. These are multiplied "
+        f"by {found.slow:.2f}, what a probe takes here over what it takes where they were measured."
     )
     for note in found.notes:
         show(note)

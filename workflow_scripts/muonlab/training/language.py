@@ -111,7 +111,9 @@ def on_device(array: np.ndarray, device: str) -> Tensor:
     """The array as a tensor. A copy to a GPU is not waited for: the next update is prepared while
     the GPU still works on the last one."""
     tensor = torch.from_numpy(array)
-    return tensor.pin_memory().to(device, non_blocking=True) if device == "cuda" else tensor
+    if device == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def text_splits(
