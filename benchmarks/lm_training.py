@@ -127,7 +127,10 @@ def measure(name: str, precision: str, options: argparse.Namespace) -> list[dict
     """A record for each optimizer on one shape."""
     shape = SHAPES[name]
     batch = options.batch or (shape.full_batch if options.full_batch else shape.batch)
-    configs = {o: config(o, shape, batch, precision, options) for o in options.optimizers}
+    configs = {
+        o: config(o, shape, batch, precision, options.ns_dtype, options.compile)
+        for o in options.optimizers
+    }
     arms = {o: prepared(c, shape.vocab, options.device) for o, c in configs.items()}
     for update in arms.values():
         update.watch.clock = time.process_time if options.cpu_time else time.perf_counter
@@ -168,15 +171,22 @@ def rates(record: dict, flops: int, ceiling: float) -> dict:
     }
 
 
-def config(optimizer: str, shape: Shape, batch: int, precision: str, options) -> dict:
+def config(
+    optimizer: str,
+    shape: Shape,
+    batch: int,
+    precision: str,
+    ns_dtype: str | None = None,
+    compiled: bool = False,
+) -> dict:
     """A run's config as the workflow would make it."""
     section = OPTIMIZERS[optimizer](name=optimizer).model_dump() | {"lr": 1e-3}
-    if options.ns_dtype and "dtype" in section:
-        section["dtype"] = options.ns_dtype
+    if ns_dtype and "dtype" in section:
+        section["dtype"] = ns_dtype
     return {
         "model": MODELS["transformer"](name="transformer", **shape.model).model_dump(),
         "training": Training(
-            steps=1000, batch_size=batch, clip=1.0, precision=precision, compile=options.compile
+            steps=1000, batch_size=batch, clip=1.0, precision=precision, compile=compiled
         ).model_dump(),
         "optimizer": section,
         "seed": 0,

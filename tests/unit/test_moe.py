@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from muonlab.models import grouped
 from muonlab.models.forward_pass import ForwardPass
-from muonlab.models.grouped import Slots, grouped_linear
+from muonlab.models.grouped import Slots, grouped_linear, row_multiple
 from muonlab.models.moe import MixtureOfExperts, relative_entropy
 from muonlab.models.transformer import Transformer
 
@@ -191,6 +191,39 @@ def test_slots_are_sorted_by_expert_first_choices_first(n, count, data, seed):
     assert (slots.spread(x) * y).sum().item() == pytest.approx((slots.collect(y) * x).sum().item())
     assert torch.autograd.gradcheck(slots.spread, x) and torch.autograd.gradcheck(slots.collect, y)
     assert torch.autograd.gradgradcheck(lambda z: slots.collect(slots.spread(z) ** 2), x)
+
+
+@settings(max_examples=30, deadline=None)
+@given(n=st.integers(1, 12), count=st.integers(1, 5), data=st.data(), seed=st.integers(0, 10**6))
+def test_padded_groups_begin_at_multiples_and_change_no_sum_and_no_gradient(n, count, data, seed):
+    k = data.draw(st.integers(1, count))
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.rand(n, count, generator=generator).topk(k).indices
+    plain, padded = Slots(chosen, count), Slots(chosen, count, multiple=4)
+    sizes = padded.ends.diff(prepend=padded.ends.new_zeros(1))
+    assert sizes.tolist() == [-(-c // 4) * 4 for c in plain.counts.tolist()]
+    assert torch.equal(padded.counts, plain.counts) and torch.equal(padded.rank(), plain.rank())
+    x = torch.randn(n, 3, generator=generator, dtype=torch.float64, requires_grad=True)
+    factor = torch.rand(n * k, generator=generator, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(count, 3, 3, generator=generator, dtype=torch.float64)
+
+    def result(slots, x, factor):
+        y = grouped_linear(slots.spread(x), weight, slots.ends)
+        return slots.collect(y**2 * slots.factors(factor).unsqueeze(1))
+
+    ours, wanted = result(padded, x, factor), result(plain, x, factor)
+    torch.testing.assert_close(ours, wanted)
+    pulled = [torch.autograd.grad(y.square().sum(), (x, factor)) for y in (ours, wanted)]
+    torch.testing.assert_close(*pulled)
+    assert torch.autograd.gradgradcheck(lambda *z: result(padded, *z), (x, factor))
+
+
+@pytest.mark.parametrize("arguments", [{}, {"k": 1}, {"activation": "swiglu", "capacity": 1.0}])
+def test_experts_in_bfloat16_are_near_those_of_the_loop(arguments):
+    module, x = experts(width=16, hidden=32, dtype=torch.float32, **arguments), batch(40, 16)
+    with torch.autocast("cpu", torch.bfloat16):
+        compare(module, x.float(), 0.05)
+    assert row_multiple("cpu", torch.bfloat16) > 1 == row_multiple("cpu", torch.float32)
 
 
 def test_balance_loss_is_1_for_even_routing_and_grows_with_unevenness():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from muonlab.models.attention import Attention, largest_logits
+from muonlab.models.attention import Attention, attended, largest_logits
 from muonlab.models.forward_pass import ForwardPass
 from muonlab.models.rope import rotate, rotation
 from muonlab.models.transformer import Transformer, visible_pairs
@@ -430,18 +430,36 @@ def test_a_trained_model_can_be_copied():
     assert all(a is not b for a, b in zip(twin.parameters(), network.parameters(), strict=True))
 
 
-def test_bfloat16_autocast_keeps_float32_logits_near_the_full_ones():
+def test_bfloat16_autocast_keeps_logits_near_the_full_ones_and_float32_gradients():
     for name in ("qk_norm", "experts"):
         network = model(scale=5.0, **(VARIANTS[name] | dict(width=32)))
         with torch.autocast("cpu", dtype=torch.bfloat16):
             half = network(tokens())
         full = network(tokens())
-        assert half.dtype == torch.float32
+        assert half.dtype == torch.bfloat16
         assert (half - full).norm() < 0.05 * full.norm()
         half.sum().backward()
         assert all(
             p.grad is not None and p.grad.dtype == torch.float32 for p in network.parameters()
         )
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_explicit_attention_in_bfloat16_equals_the_fused_one_in_float64(groups, masked):
+    generator = torch.Generator().manual_seed(groups)
+    shapes = [(2, 4, 20, 8), (2, groups, 20, 8), (2, groups, 20, 8)]
+    wide = [torch.randn(s, generator=generator).bfloat16().double() for s in shapes]
+    documents = torch.tensor([[0] * 7 + [1] * 13, [0] * 19 + [1]])
+    visible = visible_pairs(documents) if masked else None
+    results = []
+    for dtype in (torch.bfloat16, torch.float64):
+        inputs = [x.to(dtype).requires_grad_() for x in wide]
+        y = attended(*inputs, visible)
+        assert y.dtype == dtype
+        results.append((y, *torch.autograd.grad(y.double().square().sum(), inputs)))
+    for half, exact in zip(*results, strict=True):
+        assert (half - exact).norm() < 0.02 * exact.norm()
 
 
 @pytest.mark.parametrize(

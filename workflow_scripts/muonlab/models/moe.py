@@ -1,6 +1,7 @@
 """Mixture of experts: each token goes to the top k of E feed-forward experts.
 
-Shapes: N tokens, E experts, k choices, S = N · k slots, d width, f hidden.
+Shapes: N tokens, E experts, k choices, S = N · k slots, R ≥ S rows (slots and padding), d width,
+f hidden.
 """
 
 import math
@@ -11,7 +12,7 @@ from torch.nn import functional as F
 
 from muonlab.models.feedforward import ACTIVATIONS, GATED
 from muonlab.models.forward_pass import ForwardPass
-from muonlab.models.grouped import Slots, grouped_linear
+from muonlab.models.grouped import Slots, grouped_linear, row_multiple
 
 
 class MixtureOfExperts(nn.Module):
@@ -59,7 +60,8 @@ class MixtureOfExperts(nn.Module):
         tokens = x.flatten(0, 1)
         logits = self.router_logits(tokens, run)
         best, chosen = logits.topk(self.top_k)
-        slots = Slots(chosen, self.experts)
+        dtype = dtype_of_products(x)
+        slots = Slots(chosen, self.experts, row_multiple(x.device.type, dtype))
         self.counts = slots.counts
         self._note(logits, slots, run)
         share = best.softmax(-1) if self.top_k > 1 else (best - logits.logsumexp(-1, True)).exp()
@@ -67,8 +69,8 @@ class MixtureOfExperts(nn.Module):
         limit = self.limit(slots.order.numel())
         if limit is not None:
             share = share * (slots.rank() < limit)
-        y = self._experts(slots.spread(tokens), slots.ends)
-        return slots.collect(y * share.unsqueeze(1)).view_as(x)
+        y = self._experts(slots.spread(tokens.to(dtype)), slots.ends)
+        return slots.collect(y * slots.factors(share).unsqueeze(1)).view_as(x)
 
     def router_logits(self, tokens: Tensor, run: ForwardPass) -> Tensor:
         """(N, E) logits. They are float32 under autocast, too, because rounding them would change
@@ -87,16 +89,13 @@ class MixtureOfExperts(nn.Module):
         return math.ceil(self.capacity * slots / self.experts)
 
     def _experts(self, x: Tensor, ends: Tensor) -> Tensor:
-        """Applies the experts to slots (S, d) that are ordered by expert."""
-        device = x.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
-        x = x.to(dtype)
-        hidden = grouped_linear(x, self.up.to(dtype), ends)
+        """Applies the experts to rows (R, d) that are ordered by expert."""
+        hidden = grouped_linear(x, self.up.to(x.dtype), ends)
         if self.gate is None:
             hidden = self.activation(hidden)
         else:
-            hidden = self.activation(grouped_linear(x, self.gate.to(dtype), ends)) * hidden
-        return grouped_linear(hidden, self.down.to(dtype), ends)
+            hidden = self.activation(grouped_linear(x, self.gate.to(x.dtype), ends)) * hidden
+        return grouped_linear(hidden, self.down.to(x.dtype), ends)
 
     def _note(self, logits: Tensor, slots: Slots, run: ForwardPass) -> None:
         """Adds the weighted auxiliary loss to `run`, and records the watched values."""
@@ -122,6 +121,12 @@ class MixtureOfExperts(nn.Module):
         over = slots.counts * 0 if limit is None else (slots.counts - limit).clamp_min(0)
         run.note("dropped_fraction", self.layer, over.sum() / total)
         run.note("router_entropy", self.layer, relative_entropy(logits.softmax(-1)).mean())
+
+
+def dtype_of_products(x: Tensor) -> torch.dtype:
+    """The dtype in which matrix products of `x` are made: that of autocast where it is on."""
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
 def balance_loss(logits: Tensor, counts: Tensor) -> Tensor:

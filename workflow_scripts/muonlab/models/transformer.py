@@ -151,7 +151,8 @@ class Transformer(nn.Module):
         self._largest: list[Tensor] = []
 
     def forward(self, tokens: Tensor, documents: Tensor | None = None) -> Tensor:
-        """Maps tokens (b, t) int64 to float32 logits (b, t, V) for the token after each.
+        """Maps tokens (b, t) int64 to logits (b, t, V) for the token after each, in the dtype of
+        matrix products: float32, or bfloat16 under autocast.
 
         documents (b, t) int gives the document of each token; attention is then restricted to
         tokens of the same document. Raises ValueError for more than `context` tokens.
@@ -177,8 +178,7 @@ class Transformer(nn.Module):
         if run.clip:
             self._keep_largest(run.largest_logits)
         x = F.rms_norm(x, (self.width,), self.norm, self.eps)
-        logits = F.linear(x, self.embedding if self.head is None else self.head)
-        return logits if logits.dtype == torch.float64 else logits.float()
+        return F.linear(x, self.embedding if self.head is None else self.head)
 
     def rotation_of(self, length: int) -> Tensor | None:
         """The table of rotary positions (length, d / 2, 2), or None without them."""

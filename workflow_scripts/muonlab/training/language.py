@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 from muonlab.data.batches import evenly
 from muonlab.data.tokens import join, load_tokens
 from muonlab.data.windows import IGNORED, OverlappingWindows, Windows
+from muonlab.models.cross_entropy import mean_cross_entropy
 from muonlab.training.team import Team
 
 # Logits that an evaluation holds at a time, which bounds memory; on a CPU they fit into its caches.
@@ -54,7 +55,7 @@ class Text:
         """The loss that is minimised, which includes the router's auxiliary losses, and the one
         that is recorded: the mean cross-entropy in nats of the tokens that have a target."""
         logits = model(inputs, documents)
-        loss = cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED)
+        loss = mean_cross_entropy(logits.flatten(0, 1), targets.flatten(), IGNORED)
         return loss + model.auxiliary_loss(), loss
 
     def loss_in(self, indices: np.ndarray, dtype: torch.dtype) -> Callable[[nn.Module], Tensor]:
