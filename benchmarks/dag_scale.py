@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -245,8 +246,13 @@ def measure(scratch: Path, wanted: int, repeats: int) -> tuple[list[dict], dict[
     compare("dry run")
     make_up(scratch / "ours")
     make_up_bare(scratch / "bare", runs)
-    ours.call("--touch", "--", "tune")
-    beside.call("--touch")
+    with ThreadPoolExecutor() as both:
+        touched = (
+            both.submit(ours.call, "--touch", "--", "tune"),
+            both.submit(beside.call, "--touch"),
+        )
+    for done in touched:
+        done.result()
     compare("no-op")
     (scratch / "ours/results/scale/runs" / runs[0] / "run.json").unlink()
     (scratch / "bare/runs" / runs[0] / "run.json").unlink()

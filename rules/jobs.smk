@@ -57,6 +57,13 @@ def refuse_arrays_of_few_jobs():
         )
 
 
+def asks_by_run(resource):
+    """Whether something limits this resource, a cluster or the command line. Where nothing does,
+    every run asks for what the largest needs: to call a function for each of thousands of runs
+    takes Snakemake longer than all else that these rules do."""
+    return workflow.resource_settings.nodes is not None or resource in workflow.global_resources
+
+
 def train_memory(wildcards, attempt):
     """Megabytes that a training run asks for; a further attempt on a cluster asks for more."""
     config = WRITTEN.config(wildcards.run)

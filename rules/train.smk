@@ -28,8 +28,8 @@ rule train_run:
         "../envs/train.yaml"
     threads: 1
     resources:
-        mem_mb=train_memory,
-        runtime=train_minutes,
+        mem_mb=train_memory if asks_by_run("mem_mb") else OUTPUTS.most_memory(),
+        runtime=train_minutes if asks_by_run("runtime") else OUTPUTS.most_minutes(trains_on_gpu()),
         gpu=0,
         # More than one: one run over so many processes, with a GPU or a thread for each.
         processes=1,
