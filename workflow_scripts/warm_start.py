@@ -6,11 +6,11 @@ takes longer than handing it over. Where there is no worker yet, the script runs
 the prefix, and starts one.
 """
 
+import os
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 
-from muonlab.jobs.warm import run_command
+from muonlab.jobs.client import run_command
 
 run_command(sys.argv[1:])

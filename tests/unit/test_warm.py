@@ -15,7 +15,7 @@ from subprocess import PIPE
 import pytest
 
 from muonlab.io.locks import exclusive
-from muonlab.jobs import warm
+from muonlab.jobs import client, warm
 
 LIBRARY = Path(warm.__file__).parents[2]
 HEAD = """\
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.skipif(
 
 def heed_signals():
     """What the process of the tests ignores, as under nohup, its jobs do not."""
-    for number in warm.SIGNALS:
+    for number in client.SIGNALS:
         signal.signal(number, signal.SIG_DFL)
 
 
@@ -304,7 +304,7 @@ def address_of(jobs, monkeypatch, **variables):
         monkeypatch.delenv(name)
     for name, value in (jobs.environment | variables).items():
         monkeypatch.setenv(name, value)
-    return warm._address((os.getpid(), warm.process(os.getpid())[2]), jobs.head["modules"])
+    return client.address_of((os.getpid(), client.process(os.getpid())[2]), jobs.head["modules"])
 
 
 def test_a_name_that_is_taken_and_silent_costs_a_second(jobs, monkeypatch):
@@ -507,8 +507,8 @@ def test_a_process_with_an_odd_name_is_read(tmp_path):
     shutil.copy(shutil.which("sleep"), odd)
     with subprocess.Popen([odd, "60"]) as sleeper:
         until = time.monotonic() + 20
-        while (facts := warm.process(sleeper.pid))[0] != odd.name and time.monotonic() < until:
+        while (facts := client.process(sleeper.pid))[0] != odd.name and time.monotonic() < until:
             time.sleep(0.01)
         assert facts[:2] == (odd.name, os.getpid())
-        assert int(facts[2]) >= int(warm.process(os.getpid())[2])
+        assert int(facts[2]) >= int(client.process(os.getpid())[2])
         sleeper.kill()

@@ -64,6 +64,7 @@ OBSERVERS = {
     "observers/events.py": {},
     "training/run.py": {},
     "jobs/warm.py": {},
+    "jobs/client.py": {},
     "measure/stability.py": {"tabulate_stability"},
     "measure/singular_values.py": {"measure_spectra", "measure_curvature"},
 }

@@ -10,7 +10,6 @@ import atexit
 import ctypes
 import gc
 import importlib
-import json
 import os
 import selectors
 import signal
@@ -18,13 +17,14 @@ import socket
 import sys
 import threading
 import types
+from ast import literal_eval
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 from muonlab.jobs import warm
-from muonlab.jobs.warm import peer, process
+from muonlab.jobs.client import peer, process
 
 IDLE_SECONDS = 30
 MOST_CHILDREN = 256  # each needs two of the 1,024 files that a process can usually have open
@@ -117,7 +117,7 @@ class Server:
             message, streams = b"", []
         child = self.children.get(connection)
         if message and child is None:
-            return self._begin(connection, json.loads(message), streams)
+            return self._begin(connection, literal_eval(message.decode()), streams)
         if child is None:
             self._forget(connection)
         elif message:
