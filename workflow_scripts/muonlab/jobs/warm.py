@@ -50,6 +50,13 @@ START = (
     "sys.path += facts.pop('path'); from muonlab.jobs.server import main; main(fresh, **facts)"
 )
 
+# Arrow's allocator would start a thread, and a process with several threads must not fork. Large
+# pages of memory: a child is new to all of its memory, and takes a fault for each page.
+SETTINGS = {
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+}
+
 in_worker = False  # set to True by the worker, so that its children run the jobs themselves
 
 
@@ -121,8 +128,7 @@ def _start(address: str, driver: tuple[int, str], modules: tuple[str, ...]) -> b
             stderr=subprocess.DEVNULL,
             pass_fds=[listener.fileno()],
             cwd="/",
-            # Arrow's allocator would start a thread; a process with several threads must not fork.
-            env={"JE_ARROW_MALLOC_CONF": "background_thread:false"} | os.environ,
+            env=SETTINGS | os.environ,
             start_new_session=True,
         )
     return True

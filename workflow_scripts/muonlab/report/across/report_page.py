@@ -153,7 +153,7 @@ def _study(
     for name, file in sorted(texts.items(), key=lambda item: item[0] != "findings"):
         head, rest = _split(list(parsed(file.read_text(encoding="utf-8"))))
         parts.append(html(head, 1) + _folded(f"All {name}", html(rest, 1)))
-    parts += list(_pictures(captions["figures"], pictures))
+    parts.append(html(_pictures(captions["figures"], pictures)))
     folded = [_table(captions["tables"][name], file) for name, file in tables.items()]
     parts.append(f"<h3>Tables</h3>{''.join(folded)}")
     return f'<section id="{escape(study)}">{"".join(parts)}</section>'
@@ -167,7 +167,7 @@ def _split(blocks: list[Block]) -> tuple[list[Block], list[Block]]:
     return blocks, []
 
 
-def _pictures(captions: Mapping[str, dict], pictures: Mapping[str, Path]) -> Iterator[str]:
+def _pictures(captions: Mapping[str, dict], pictures: Mapping[str, Path]) -> Iterator[Picture]:
     sections = list(dict.fromkeys([*SECTIONS, *(captions[name]["section"] for name in pictures)]))
     for section in sections:
         own = [name for name in pictures if captions[name]["section"] == section]
@@ -176,7 +176,7 @@ def _pictures(captions: Mapping[str, dict], pictures: Mapping[str, Path]) -> Ite
             # Warnings stand once, at the head of the study, and not below each of its figures.
             first = told["caption"].split("\n\n")[0]
             caption = inline(f"**{told['title'].capitalize()}.** {first}")
-            yield html([Picture(pictures[name], caption)])
+            yield Picture(pictures[name], caption)
 
 
 def _table(told: Mapping[str, str], file: Path) -> str:
