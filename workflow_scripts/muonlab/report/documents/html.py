@@ -58,7 +58,7 @@ def picture(file: Path) -> str:
         image = opened.convert("RGB")
     if image.width > WIDTH:
         size = (WIDTH, round(image.height * WIDTH / image.width))
-        image = image.resize(size, Image.Resampling.BICUBIC)
+        image = image.resize(size, Image.Resampling.BICUBIC, reducing_gap=1.0)
     few = image.quantize(COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     stream = BytesIO()
     few.convert("RGB").save(stream, "webp", lossless=True, quality=50, method=2)
