@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from muonlab.report.bands import band
-from muonlab.report.style import ArmStyle
+from muonlab.report.bands import arm_legend, band
+from muonlab.report.style import ArmStyle, finish, use_style
 from muonlab.statistics.intervals import mean_interval
 
 
@@ -22,4 +22,21 @@ def test_a_band_is_the_interval_at_each_place_and_leaves_out_values_without_one(
     wanted = [mean_interval(rows.value[x == place], 0.05) for place in (0.0, 1.0)]
     assert corners.min() == pytest.approx(min(i.low for i in wanted))
     assert corners.max() == pytest.approx(max(i.high for i in wanted))
+    plt.close(figure)
+
+
+def test_a_legend_and_a_note_stay_within_a_narrow_figure():
+    use_style()
+    figure, axis = plt.subplots(figsize=(6, 3))
+    labels = [f"an arm whose name is rather long, number {n}" for n in range(6)]
+    for label in labels:
+        axis.plot([0, 1], [0, 1], label=label)
+    arm_legend(figure, axis)
+    finish(figure, "Title", ["a note that is far too long for one line of this figure " * 4])
+    renderer = figure.canvas.get_renderer()
+    (legend,) = figure.legends
+    assert [entry.get_text() for entry in legend.get_texts()] == labels
+    for drawn in (legend, *figure.texts):
+        box = drawn.get_window_extent(renderer)
+        assert 0 <= box.x0 and box.x1 <= figure.bbox.width
     plt.close(figure)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from textwrap import wrap
 
 import matplotlib
 
@@ -14,6 +15,7 @@ import typst
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -36,6 +38,7 @@ DASHES = ((1, 0), (5, 1.5), (1.5, 1.5), (6, 1.5, 1.5, 1.5), (3, 1), (8, 2))
 MARKERS = ("o", "s", "D", "^", "v", "P")
 MUTED = "#5b6470"
 PPI = 200  # pixels per inch of a PNG
+NOTE_LETTERS = 16.5  # of a note, per inch
 
 
 def use_style() -> None:
@@ -93,8 +96,9 @@ def arm_styles(arms: Sequence[dict]) -> dict[str, ArmStyle]:
 
 def finish(figure: Figure, title: str, notes: Iterable[str], tight: bool = True) -> None:
     """Adds the title above the figure, and below it the notes: data, seeds, intervals, warnings.
-    With `tight` the axes fill the room between."""
-    text = "\n".join(notes)
+    With `tight` the axes fill the room between. A note that is wider than the figure is broken."""
+    width = int(NOTE_LETTERS * figure.get_figwidth())
+    text = "\n".join(line for note in notes for line in wrap(note, width) or [""])
     said = figure.text(0.012, 1, title, va="top", fontsize=11.5, fontweight="bold")
     legend = _below_title(figure, said)
     height, lines = figure.get_figheight(), text.count("\n") + 1
@@ -115,16 +119,29 @@ def _below_title(figure: Figure, title: Text) -> float:
     box = legend.get_window_extent(renderer)
     if box.x0 > title.get_window_extent(renderer).x1 + margin and box.height < 0.36 * figure.dpi:
         return 0.0
-    # A legend lays its entries out when it is drawn, so that is when its width is known.
-    while box.width > figure.bbox.width - margin and legend._ncols > 1:
-        legend.set_ncols(legend._ncols - 1)
-        legend.draw(renderer)
+    # Letters of the SVG, which is drawn at another resolution, are a little wider.
+    while 1.02 * box.width > figure.bbox.width - margin and legend._ncols > 1:
+        legend = _narrower(figure, legend)
         box = legend.get_window_extent(renderer)
     added = box.height / figure.dpi
     figure.set_figheight(figure.get_figheight() + added)
     legend.set_loc("upper left")
     legend.set_bbox_to_anchor((0.002, 1 - 0.22 / figure.get_figheight()), figure.transFigure)
     return added
+
+
+def _narrower(figure: Figure, legend: Legend) -> Legend:
+    """The figure's legend with a column less. A legend lays its entries out when it is made."""
+    labels = [entry.get_text() for entry in legend.get_texts()]
+    legend.remove()
+    return figure.legend(
+        legend.legend_handles,
+        labels,
+        ncols=legend._ncols - 1,
+        handlelength=legend.handlelength,
+        columnspacing=legend.columnspacing,
+        prop=legend.prop,
+    )
 
 
 def save(figure: Figure, svg: str | Path, png: str | Path, pdf: str | Path) -> None:

@@ -9,9 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from muonlab.declare import figure
-from muonlab.report.bands import arm_legend, band, log_band
+from muonlab.report.bands import arm_legend, band, log_band, nothing
 from muonlab.report.style import ArmStyle, arm_styles, finish, log_axis, study_notes, use_style
 
+RATIO = "gradient_flow_ratio"
 FORWARD, ALL = "forward", "all"  # rows about the forward pass, and about all tensors together
 SIZES = {
     "gradient_norm": "gradient norm",
@@ -22,7 +23,7 @@ SIZES = {
 PASS = (
     ("activation_rms", "activation RMS, last layer", "last", False),
     ("attention_logit_max", "largest |attention logit|", "max", False),
-    ("gradient_flow_ratio", "gradient norm, first / last layer", None, True),
+    (RATIO, "gradient norm, first / last layer", None, True),
 )
 
 
@@ -64,8 +65,11 @@ def components(main_component_records: pd.DataFrame, study: dict) -> Figure:
         axis.set_title(title)
     for axis, (metric, title, layers, logarithmic) in zip(axes[-1], PASS, strict=True):
         own = _over_layers(records[records.metric == metric], layers)
-        _follow(axis, own, styles, alpha, log_band if logarithmic else band)
         axis.set_title(title)
+        if metric == RATIO and own.value.nunique() < 2:
+            nothing(axis, "the model has one layer")
+            continue
+        _follow(axis, own, styles, alpha, log_band if logarithmic else band)
         axis.set_xlabel("step")
     axes[-1][0].set_ylabel("whole model")
     arm_legend(figure, axes[0][0])

@@ -122,8 +122,8 @@ def _claims(axis: Axes, lines: Sequence[tuple[str, str, str, str]]) -> None:
         axis.text(0, -0.3, "The study declares no claims.", fontsize=8, color=MUTED, va="top")
     for place, (claim, told, word, colour) in enumerate(lines):
         axis.text(0.0, -place - 0.15, claim, fontsize=8, va="top", color=BLACK)
-        axis.text(0.5, -place - 0.15, told, fontsize=7.4, va="top", color=MUTED)
-        axis.text(0.84, -place - 0.15, word, fontsize=8, va="top", color=colour, fontweight="bold")
+        axis.text(0.36, -place - 0.15, told, fontsize=7.4, va="top", color=MUTED)
+        axis.text(0.85, -place - 0.15, word, fontsize=8, va="top", color=colour, fontweight="bold")
 
 
 def _line(
@@ -140,7 +140,7 @@ def _line(
     pair = f"{labels[row.arm_a]} − {labels[row.arm_b]}"
     colour = COLOURS.get(row.verdict, BLACK if row.verdict in (*DIFFERENT, EQUIVALENT) else MUTED)
     short = pair if len(pair) <= 34 else pair[:33] + "…"
-    yield "\n".join(wrap(claim, 78)), f"{short}: {numbers}{more}", said(row), colour
+    yield "\n".join(wrap(claim, 46)), f"{short}: {numbers}{more}", said(row), colour
 
 
 def _bare(axis: Axes, title: str) -> None:

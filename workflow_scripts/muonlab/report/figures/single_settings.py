@@ -9,8 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from muonlab.declare import figure
+from muonlab.report.bands import arm_legend
 from muonlab.report.style import ArmStyle, arm_styles, finish, study_notes, use_style
 from muonlab.report.sweeps import sweep_points
+
+MOST_LABELS = 14  # of the axes of values of one line of panels
 
 
 @figure(
@@ -47,7 +50,7 @@ def one_at_a_time(
     styles = arm_styles(study["arms"])
     for axis, (field, seeds) in zip(axes.flat, panels, strict=False):
         own = points[(points.field == field) & (points.seeds == seeds)]
-        _sweep(axis, own, styles)
+        _sweep(axis, own, styles, MOST_LABELS // max(2, columns))
         count = own.groupby(["arm", "value"]).seed.nunique().max()
         axis.set_title(field)
         axis.set_xlabel(f"n = {count} {seeds} seed{'s' if count > 1 else ''}")
@@ -55,7 +58,7 @@ def one_at_a_time(
         axis.set_axis_off()
     for row in axes:
         row[0].set_ylabel(f"{selection['score']} {study['training']['evaluate_on']} loss (nats)")
-    _legend(axes[0][0], points, styles)
+    _legend(figure, axes[0][0], points, styles)
     notes = [
         f"data: {study['data']} · dots: single runs, lines: their means · ring: chosen, or the "
         f"base's value · protocol: {study['protocol']}",
@@ -66,7 +69,7 @@ def one_at_a_time(
     return figure
 
 
-def _sweep(axis: Axes, points: pd.DataFrame, styles: dict[str, ArmStyle]) -> None:
+def _sweep(axis: Axes, points: pd.DataFrame, styles: dict[str, ArmStyle], most: int) -> None:
     values = sorted(set(points.value))
     place = {value: i for i, value in enumerate(values)}
     for arm, own in points.groupby("arm", sort=False):
@@ -89,14 +92,15 @@ def _sweep(axis: Axes, points: pd.DataFrame, styles: dict[str, ArmStyle]) -> Non
             axis.plot(
                 place[value], 0.97, "x", color=style.colour, transform=axis.get_xaxis_transform()
             )
-    axis.set_xticks(range(len(values)), [f"{value:g}" for value in values])
+    labelled = range(0, len(values), -(-len(values) // most))
+    axis.set_xticks(labelled, [f"{values[i]:.3g}" for i in labelled])
     axis.set_xlim(-0.5, len(values) - 0.5)
 
 
-def _legend(axis: Axes, points: pd.DataFrame, styles: dict[str, ArmStyle]) -> None:
-    """A legend of all arms of the figure, in its first panel."""
+def _legend(figure: Figure, axis: Axes, points: pd.DataFrame, styles: dict[str, ArmStyle]) -> None:
+    """A legend of all arms of the figure, beside the title or below it."""
     for line in axis.lines:
         line.set_label("_")
     for arm in dict.fromkeys(points.arm):
         axis.plot([], [], **styles[arm])
-    axis.legend(loc="best", fontsize=7.5)
+    arm_legend(figure, axis, columns=4)
