@@ -38,5 +38,5 @@ def test_a_legend_and_a_note_stay_within_a_narrow_figure():
     assert [entry.get_text() for entry in legend.get_texts()] == labels
     for drawn in (legend, *figure.texts):
         box = drawn.get_window_extent(renderer)
-        assert 0 <= box.x0 and box.x1 <= figure.bbox.width
+        assert box.x0 >= 0 and box.x1 <= figure.bbox.width
     plt.close(figure)
