@@ -29,11 +29,11 @@ def settings_name(config: dict, defaults: dict) -> str:
 
     `config` is a run's config without seed and phase, `defaults` the defaults of its optimizer.
     """
-    shown = config["optimizer"]
+    shown, usual = config["optimizer"], flatten(defaults)
     changed = [
         (field, value)
         for field, value in flatten(shown).items()
-        if field not in ("name", "lr") and value != flatten(defaults).get(field, ...)
+        if field not in ("name", "lr") and value != usual.get(field, ...)
     ]
     words = [shown["name"], f"lr{_text(shown['lr'])}"]
     words += [f"{_short(field)}{_text(value)}" for field, value in changed]
