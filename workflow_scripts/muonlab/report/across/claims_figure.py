@@ -28,7 +28,7 @@ COLOURS = {
     "none": "#c3c9d0",
 }
 # Left ends of the columns and of the axes with the bars, and their width, in widths of the figure.
-CLAIM, STUDY, BARS, WIDTH, VALUE, VERDICT = 0.012, 0.30, 0.365, 0.24, 0.615, 0.815
+CLAIM, STUDY, BARS, WIDTH, VALUE, VERDICT = 0.012, 0.30, 0.36, 0.225, 0.593, 0.815
 
 
 @figure(
