@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,28 @@ def test_a_changed_config_is_accepted_or_answered_by_a_sentence(tmp_path, config
     if sentence is not None:
         check_sentence(sentence)
     assert [file.name for file in tmp_path.iterdir()] == ["mine.yaml"], "nothing is written"
+
+
+# Mistakes that were once answered by a traceback, or without the name of the file or the field.
+MISTAKES = {
+    "data of a level that are a list": (
+        ("comparison", "factors", "data", "levels", "docstrings", "set", "data"),
+        [None],
+    ),
+    "an end of a box that is infinite": (("ablation", "tuning", "box", "lr", "high"), math.inf),
+    "an end of a box that is no number": (("ablation", "tuning", "box", "lr", "low"), math.nan),
+}
+
+
+@pytest.mark.parametrize("case", MISTAKES)
+def test_a_mistake_is_answered_by_its_field(case, tmp_path):
+    path, value = MISTAKES[case]
+    config = copy.deepcopy(DEFAULT)
+    at(config["studies"], path[:-1])[path[-1]] = value
+    sentence = answer(tmp_path, yaml.safe_dump(config))
+    check_sentence(sentence)
+    named = path[:-1] if path[-1] in ("low", "high") else path
+    assert sentence.split(": ")[1] == f"studies.{'.'.join(named)}"
 
 
 def nested(levels: int) -> str:

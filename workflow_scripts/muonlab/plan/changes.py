@@ -42,7 +42,7 @@ def put(
 def _other_data(
     name: object, where: tuple, sources: Sources, data: Mapping[str, str], settings: dict
 ) -> str:
-    if name not in data:
+    if not isinstance(name, str) or name not in data:
         refuse(sources, where, f"{name!r} is not in data", data)
     model = settings["model"]["name"]
     if data[name] != READS[model]:

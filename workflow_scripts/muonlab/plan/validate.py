@@ -96,7 +96,7 @@ def check(
     except ValidationError as failure:
         errors = failure.errors()
         first = errors[0]
-        path = () if exactly else _field_path(first["loc"], value)
+        path = () if exactly else _field_path(first, value)
         field = (*place, *path)
         if also is not None and any(_has(c, (*also, *path)) for _, c in sources.files):
             field = (*also, *path)
@@ -106,15 +106,15 @@ def check(
         raise UserError(f"{sources.of(field)}: {name}: {sentence}{more}") from failure
 
 
-def _field_path(loc: tuple, value: Any) -> tuple:
+def _field_path(error: Mapping, value: Any) -> tuple:
     """pydantic's location of an error, without the tags of unions, which are not in the file."""
     path = []
-    for i, part in enumerate(loc):
+    for part in error["loc"]:
         if _holds(value, part):
             value = value[part]
             path.append(part)
-        elif i == len(loc) - 1 and isinstance(value, Mapping) and part not in value.values():
-            path.append(part)  # a field that is required and missing
+    if error["type"] == "missing":
+        path.append(error["loc"][-1])
     return tuple(path)
 
 

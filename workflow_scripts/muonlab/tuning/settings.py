@@ -1,5 +1,6 @@
 """The `tuning` section of a study: how each arm's settings are chosen."""
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -25,8 +26,8 @@ class Range(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Range":
-        if not self.low < self.high:
-            raise ValueError(f"low ({self.low}) must be below high ({self.high})")
+        if not -math.inf < self.low < self.high < math.inf:
+            raise ValueError(f"low ({self.low}) must be below high ({self.high}), both finite")
         if self.from_one and not (self.log and self.high < 1):
             raise ValueError("from_one needs log: true and a high below 1")
         if self.log and self.low <= 0 and not self.from_one:
