@@ -127,7 +127,7 @@ def test_other_labels_flip_every_verdict():
 
 def test_a_claim_of_several_studies_depends_on_them_where_they_disagree():
     tables = changed(lambda table, name: table)
-    tables["moe"]["contrasts"] = swapped(tables["moe"]["contrasts"], "contrasts")
+    tables["ablation"]["contrasts"] = swapped(tables["ablation"]["contrasts"], "contrasts")
     _, found = verdicts(tables)
     assert found[1] == DEPENDS
     assert "1 depends on the study" in claims_page(verdicts(tables)[0], "mini", [])
@@ -179,7 +179,11 @@ def test_a_single_run_of_each_arm_has_a_number_and_no_verdict():
 
 def test_both_protocols_stand_side_by_side():
     tables = kept()
-    alone = swapped(tables["moe"]["contrasts"].copy(), "contrasts")
+    own = tables["moe"]["contrasts"]
+    main = (own.arm_a == "muon") & (own.arm_b == "adamw") & (own.outcome == "final_loss")
+    own.loc[main, ["difference", "low", "high"]] = [-0.2, -0.3, -0.1]
+    own.loc[main, "verdict"] = "better"
+    alone = swapped(own.copy(), "contrasts")
     both = FACTS | {"moe_published": facts("moe", "published")}
     table, _ = verdicts(tables | {"moe_published": {"contrasts": alone}}, both)
     (row,) = table[(table.number == 1) & (table.study == "moe")].itertuples()
