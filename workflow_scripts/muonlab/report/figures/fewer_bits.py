@@ -1,6 +1,7 @@
 """Accuracy over bits, and where in the model the error arises."""
 
 from collections.abc import Mapping, Sequence
+from textwrap import wrap
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -182,8 +183,10 @@ def quantization_error(quantization_records: pd.DataFrame, study: dict) -> Figur
         for axis, arm in zip(line, arms, strict=True):
             own = rows[(rows.scheme == scheme) & (rows.arm == arm["name"])]
             _map(axis, own, tensors, bits, top)
-            axis.set_title(f"{arm['label']}, {scheme.replace('_', ' ')}", fontsize=8)
             axis.tick_params(length=0, labelbottom=scheme == schemes[-1], labelleft=axis is line[0])
+        line[0].set_ylabel(scheme.replace("_", "\n"))
+    for axis, arm in zip(axes[0], arms, strict=True):
+        axis.set_title("\n".join(wrap(arm["label"], 24)), fontsize=8)
     for axis in axes[-1]:
         axis.set_xlabel("bits")
     notes = study_notes(study, None)
