@@ -29,9 +29,9 @@ from muonlab.plan.written import Written, read
 
 # Seconds of jobs that were never run here: means of the default's, of which two ran at a time, on
 # the machine to which `slowness` compares this one.
-SECONDS = {"prepare_": 1.8, "measure_": 1.1, "tabulate_": 1.2, "plot_": 1.2, "write_": 0.3}
-SECONDS |= {"propose": 0.7, "select": 0.1, "profile_overhead": 6.0}
-OUTSIDE = 0.2  # of a training job, before and after its run
+SECONDS = {"prepare_": 1.3, "measure_": 0.7, "tabulate_": 0.7, "plot_": 0.95, "write_": 0.3}
+SECONDS |= {"propose": 0.3, "select": 0.1, "profile_overhead": 4.0}
+OUTSIDE = 0.1  # of a training job, before and after its run
 SCHEDULING = 0.06  # of Snakemake, for each job
 # Of each layer in an update of a small model, which is bound by calling its operations.
 CALLS = {"mlp": 0.0004, "transformer": 0.0018}
