@@ -167,12 +167,17 @@ def test_a_grouped_product_is_one_product_a_group(sizes, inner, outer, dtype, se
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
+def routing(n, count, data, seed):
+    """A drawn k, the experts (n, k) that random tokens choose, and the generator that drew them."""
+    k = data.draw(st.integers(1, count))
+    generator = torch.Generator().manual_seed(seed)
+    return k, torch.rand(n, count, generator=generator).topk(k).indices, generator
+
+
 @settings(max_examples=30, deadline=None)
 @given(n=st.integers(1, 12), count=st.integers(1, 5), data=st.data(), seed=st.integers(0, 10**6))
 def test_slots_are_sorted_by_expert_first_choices_first(n, count, data, seed):
-    k = data.draw(st.integers(1, count))
-    generator = torch.Generator().manual_seed(seed)
-    chosen = torch.rand(n, count, generator=generator).topk(k).indices
+    k, chosen, generator = routing(n, count, data, seed)
     slots = Slots(chosen, count)
     expected = sorted((int(chosen[token, j]), j, token) for j in range(k) for token in range(n))
     got = [
@@ -196,9 +201,7 @@ def test_slots_are_sorted_by_expert_first_choices_first(n, count, data, seed):
 @settings(max_examples=30, deadline=None)
 @given(n=st.integers(1, 12), count=st.integers(1, 5), data=st.data(), seed=st.integers(0, 10**6))
 def test_padded_groups_begin_at_multiples_and_change_no_sum_and_no_gradient(n, count, data, seed):
-    k = data.draw(st.integers(1, count))
-    generator = torch.Generator().manual_seed(seed)
-    chosen = torch.rand(n, count, generator=generator).topk(k).indices
+    k, chosen, generator = routing(n, count, data, seed)
     plain, padded = Slots(chosen, count), Slots(chosen, count, multiple=4)
     sizes = padded.ends.diff(prepend=padded.ends.new_zeros(1))
     assert sizes.tolist() == [-(-c // 4) * 4 for c in plain.counts.tolist()]

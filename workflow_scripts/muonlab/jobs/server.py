@@ -195,7 +195,8 @@ def _run(request: dict, fresh: list[str]) -> NoReturn:
     """Runs the request's script as a new Python would, and ends this process."""
     _become(request, fresh)
     sys.excepthook = _show
-    atexit._clear()  # of what the worker's modules registered: torch's takes 60 ms, for nothing
+    # What the worker's modules have registered takes time, and a child needs none of it.
+    atexit._clear()
     script = Path(sys.argv[0])
     exec(compile(script.read_bytes(), script, "exec"), sys.modules["__main__"].__dict__)
     # Ends as multiprocessing's forked children do, because a regular exit takes torch apart, which

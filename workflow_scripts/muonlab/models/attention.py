@@ -13,7 +13,7 @@ from muonlab.models.forward_pass import ForwardPass
 from muonlab.models.rope import rotate
 
 # Positions up to which explicit attention is faster in bfloat16 on a CPU, where the gradient of the
-# fused kernel takes 1.5 to 6 times as long.
+# fused kernel is slow.
 LONGEST_EXPLICIT = 512
 LOGITS_AT_ONCE = 2**24  # number of logits that `largest_logits` holds at a time
 

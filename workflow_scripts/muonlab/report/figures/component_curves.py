@@ -66,7 +66,7 @@ def components(main_component_records: pd.DataFrame, study: dict) -> Figure:
     for axis, (metric, title, layers, logarithmic) in zip(axes[-1], PASS, strict=True):
         own = _over_layers(records[records.metric == metric], layers)
         axis.set_title(title)
-        if metric == RATIO and own.value.nunique() < 2:
+        if metric == RATIO and records.layer.nunique() < 2:
             nothing(axis, "the model has one layer")
             continue
         _follow(axis, own, styles, alpha, log_band if logarithmic else band)
