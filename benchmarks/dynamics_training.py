@@ -8,8 +8,10 @@ DATA is the folder of a prepared data set, results/…/data/<name>, whose tokeni
 into a folder of OUT, with the fixed learning rates of `--adamw` and `--muon` (these are not tuned:
 the losses say nothing about the optimizers). A finished run is read and not trained again; one that
 was made with other options is refused.
-"MFU" is the model's flops (`models.size.flops_per_token`) per second over those of the fastest
-matrix product measured in the same process, in the runs' precision.
+"ms/update" and the rates are those of the median stretch of updates between two entries of the
+log; the first stretch, which compiles, does not count. "MFU" is the model's flops
+(`models.size.flops_per_token`) per second over those of the fastest matrix product measured in the
+same process, in the runs' precision.
 """
 
 import argparse
@@ -34,7 +36,7 @@ CONFIG = [ROOT / "config.yaml", ROOT / "studies" / "dynamics.yaml"]
 TAIL = 0.2  # share of a run's recorded training losses that its last loss is the mean of
 HEADER = (
     "optimizer   steps      tokens  loss at end  ms/update  tokens/s    MFU"
-    "  records: s, share of the time   peak GB"
+    "  records: s, share of the time   peak GB   all: s"
 )
 
 
@@ -122,18 +124,23 @@ def read(arm: str, folder: Path, facts: dict, options: argparse.Namespace) -> di
     precision = getattr(torch, config["training"]["precision"])
     ceiling = matmul_ceiling(precision, options.device)
     spent = sum(made["seconds_in_observers"].values())
+    steps, updates = record["summary"]["steps"], made["seconds_in_updates"]
+    # A run of one stretch has no median.
+    step_seconds = made["step_seconds"] or updates / steps
+    rate = made["tokens"] / steps / step_seconds
     return {
         "optimizer": arm,
         "device": made["device"],
-        "steps": record["summary"]["steps"],
+        "steps": steps,
         "tokens": made["tokens"],
         "loss": loss_at_the_end(folder),
-        "step_seconds": made["seconds_in_updates"] / record["summary"]["steps"],
-        "tokens_per_second": made["tokens_per_second"],
-        "model_flops_utilisation": made["tokens_per_second"] * flops / ceiling,
+        "step_seconds": step_seconds,
+        "tokens_per_second": rate,
+        "model_flops_utilisation": rate * flops / ceiling,
         "ceiling_flops_per_second": ceiling,
         "record_seconds": made["seconds_in_observers"],
-        "record_share": spent / (spent + made["seconds_in_updates"]),
+        "record_share": spent / (spent + updates),
+        "seconds": made["seconds"],
         "peak_bytes": made["peak_device_bytes"] or made["peak_host_bytes"],
     }
 
@@ -153,7 +160,7 @@ def table_row(r: dict) -> str:
         f"{r['optimizer']:9} {r['steps']:7,} {r['tokens']:11,} {r['loss']:12.4f}"
         f" {r['step_seconds'] * 1e3:10.1f} {r['tokens_per_second']:9,.0f}"
         f" {r['model_flops_utilisation']:6.2f} {spent:12.1f} {r['record_share']:10.1%}"
-        f" {r['peak_bytes'] / 1e9:19.1f}"
+        f" {r['peak_bytes'] / 1e9:19.1f} {r['seconds']:8.0f}"
     )
 
 
