@@ -3,6 +3,7 @@ lost. What a run asks for grows with its size."""
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -54,6 +55,25 @@ def test_arrays_are_of_rules_that_exist_and_nothing_limits_them():
     assert named == {"train_trial", "train_run"} | measured
     limit = re.search(r"FEWEST_JOBS_FOR_ARRAYS = ([\d_]+)", RULES)[1]
     assert SLURM["jobs"] >= int(limit)
+
+
+def asks_by_run(resource: str, nodes: int | None, limits: dict) -> bool:
+    """The function of that name in rules/jobs.smk, as Snakemake calls it with these settings."""
+    source = re.search(r"^def asks_by_run.*?(?=^def )", RULES, re.MULTILINE | re.DOTALL)[0]
+    workflow = SimpleNamespace(
+        resource_settings=SimpleNamespace(nodes=nodes), global_resources=limits
+    )
+    exec(source, scope := {"workflow": workflow})
+    return scope["asks_by_run"](resource)
+
+
+def test_each_run_asks_for_its_own_amount_where_something_limits_it():
+    """Snakemake itself sets limits of cores and nodes."""
+    local = {"_cores": 2, "_nodes": None}
+    assert not asks_by_run("mem_mb", None, local) and not asks_by_run("runtime", None, local)
+    assert asks_by_run("mem_mb", None, local | {"mem_mb": 9000})
+    assert not asks_by_run("runtime", None, local | {"mem_mb": 9000})
+    assert asks_by_run("mem_mb", 10_000, local) and asks_by_run("runtime", 10_000, local)
 
 
 def minutes(gpu=False, data=None, model=None, **training) -> int:
