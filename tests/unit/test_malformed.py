@@ -123,6 +123,10 @@ MISTAKES = {
         [None],
     ),
     "an end of a box that is infinite": (("ablation", "tuning", "box", "lr", "high"), math.inf),
+    "more trials of an arm than can be counted": (
+        ("fashion", "arms", "frozen", "trials"),
+        10**25,
+    ),
     "an end of a box that is no number": (("ablation", "tuning", "box", "lr", "low"), math.nan),
 }
 

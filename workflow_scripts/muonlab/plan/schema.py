@@ -16,7 +16,7 @@ from muonlab.plan.models import MLP, ModelConfig
 from muonlab.plan.optimizers import OptimizerConfig
 from muonlab.plan.training import Training
 from muonlab.section import Name, Section, Seed
-from muonlab.tuning.settings import Box, Grid, Tuning, check_values
+from muonlab.tuning.settings import MOST_TRIALS, Box, Grid, Tuning, check_values
 
 
 class Arm(Section):
@@ -47,7 +47,7 @@ class Arm(Section):
     equally many tuned fields, unless an arm declares `unequal_search`."""
     box: Box | None = None
     """This arm's own ranges, if the study is tuned over a box (methods sobol, zoom and tpe)."""
-    trials: int | None = Field(default=None, ge=1)
+    trials: int | None = Field(default=None, ge=1, le=MOST_TRIALS)
     """This arm's own number of trials, for sobol, zoom and tpe; null takes that of `tuning`. It
     needs `unequal_search`."""
     unequal_search: bool = False

@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 from muonlab.section import Section, Seed
 from muonlab.tuning.space import Value
 
+# A larger number is taken for a slip: each trial is a run, and usually several.
+MOST_TRIALS = 10_000
+
 Grid = dict[str, list[Value]]
 
 
@@ -57,7 +60,7 @@ class Tuning(Section):
     """Ranges or lists of values for sobol, zoom and tpe. A field is one of the optimizer's (lr,
     embedding_ratio, adamw.weight_decay …) or training.warmup_steps, training.final_lr_fraction,
     training.clip."""
-    trials: int = Field(default=16, ge=1)
+    trials: int = Field(default=16, ge=1, le=MOST_TRIALS)
     """Number of trials of each arm, for sobol, zoom and tpe."""
     rounds: int = Field(default=2, ge=1, le=8)
     """Number of rounds of zoom."""
