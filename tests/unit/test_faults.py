@@ -200,46 +200,41 @@ def test_sigterm_at_many_moments(tmp_path, data, uninterrupted):  # noqa: F811
     assert len(set(outcomes)) > 1, "some moments were before the end and some behind it"
 
 
-@pytest.mark.parametrize("written", ["metrics.parquet", "records", "run.json"])
-def test_sigterm_while_publishing_is_too_late(
-    written,
-    tmp_path,
-    data,  # noqa: F811
-    uninterrupted,  # noqa: F811
-    monkeypatch,
-):
-    rename, folder = os.replace, tmp_path / "run"
+PUBLISHED = pytest.mark.parametrize("written", ["metrics.parquet", "records", "run.json"])
 
-    def signalled(source, target, **more):
+
+def train_struck(by: int, written: str, folder: Path, data: Path) -> int:  # noqa: F811
+    """Trains in a child that gets the signal `by` when `written` is put in place; returns how the
+    child ended."""
+    rename = os.replace
+
+    def struck(source, target, **more):
         if Path(target).name == written and Path(target).parent == folder:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), by)
         rename(source, target, **more)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", signalled)
-        assert in_child(lambda: train(folder, data, config())) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "replace", struck)
+        return in_child(lambda: train(folder, data, config()))
+
+
+@PUBLISHED
+def test_sigterm_while_publishing_is_too_late(written, tmp_path, data, uninterrupted):  # noqa: F811
+    folder = tmp_path / "run"
+    assert train_struck(signal.SIGTERM, written, folder, data) == 0
     assert contents(folder) == uninterrupted
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
-@pytest.mark.parametrize("written", ["metrics.parquet", "records", "run.json"])
+@PUBLISHED
 def test_a_kill_while_publishing_leaves_nothing_behind_in_the_end(
     written,
     tmp_path,
     data,  # noqa: F811
     uninterrupted,  # noqa: F811
-    monkeypatch,
 ):
-    rename, folder = os.replace, tmp_path / "run"
-
-    def killed(source, target, **more):
-        if Path(target).name == written and Path(target).parent == folder:
-            os.kill(os.getpid(), signal.SIGKILL)
-        rename(source, target, **more)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", killed)
-        assert in_child(lambda: train(folder, data, config())) == -9
+    folder = tmp_path / "run"
+    assert train_struck(signal.SIGKILL, written, folder, data) == -signal.SIGKILL
     assert list(folder.glob(".*.tmp*")), "the file that was being written"
     assert in_child(lambda: train(folder, data, config())) == 0
     assert contents(folder) == uninterrupted
