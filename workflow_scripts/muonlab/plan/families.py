@@ -85,12 +85,8 @@ def check_families(
             )
         for pattern in family["outcomes"]:
             if not matching([pattern], names):
-                close = get_close_matches(pattern, names, n=1)
-                hint = f"; did you mean {close[0]}?" if close else ""
-                raise ValueError(
-                    f"contrasts.families.{name}.outcomes: {pattern!r:.80} is not an outcome{hint} "
-                    f"(there are {', '.join(list(names)[:12])} …; contrasts.csv lists a study's)"
-                )
+                field = f"contrasts.families.{name}.outcomes"
+                raise ValueError(f"{field}: {no_outcome(pattern, names)}")
     members = [(f"the family {name}", set(_members(f, names))) for name, f in families.items()]
     members += [(f"the factorial {f['label']!r}", set(_questions(f))) for f in factorials]
     for (first, own), (second, others) in combinations(members, 2):
@@ -100,6 +96,16 @@ def check_families(
                 f"both {first} and {second}; a comparison belongs to one family, so that it has "
                 "one verdict"
             )
+
+
+def no_outcome(name: str, names: Collection[str]) -> str:
+    """Says that `name` is none of the outcomes `names`, of which there may be hundreds."""
+    close = get_close_matches(name, names, n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    return (
+        f"{name!r:.80} is not an outcome{hint} "
+        f"(there are {', '.join(list(names)[:12])} …; contrasts.csv lists a study's)"
+    )
 
 
 def _members(family: Mapping, names: Collection[str]) -> Iterator[Comparison]:

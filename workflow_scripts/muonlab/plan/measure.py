@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from muonlab.plan.evaluation import AttentionPatterns, MultipleChoice, Samples
-from muonlab.plan.families import Family, check_families
+from muonlab.plan.families import Family, check_families, no_outcome
 from muonlab.plan.reported import Anchors, SpeedUp, WaterfallStep
 from muonlab.section import Name, Section
 
@@ -187,10 +187,7 @@ class Measure(Section):
         known = [outcome["name"] for outcome in outcomes(self.model_dump())]
         for name in self.contrasts.smallest_difference:
             if name not in known:
-                raise ValueError(
-                    f"contrasts.smallest_difference: {name!r} is not an outcome (there are "
-                    f"{', '.join(known)})"
-                )
+                raise ValueError(f"contrasts.smallest_difference: {no_outcome(name, known)}")
         own = self.model_dump()
         check_families(own["contrasts"]["families"], own["factorials"], every_outcome(own))
         if len(self.waterfall) == 1:
