@@ -15,7 +15,15 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from muonlab.report.bands import arm_legend, band, log_band
 from muonlab.report.layers import components_of, mean_over_layers
-from muonlab.report.style import MUTED, ArmStyle, arm_styles, log_axis
+from muonlab.report.style import (
+    MUTED,
+    ArmStyle,
+    arm_styles,
+    finish,
+    log_axis,
+    study_notes,
+    use_style,
+)
 
 COLUMNS = 4  # most panels in a row
 SIZE = (2.45, 2.0)  # inches of a panel
@@ -151,6 +159,23 @@ def layer_grid(
     for axis, arm in zip(axes[0], arms, strict=True):
         axis.set_title(arm["label"])
     step_axes(list(axes.flat), per_step, only=(axes[0], axes[-1]))
+    return figure
+
+
+def layer_figure(
+    rows: Sequence[tuple[str, pd.DataFrame]],
+    study: Mapping,
+    title: str,
+    per_step: float,
+    mark: Callable[[Axes, pd.DataFrame], None] = lambda axis, own: None,
+    notes: Sequence[str] = (),
+) -> Figure:
+    """`layer_grid` on logarithmic axes with its title, its notes and the legend of its layers."""
+    use_style()
+    figure = layer_grid(rows, study, True, per_step, mark)
+    about, *rest = study_notes(study, "lines: means over seeds")
+    finish(figure, f"{study['title']}: {title}", [about, *notes, *rest])
+    layer_bar(figure, study, pd.concat([own.layer for _, own in rows]))
     return figure
 
 

@@ -11,8 +11,8 @@ from muonlab.measure.stability import EXPLODING, VANISHING
 from muonlab.report.forward import ALL, of_component, tokens_of_an_update
 from muonlab.report.layers import components_of
 from muonlab.report.measured import HIDDEN_COMPONENTS
-from muonlab.report.panels import layer_bar, layer_grid, words
-from muonlab.report.style import MUTED, finish, study_notes, use_style
+from muonlab.report.panels import layer_figure, words
+from muonlab.report.style import MUTED
 
 
 @figure(
@@ -30,21 +30,12 @@ def gradient_flow(
     study: dict,
 ) -> Figure:
     """A row for all tensors of a layer and for each component, a column for each of two arms."""
-    use_style()
     records = layer_component_records
     hidden = records[records.component.isin(HIDDEN_COMPONENTS) & records.layer.notna()]
     rows = [("all tensors", of_component(records, ALL, "gradient_norm"))]
     rows += [(words(c), of_component(records, c, "gradient_norm")) for c in components_of(hidden)]
-    figure = layer_grid(
-        rows, study, True, tokens_of_an_update(summaries, provenances), mark=_limits
-    )
-    finish(
-        figure,
-        f"{study['title']}: gradient norm by layer",
-        study_notes(study, "lines: means over seeds"),
-    )
-    layer_bar(figure, study, records.layer.dropna())
-    return figure
+    tokens = tokens_of_an_update(summaries, provenances)
+    return layer_figure(rows, study, "gradient norm by layer", tokens, mark=_limits)
 
 
 def _limits(axis: Axes, own: pd.DataFrame) -> None:

@@ -7,8 +7,7 @@ from matplotlib.figure import Figure
 
 from muonlab.declare import figure
 from muonlab.report.forward import FORWARD, of_metrics, tokens_of_an_update
-from muonlab.report.panels import layer_bar, layer_grid
-from muonlab.report.style import finish, study_notes, use_style
+from muonlab.report.panels import layer_figure
 
 METRICS = {
     "activation_rms": "residual stream\nRMS",
@@ -35,10 +34,7 @@ def activations(
     study: dict,
 ) -> Figure:
     """A row for each statistic of the forward pass, a column for each of two arms."""
-    use_style()
     rows = list(of_metrics(layer_component_records, FORWARD, METRICS))
-    figure = layer_grid(rows, study, True, tokens_of_an_update(summaries, provenances))
-    notes = study_notes(study, "lines: means over seeds")
-    finish(figure, f"{study['title']}: activations by layer", notes)
-    layer_bar(figure, study, layer_component_records.layer.dropna())
-    return figure
+    return layer_figure(
+        rows, study, "activations by layer", tokens_of_an_update(summaries, provenances)
+    )

@@ -5,8 +5,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from muonlab.declare import figure
-from muonlab.report.panels import by_component, layer_bar, layer_grid, tokens_per_step
-from muonlab.report.style import MUTED, finish, study_notes, use_style
+from muonlab.report.panels import by_component, layer_figure, tokens_per_step
+from muonlab.report.style import MUTED
 
 
 @figure(
@@ -19,19 +19,10 @@ from muonlab.report.style import MUTED, finish, study_notes, use_style
 )
 def spectral_norms(layer_dynamics: pd.DataFrame, study: dict) -> Figure:
     """A row for each component, a column for each of two arms."""
-    use_style()
-    figure = layer_grid(
-        list(by_component(layer_dynamics, "spectral_norm")),
-        study,
-        logarithmic=True,
-        per_step=tokens_per_step(layer_dynamics),
-        mark=_walk,
-    )
-    notes = study_notes(study, "lines: means over seeds")
-    notes.insert(1, "dotted: random walk with the same norms of updates, mean over layers")
-    finish(figure, f"{study['title']}: spectral norm σ₁ by layer", notes)
-    layer_bar(figure, study, layer_dynamics.layer.dropna())
-    return figure
+    rows = list(by_component(layer_dynamics, "spectral_norm"))
+    walk = "dotted: random walk with the same norms of updates, mean over layers"
+    tokens = tokens_per_step(layer_dynamics)
+    return layer_figure(rows, study, "spectral norm σ₁ by layer", tokens, _walk, [walk])
 
 
 def _walk(axis: Axes, own: pd.DataFrame) -> None:
