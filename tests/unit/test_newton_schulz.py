@@ -282,11 +282,13 @@ def test_symmetric_product_is_the_product(side, dtype):
 
 @pytest.mark.parametrize("work", [1, 10**12])
 @pytest.mark.parametrize("buffered", [False, True])
-def test_products_of_a_batch_are_those_of_its_matrices(monkeypatch, work, buffered):
+@pytest.mark.parametrize("length", [40, 70])  # short and `LONG`
+def test_products_of_a_batch_are_those_of_its_matrices(monkeypatch, work, buffered, length):
     monkeypatch.setattr(iteration, "LARGE_WORK", work)
     monkeypatch.setattr(iteration, "SYMMETRIC_ROWS", 5)
+    monkeypatch.setattr(iteration, "SYMMETRIC_ROWS_OF_LONG", 3)
     generator = torch.Generator().manual_seed(work % 7)
-    A, X = (torch.randn(3, 16, n, generator=generator, dtype=torch.float64) for n in (16, 40))
+    A, X = (torch.randn(3, 16, n, generator=generator, dtype=torch.float64) for n in (16, length))
     R = A @ A.mT
     for multiply, left, right, add in (
         (iteration.product, A, X, X),

@@ -40,9 +40,12 @@ TOLERATED = 2.5
 # On a CPU, products of at least this many multiplications run one at a time, even within a batch:
 # that is up to 10 % faster, but as much slower for smaller products. Symmetric products of this
 # size are computed in blocks of at least SYMMETRIC_ROWS rows, each from the diagonal on, and
-# mirrored, which is 10–30 % faster, but slower for smaller products.
+# mirrored, which is 10–30 % faster, but slower for smaller products. Where the factors are LONG
+# times as long as their product is wide, mirroring costs less beside the product: then half of the
+# work is enough, and smaller blocks are faster.
 LARGE_WORK = 512**3
-SYMMETRIC_ROWS = 192
+SYMMETRIC_ROWS, SYMMETRIC_ROWS_OF_LONG = 192, 128
+LONG = 4
 
 
 class Plan(NamedTuple):
@@ -252,23 +255,26 @@ def symmetric_product(
 ) -> Tensor:
     """`product` where the result is symmetric; half of it is copied where that is faster."""
     m = A.size(-2)
-    if m < 2 * SYMMETRIC_ROWS or not is_large(A, B):
+    long = A.size(-1) >= LONG * m
+    rows = SYMMETRIC_ROWS_OF_LONG if long else SYMMETRIC_ROWS
+    if m < 2 * rows or not is_large(A, B, LARGE_WORK // 2 if long else LARGE_WORK):
         return product(A, B, add, beta, alpha, out)
     if A.ndim == 3:
         return one_by_one(symmetric_product, A, B, add, beta, alpha, out)
     out = A.new_empty(m, m) if out is None else out
-    blocks = m // SYMMETRIC_ROWS
+    blocks = m // rows
     edges = [m * i // blocks for i in range(blocks + 1)]
     for lo, hi in zip(edges[:-1], edges[1:], strict=True):
-        rows = None if add is None else add[lo:hi, lo:]
-        product(A[lo:hi], B[:, lo:], rows, beta, alpha, out[lo:hi, lo:])
+        added = None if add is None else add[lo:hi, lo:]
+        product(A[lo:hi], B[:, lo:], added, beta, alpha, out[lo:hi, lo:])
         out[hi:, lo:hi].copy_(out[lo:hi, hi:].mT)
     return out
 
 
-def is_large(A: Tensor, B: Tensor) -> bool:
-    """Whether each product of A (…, m, k) and B (…, k, n) is LARGE_WORK on a CPU."""
-    return A.is_cpu and A.size(-2) * A.size(-1) * B.size(-1) >= LARGE_WORK
+def is_large(A: Tensor, B: Tensor, work: int = LARGE_WORK) -> bool:
+    """Whether each product of A (…, m, k) and B (…, k, n) has that many multiplications, on a
+    CPU."""
+    return A.is_cpu and A.size(-2) * A.size(-1) * B.size(-1) >= work
 
 
 def one_by_one(multiply, A: Tensor, B: Tensor, add, beta: float, alpha: float, out) -> Tensor:
