@@ -20,6 +20,7 @@ from muonlab.report.levels import Along, along, diverged_runs, evaluated, joined
 from muonlab.report.measured import HIDDEN_COMPONENTS, hidden_mean, with_degradation
 from muonlab.report.style import MUTED, ArmStyle, finish, log_axis, study_notes, use_style
 
+CLOSE = 0.05  # share of an axis; labels of lines that are closer would overlap
 WIDE = 2.5  # a loss that falls by more than this factor has a logarithmic axis
 SHAPE = (
     ("spectral_entropy", "spectral entropy", False),
@@ -194,10 +195,13 @@ def draw_over_loss(
         if not any(shown):
             nothing(axis, "No run has values along its loss.")
             continue
-        _levels(axis, levels, panel is panels[0])
+        for level in levels[np.isfinite(levels)]:
+            axis.axvline(level, color=MUTED, linewidth=0.8, linestyle=":", zorder=1)
         if panel.logarithmic:
             _few_labels(axis)
     _loss_axis(axes[0][0], quantities, list(styles))
+    if not axes[0][0].texts:  # it has values
+        _name_levels(axes[0][0], levels)
     for axis in axes[-1]:
         axis.set_xlabel(f"{loss}  →", fontsize=8)
     if across > 3:
@@ -239,22 +243,26 @@ def _line(
     return True
 
 
-def _levels(axis: Axes, levels: np.ndarray, named: bool) -> None:
-    for i, level in enumerate(levels[np.isfinite(levels)]):
-        axis.axvline(level, color=MUTED, linewidth=0.8, linestyle=":", zorder=1)
-        if named:
-            axis.text(
-                level,
-                0.02,
-                f"loss {i + 1}",
-                transform=axis.get_xaxis_transform(),
-                fontsize=6.5,
-                color=MUTED,
-                rotation=90,
-                ha="center",
-                va="bottom",
-                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.8},
-            )
+def _name_levels(axis: Axes, levels: np.ndarray) -> None:
+    """Numbers the lines of `levels` at their feet; numbers of lines that lie close to each other
+    stand at different heights."""
+    known, bottom = levels[np.isfinite(levels)], axis.get_ylim()[0]
+    to_axis = axis.transData + axis.transAxes.inverted()
+    places = [to_axis.transform((level, bottom))[0] for level in known]
+    close = np.abs(np.diff(places)).min(initial=1) < CLOSE
+    for i, level in enumerate(known):
+        axis.text(
+            level,
+            0.02 + (0.17 * i if close else 0),
+            f"loss {i + 1}",
+            transform=axis.get_xaxis_transform(),
+            fontsize=6.5,
+            color=MUTED,
+            rotation=90,
+            ha="center",
+            va="bottom",
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.8},
+        )
 
 
 def _loss_axis(axis: Axes, quantities: Along, arms: Sequence[str]) -> None:
