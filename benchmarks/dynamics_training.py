@@ -104,7 +104,8 @@ def reporting_run(arm: str, options: argparse.Namespace) -> Run:
     training = {
         "steps": options.steps,
         "batch_size": options.batch,
-        "log_every": max(1, options.steps // 100),
+        # An entry of the log waits for the GPU, which would otherwise be given work ahead.
+        "log_every": max(5, options.steps // 100),
         "eval_every": options.eval_every,
         "geometry_every": options.records_every,
         "components_every": options.records_every,
