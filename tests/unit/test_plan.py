@@ -240,7 +240,7 @@ def test_an_arm_that_is_not_tuned_takes_its_bases_choice_but_for_what_it_sets(tm
 
 def test_a_tuned_field_that_an_arm_sets_to_its_default_is_a_difference(tmp_path):
     arms = {
-        "muon": {"grid": {"momentum": [0.9, 0.99]}},
+        "muon": {"grid": {"momentum": [0.9, 0.99]}, "unequal_search": True},
         "default": FOLLOWER | {"set": {"optimizer.momentum": 0.95}},
     }
     known = plan(tmp_path, toy(arms=arms)).studies["toy"].arms

@@ -181,6 +181,9 @@ def test_fields_of_the_schedule_and_of_the_other_optimizer_can_be_tuned(tmp_path
     [
         ({"muon": {"optimizer": "muon", "box": {"lr": BOX["lr"], "momentum": [0.9, 0.95]}}},
          "equally many tuned fields, not adamw 1, muon 2"),
+        ({"adamw": {"optimizer": "adamw", "box": {"lr": BOX["lr"], "beta2": [0.9, 0.95]}},
+          "muon": {"optimizer": "muon", "box": {"lr": BOX["lr"], "momentum": [0.9, 0.95]}}},
+         "muon is tuned over momentum and adamw not over its own"),
         ({"muon": {"optimizer": "muon", "box": {"beta2": [0.9, 0.95]}}}, "not a field"),
         ({"muon": {"optimizer": "muon", "box": {"training.steps": [1, 2]}}}, "not a field"),
         ({"muon": {"optimizer": "muon", "box": {"adamw.beta1": [0.9, 1.5]}}}, "less than 1"),
@@ -191,6 +194,15 @@ def test_a_side_with_another_search_is_refused_in_one_sentence(tmp_path, arms, s
     with pytest.raises(UserError, match=said) as refusal:
         study(tmp_path, tuning, arms)
     assert "\n" not in str(refusal.value)
+
+
+def test_sides_that_are_both_tuned_over_their_momentum_are_searched_alike(tmp_path):
+    arms = {
+        "adamw": {"optimizer": "adamw", "box": {"lr": BOX["lr"], "beta1": [0.6, 0.9]}},
+        "muon": {"optimizer": "muon", "box": {"lr": BOX["lr"], "momentum": [0.6, 0.9]}},
+    }
+    tuning = {"method": "zoom", "trials": 4, "box": {"lr": BOX["lr"]}}
+    assert study(tmp_path, tuning, arms).arms["adamw"].space.keys() == {"lr", "beta1"}
 
 
 def test_a_factor_on_lr_moves_the_matrices_alone(tmp_path):

@@ -12,7 +12,7 @@ SMALL = """\
     model: {context: 16, width: 16, heads: 2, feedforward: 16, experts: 2}
     training: {steps: 12, eval_every: 6, warmup_steps: 2, batch_size: 4}
     arms:
-      adamw: {grid: {lr: [0.01], weight_decay: [0.1]}}
+      adamw: {grid: {lr: [0.01], beta1: [0.9]}}
       muon: {grid: {lr: [0.01], momentum: [0.95]}}
     tuning: {seeds: [1001]}
     seeds: [1, 2]

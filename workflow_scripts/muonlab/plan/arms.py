@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from muonlab.plan.changes import put
+from muonlab.plan.equal_search import check_equal_search
 from muonlab.plan.naming import flatten
 from muonlab.plan.schema import Arm, Study
 from muonlab.plan.tuned_fields import TUNABLE, Value, multiplied, path_of, put_all, with_value
@@ -126,20 +127,13 @@ def resolve_arms(
     """All arms of a study, in the order of the config. `data` gives the kind of each data set.
 
     Raises UserError for an unknown base, optimizer or field, for bases that form a cycle, for an
-    undeclared second variable, and for unequal numbers of trials or of tuned fields among the tuned
-    arms that do not declare `unequal_search`.
+    undeclared second variable, and for tuned arms that are not searched alike and do not declare
+    `unequal_search`.
     """
     resolver = _Resolver(study, place, sources, data or {})
     arms = {name: resolver.arm(name) for name in study.arms}
-    alike = [arm for arm in arms.values() if arm.trials and not study.arms[arm.name].unequal_search]
-    for what, sizes in (
-        ("trials", {arm.name: len(arm.trials) for arm in alike}),
-        ("tuned fields", {arm.name: len(arm.space) for arm in alike}),
-    ):
-        if len(set(sizes.values())) > 1:
-            listed = ", ".join(f"{name} {n}" for name, n in sizes.items())
-            sentence = f"all arms must have equally many {what}, not {listed}; an arm may declare "
-            refuse(sources, (*place, "arms"), f"{sentence}unequal_search: true")
+    alike = (arm for arm in arms.values() if arm.trials and not study.arms[arm.name].unequal_search)
+    check_equal_search(alike, lambda sentence: refuse(sources, (*place, "arms"), sentence))
     return arms
 
 

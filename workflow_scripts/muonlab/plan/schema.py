@@ -44,7 +44,8 @@ class Arm(Section):
     compound."""
     grid: Grid | None = None
     """This arm's own tuning grid. All tuned arms of a study must have equally many trials and
-    equally many tuned fields, unless an arm declares `unequal_search`."""
+    equally many tuned fields, and all of them or none are tuned over their momentum (AdamW's is
+    beta1), unless an arm declares `unequal_search`."""
     box: Box | None = None
     """This arm's own ranges, if the study is tuned over a box (methods sobol, zoom and tpe)."""
     trials: int | None = Field(default=None, ge=1, le=MOST_TRIALS)
@@ -52,7 +53,7 @@ class Arm(Section):
     needs `unequal_search`."""
     unequal_search: bool = False
     """Declares that this arm is tuned over more or fewer fields, or with more or fewer trials, than
-    the others."""
+    the others, or with another choice about its momentum."""
     label: str | None = None
     """Name of the arm in figures and tables; null takes the arm's key."""
 
