@@ -152,6 +152,43 @@ def test_each_check_can_fail_and_then_heads_the_findings(name):
     assert NAMES[name] in row and row.count("|") == 5
 
 
+def curves(muon, adamw=(5.0, 4.6, 4.3, 4.1, 4.0)):
+    """Losses at steps 0, 10 … of two arms, alike on all seeds but for a constant."""
+    rows = [
+        {"arm": arm, "seed": seed, "step": 10 * i, "split": "validation", "metric": "loss"}
+        | {"value": loss + 0.01 * seed}
+        for arm, losses in (("muon", muon), ("adamw", adamw))
+        for seed in SEEDS
+        for i, loss in enumerate(losses)
+    ]
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("muon", "lead"),
+    [
+        ((5.0, 4.0, 3.9, 3.8, 3.7), 4.0),
+        ((5.0, 4.5, 4.05, 3.85, 3.8), 40 / 22.5),  # at 4.0 in a quarter of the third stretch
+        ((5.0, 4.5, 4.2, 4.0, 3.8), 40 / 30),
+        ((5.0, 4.8, 4.6, 4.4, 4.2), None),
+    ],
+)
+def test_without_longer_baselines_the_curves_bound_the_speed_up(muon, lead):
+    context = study() | {"training": {"evaluate_on": "validation"}}
+    table = checked(context, speed_up_table=None, metrics=curves(muon))
+    row = table.loc[NAMES["speed_up"]]
+    assert row.result == (FAIL if lead and lead >= 1.6 else PASS)
+    assert row.value == pytest.approx(lead) if lead else math.isnan(row.value)
+    assert row.n == len(SEEDS) and ("times sooner" in row.reason) == (row.result == FAIL)
+
+
+def test_a_curve_says_nothing_if_the_run_whose_end_it_is_compared_with_diverged():
+    context = study() | {"training": {"evaluate_on": "validation"}}
+    lost = curves((5.0, 4.0, 3.9, 3.8, 3.7), adamw=(5.0, 4.6, 4.3, math.inf, math.inf))
+    row = checked(context, speed_up_table=None, metrics=lost).loc[NAMES["speed_up"]]
+    assert row.result == NOT_APPLICABLE and "diverged" in row.reason
+
+
 UNKNOWN = {
     "frozen": {"anchors": ANCHORS | {"frozen": None}},
     "edge": {"context": study(tuned=())},
