@@ -126,8 +126,11 @@ def test_other_labels_flip_every_verdict():
 
 
 def test_a_claim_of_several_studies_depends_on_them_where_they_disagree():
-    tables = changed(lambda table, name: table)
-    tables["ablation"]["contrasts"] = swapped(tables["ablation"]["contrasts"], "contrasts")
+    tables = kept()
+    for study, own in tables.items():
+        low, high, word = (0.5, 1.5, "worse") if study == "ablation" else (-1.5, -0.5, "better")
+        numbers = {"difference": (low + high) / 2, "low": low, "high": high}
+        own["contrasts"] = own["contrasts"].assign(**numbers, verdict=word)
     _, found = verdicts(tables)
     assert found[1] == DEPENDS
     assert "1 depends on the study" in claims_page(verdicts(tables)[0], "mini", [])

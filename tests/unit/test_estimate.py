@@ -102,7 +102,8 @@ def test_without_any_finished_job_the_times_follow_from_operations_and_the_state
     estimator = Estimator(PLAN, OUTPUTS, FACTS, NOTHING, slow)
     found = {s.name: s for s in estimator.of(studies("comparison")).stages if s.study}
     tuning, study = found["tuning"], PLAN.studies["comparison"]
-    assert tuning.jobs == 2 * 8 * 2 and tuning.measured == 0
+    assert tuning.jobs == 2 * study.tuning["trials"] * len(study.tuning["seeds"])
+    assert tuning.measured == 0
     model, steps = study.arms["adamw"].settings["model"], 32
     calls = steps * (CALLS["transformer"] + CALLS_OF_EXPERTS) * model["layers"]
     beside = slow * tuning.jobs * (OUTSIDE + calls)
