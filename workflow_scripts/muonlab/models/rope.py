@@ -21,7 +21,7 @@ def rotation(length: int, size: int, base: float, like: Tensor) -> Tensor:
 @torch.compiler.assume_constant_result
 def _constant(*of) -> Tensor:
     """The table as a constant of a compiled model, which would otherwise compute the sines again,
-    in float64, for every head of every layer: half of the time of that kernel on a GPU."""
+    in float64, for every head of every layer."""
     return _table(*of)
 
 

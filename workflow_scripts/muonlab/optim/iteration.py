@@ -257,7 +257,7 @@ def symmetric_product(
     m = A.size(-2)
     long = A.size(-1) >= LONG * m
     rows = SYMMETRIC_ROWS_OF_LONG if long else SYMMETRIC_ROWS
-    if m < 2 * rows or not is_large(A, B, LARGE_WORK // 2 if long else LARGE_WORK):
+    if m < 2 * rows or not is_large(A, B, 0.5 if long else 1.0):
         return product(A, B, add, beta, alpha, out)
     if A.ndim == 3:
         return one_by_one(symmetric_product, A, B, add, beta, alpha, out)
@@ -271,10 +271,9 @@ def symmetric_product(
     return out
 
 
-def is_large(A: Tensor, B: Tensor, work: int = LARGE_WORK) -> bool:
-    """Whether each product of A (…, m, k) and B (…, k, n) has that many multiplications, on a
-    CPU."""
-    return A.is_cpu and A.size(-2) * A.size(-1) * B.size(-1) >= work
+def is_large(A: Tensor, B: Tensor, share: float = 1.0) -> bool:
+    """Whether each product of A (…, m, k) and B (…, k, n) is that share of LARGE_WORK on a CPU."""
+    return A.is_cpu and A.size(-2) * A.size(-1) * B.size(-1) >= share * LARGE_WORK
 
 
 def one_by_one(multiply, A: Tensor, B: Tensor, add, beta: float, alpha: float, out) -> Tensor:

@@ -6,6 +6,7 @@ import pandas as pd
 
 from muonlab.report.anchors import Checked, judged, unanswered
 from muonlab.report.lead import ADAMW, MUON
+from muonlab.report.lengths import loss_curves
 from muonlab.report.numbers import number
 from muonlab.statistics.speedup import SUSPICIOUS, WARNING, speed_up_table
 
@@ -19,9 +20,7 @@ def lead_on_curves(metrics: pd.DataFrame | None, study: dict) -> Checked:
     labels = {arm["name"]: arm["label"] for arm in study["arms"]}
     if metrics is None or not {MUON, ADAMW} <= labels.keys():
         return unanswered("the study has no arms muon and adamw whose curves could be compared")
-    curves = metrics[(metrics.metric == "loss") & (metrics.arm.isin([MUON, ADAMW]))]
-    curves = curves[curves.split == study["training"]["evaluate_on"]]
-    curves = curves.rename(columns={"value": "loss"})[["arm", "seed", "step", "loss"]]
+    curves = loss_curves(metrics, study)
     # The share of AdamW's updates after which Muon's curve is at AdamW's final loss.
     share = speed_up_table(curves, [(ADAMW, MUON)], alpha=study["alpha"]).iloc[0]
     muon, adamw = labels[MUON], labels[ADAMW]

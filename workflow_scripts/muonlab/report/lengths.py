@@ -34,6 +34,13 @@ def run_lengths(
     return pd.DataFrame(rows)
 
 
+def loss_curves(metrics: pd.DataFrame, study: dict) -> pd.DataFrame:
+    """arm, seed, step, loss: every evaluation of every run."""
+    evaluated = metrics.split == study["training"]["evaluate_on"]
+    curves = metrics[(metrics.metric == "loss") & evaluated]
+    return curves.rename(columns={"value": "loss"})[["arm", "seed", "step", "loss"]]
+
+
 def ratio_text(row, times: str = "×") -> str:
     """The ratio of a row of speed_up.csv with its interval: "1.3 × [1.1, 1.5]".
 

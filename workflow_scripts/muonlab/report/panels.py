@@ -128,13 +128,12 @@ def layer_lines(
 def layer_grid(
     rows: Sequence[tuple[str, pd.DataFrame]],
     study: Mapping,
-    logarithmic: bool,
     per_step: float,
     mark: Callable[[Axes, pd.DataFrame], None] = lambda axis, own: None,
 ) -> Figure:
     """A row of panels for each (label, records), a column for each main arm: lines by layer over
     steps. Records: arm, seed, step, layer, value. `mark` draws more into a panel. Panels of a row
-    share their axis."""
+    share their axis, which is logarithmic."""
     arms = main_arms(study)
     styles = arm_styles(study["arms"])
     figure, axes = plt.subplots(
@@ -151,10 +150,8 @@ def layer_grid(
             cell = own[own.arm == arm["name"]]
             layer_lines(axis, cell, styles[arm["name"]].colour, layers)
             mark(axis, cell)
-            if logarithmic:
-                axis.set_yscale("log")
-        if logarithmic:
-            readable_log(line[0])
+            axis.set_yscale("log")
+        readable_log(line[0])
         line[0].set_ylabel(label)
     for axis, arm in zip(axes[0], arms, strict=True):
         axis.set_title(arm["label"])
@@ -170,9 +167,9 @@ def layer_figure(
     mark: Callable[[Axes, pd.DataFrame], None] = lambda axis, own: None,
     notes: Sequence[str] = (),
 ) -> Figure:
-    """`layer_grid` on logarithmic axes with its title, its notes and the legend of its layers."""
+    """`layer_grid` with its title, its notes and the legend of its layers."""
     use_style()
-    figure = layer_grid(rows, study, True, per_step, mark)
+    figure = layer_grid(rows, study, per_step, mark)
     about, *rest = study_notes(study, "lines: means over seeds")
     finish(figure, f"{study['title']}: {title}", [about, *notes, *rest])
     layer_bar(figure, study, pd.concat([own.layer for _, own in rows]))

@@ -50,6 +50,10 @@ def anchor_checks(
     metrics: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     losses = loss_by_arm(runs, summaries)
+    if speed_up_table is None:
+        sooner, sooner_from = lead_on_curves(metrics, study), "metrics"
+    else:
+        sooner, sooner_from = speed_ups(speed_up_table, study), "speed_up"
     rows = [
         _row(
             "tuned arms beat the frozen one",
@@ -101,10 +105,8 @@ def anchor_checks(
             "speed-up is plausible",
             f"below {SUSPICIOUS:g} in steps, against a baseline that is also run longer or, where "
             "there is none, by when Muon's curve is at AdamW's final loss",
-            lead_on_curves(metrics, study)
-            if speed_up_table is None
-            else speed_ups(speed_up_table, study),
-            "metrics" if speed_up_table is None else "speed_up",
+            sooner,
+            sooner_from,
         ),
     ]
     return pd.DataFrame(rows, columns=COLUMNS).assign(

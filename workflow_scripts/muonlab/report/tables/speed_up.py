@@ -6,7 +6,16 @@ import numpy as np
 import pandas as pd
 
 from muonlab.declare import table
-from muonlab.report.lengths import CURVE, LENGTHS, UNITS, in_order, matrix, ratio_text, run_lengths
+from muonlab.report.lengths import (
+    CURVE,
+    LENGTHS,
+    UNITS,
+    in_order,
+    loss_curves,
+    matrix,
+    ratio_text,
+    run_lengths,
+)
 from muonlab.statistics.intervals import mean_interval
 from muonlab.statistics.lengths import length_ratio
 from muonlab.statistics.speedup import speed_up_table as speed_ups_of_curves
@@ -72,9 +81,7 @@ def by_curves(
     lengths: pd.DataFrame, metrics: pd.DataFrame, plan: Mapping, study: dict
 ) -> Iterator[dict]:
     """The same off the loss curve of the baseline's longest run."""
-    curves = metrics[metrics.metric == "loss"]
-    curves = curves[curves.split == study["training"]["evaluate_on"]]
-    curves = curves.rename(columns={"value": "loss"})[["arm", "seed", "step", "loss"]]
+    curves = loss_curves(metrics, study)
     each = lengths.assign(token=lengths.token / lengths.step, second=lengths.second / lengths.step)
     curves = curves.merge(each[["arm", "seed", "token", "second"]], on=["arm", "seed"])
     curves = curves.assign(token=curves.token * curves.step, second=curves.second * curves.step)
