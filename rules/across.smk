@@ -92,6 +92,7 @@ rule typeset_thesis:
     input:
         document=f"{ROOT}/thesis.typ",
         pictures=lambda wildcards: thesis_pictures(),
+        settled=of_each(settled),
     output:
         pdf=f"{ROOT}/thesis.pdf",
     log:

@@ -83,19 +83,34 @@ wildcard_constraints:
 def known(study, rounds=None):
     """What is known about a study after the first `rounds` rounds of its tuning (default: all).
 
-    Waits for the checkpoints of the rounds that depend on earlier ones.
+    Waits for the checkpoint of the last of these rounds, which waits for those before it.
     """
-    last = rounds or PLAN.studies[study].rounds
-    files = [
-        str(checkpoints.propose.get(study=study, round=number).output.proposal)
-        for number in range(2, last + 1)
-    ]
+    files = proposals(study, rounds)
+    if files:
+        checkpoints.propose.get(study=study, round=len(files) + 1)
     return WRITTEN.known(study, files)
 
 
+def proposals(study, rounds=None):
+    """The files with the trials that follow from those of earlier rounds."""
+    last = rounds or PLAN.studies[study].rounds
+    return [f"{ROOT}/{study}/tuning/round-{number}.json" for number in range(2, last + 1)]
+
+
 def chosen(study):
-    """What is known about a study after its tuning. Waits for the tuning to finish."""
-    before = known(study)
-    selection = str(checkpoints.select.get(study=study).output.selection)
-    rounds = [f"{ROOT}/{study}/tuning/round-{n + 2}.json" for n in range(len(before.proposals))]
-    return WRITTEN.known(study, rounds, selection)
+    """What is known about a study after its tuning. Waits for the tuning to finish.
+
+    A job that calls this must have `settled(study)` among its inputs.
+    """
+    selection = checkpoints.select.get(study=study).output.selection
+    return WRITTEN.known(study, proposals(study), str(selection))
+
+
+def settled(study):
+    """The choice of a study's settings as an input that orders jobs and makes none of them stale.
+
+    Snakemake takes a checkpoint for done when its file is there, also if it turns out later in the
+    same call that it must be made again. A job with this input then waits for the new file, and is
+    planned once more when it has come.
+    """
+    return ancient(OUTPUTS.selection(study))

@@ -118,6 +118,7 @@ def measuring_inputs(made):
             "records": ancient([f"{run}/records" for run in runs]),
             "data": f"{ROOT}/data/{data}/digest.json",
             "splits": ancient(OUTPUTS.data_files(data, [made.split] if made.split else [])),
+            "settled": settled(wildcards.study),
             # Files that the measurement's own settings name, such as the items of a benchmark.
             "outside": outside_files(PLAN.studies[wildcards.study].measure.get(made.name)),
         }
@@ -159,7 +160,8 @@ def all_cores():
 def needed(made):
     def inputs(wildcards):
         given = OUTPUTS.given(made, chosen(wildcards.study))
-        return given.files | {name: ancient(files) for name, files in given.ancient.items()}
+        files = given.files | {name: ancient(files) for name, files in given.ancient.items()}
+        return files | {"settled": settled(wildcards.study)}
 
     return inputs
 
@@ -179,7 +181,9 @@ def everything():
 
 
 def across_files(made):
-    return lambda wildcards: ACROSS.given(made, everything()).files
+    return lambda wildcards: (
+        ACROSS.given(made, everything()).files | {"settled": of_each(settled)}
+    )
 
 
 def across_job(adapter, made):

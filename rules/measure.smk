@@ -48,6 +48,7 @@ rule profile_overhead:
     """
     input:
         runs=lambda wildcards: OUTPUTS.profiled_runs(chosen(wildcards.study)),
+        settled=lambda wildcards: settled(wildcards.study),
         digest=lambda wildcards: f"{ROOT}/data/{profiled_data(wildcards)}/digest.json",
         splits=lambda wildcards: ancient(OUTPUTS.data_files(profiled_data(wildcards))),
     output:

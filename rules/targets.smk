@@ -36,6 +36,7 @@ rule runs:
 
 rule spectra:
     input:
+        of_each(settled),
         measured_in(*PLAN.studies, names=["spectra"]),
     message:
         "The spectra are measured."
@@ -43,6 +44,7 @@ rule spectra:
 
 rule curvature:
     input:
+        of_each(settled),
         measured_in(*PLAN.studies, names=["curvature"]),
     message:
         "The curvature is measured."
@@ -50,6 +52,7 @@ rule curvature:
 
 rule quantize:
     input:
+        of_each(settled),
         measured_in(*PLAN.studies, names=["quantization"]),
     message:
         "The quantized models are measured."

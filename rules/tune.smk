@@ -12,6 +12,7 @@ checkpoint propose:
         records=lambda wildcards: OUTPUTS.trial_records(
             known(wildcards.study, int(wildcards.round) - 1)
         ),
+        before=lambda wildcards: proposals(wildcards.study, int(wildcards.round) - 1),
     output:
         proposal=f"{ROOT}/{{study}}/tuning/round-{{round}}.json",
     log:
@@ -30,6 +31,7 @@ checkpoint propose:
 checkpoint select:
     input:
         records=lambda wildcards: OUTPUTS.trial_records(known(wildcards.study)),
+        before=lambda wildcards: proposals(wildcards.study),
     output:
         selection=f"{ROOT}/{{study}}/tuning/selection.json",
     log:

@@ -53,3 +53,16 @@ def test_adding_a_sobol_trial_trains_only_it(project):
     again = project.snakemake("tune")
     assert again.trained == 1
     assert trials(project)[:3] == first and len(trials(project)) == 4
+
+
+def test_what_was_made_from_an_earlier_choice_waits_for_the_new_one(project):
+    """Jobs that follow from the last of several rounds must not go by a choice that is still on
+    disk but is about to be made again."""
+    zoom = "method: zoom, trials: 2, box: {lr: {low: %f, high: %f, log: true}}"
+    overlay(project, zoom % (0.001, 0.01))
+    assert project.snakemake("fashion").code == 0
+    overlay(project, zoom % (0.00001, 0.0001))
+    again = project.snakemake("fashion")
+    assert again.code == 0, again.err
+    assert again.finished["train_run"] == 1 and again.finished["plot_study_summary"] == 1
+    assert project.snakemake("fashion").nothing_to_do
