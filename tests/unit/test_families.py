@@ -145,9 +145,9 @@ def test_a_ranking_compares_every_arm_and_every_twin():
     study = default()["ablation"]
     of = {frozenset((pair["a"], pair["b"])): pair for pair in study_pairs(study)}
     for arm in study.arms:
-        if arm != "muon" and arm not in study.measure["unranked"]:
-            assert "final_loss" in (of[frozenset((arm, "muon"))]["outcomes"] or ["final_loss"])
-    (ranked,) = [f for f in study_families(study) if f["name"] == "ranking against muon"]
+        if arm != "muon_95" and arm not in study.measure["unranked"]:
+            assert "final_loss" in (of[frozenset((arm, "muon_95"))]["outcomes"] or ["final_loss"])
+    (ranked,) = [f for f in study_families(study) if f["name"] == "ranking against muon_95"]
     assert not {arm for pair in ranked["pairs"] for arm in pair} & set(study.measure["unranked"])
     assert of[frozenset(("optimal_rms", "muon_rms"))]["outcomes"] == ["final_loss"]
     assert of[frozenset(("adamw", "muon"))]["outcomes"] == []

@@ -25,15 +25,14 @@ def test_other_labels_give_the_other_answer():
     main = (table.arm_a == "muon") & (table.arm_b == "adamw") & (table.outcome == "final_loss")
     (row,) = table[main].itertuples()
     assert row.verdict == "better"
-    size = f"{abs(row.difference):.3f}"
-    assert f"{labels()['muon']} ends at a lower loss than AdamW** (−{size} [" in answer(
-        table, labels()
-    )
+    size, names = f"{abs(row.difference):.3f}", labels()
+    muon, adamw = names["muon"], names["adamw"]
+    said = answer(table, names)
+    assert f"{muon} ends at a lower loss than {adamw}** (−{size} [" in said
     table[["difference", "low", "high"]] = -table[["difference", "high", "low"]].to_numpy()
     table["verdict"] = table.verdict.replace({"better": "worse", "worse": "better"})
-    assert f"{labels()['muon']} ends at a higher loss than AdamW** (+{size} [" in answer(
-        table, labels()
-    )
+    said = answer(table, names)
+    assert f"{muon} ends at a higher loss than {adamw}** (+{size} [" in said
 
 
 @pytest.mark.parametrize(

@@ -395,7 +395,7 @@ def test_the_spectra_of_the_ablation_differ_in_the_spectrum_alone():
     values = {str(settings[name]["optimizer.update_spectrum"]) for name in group}
     assert values == {"None", "-0.5", "0.0", "0.5", "1.0", "random"}
     assert all(settings[name]["optimizer.scale"] == "fixed_rms" for name in group)
-    assert {arms[name].tuned_by for name in group} == {"muon"}
+    assert {arms[name].tuned_by for name in group} == {"muon_95"}
 
 
 @pytest.mark.parametrize(

@@ -85,14 +85,15 @@ def differences(a: ResolvedArm, b: ResolvedArm) -> list[str]:
     """The variables in which two arms differ.
 
     A field that tuning chose is not one of them, unless one arm sets it itself and the other takes
-    the tuned value.
+    the tuned value, or the arms differ in nothing but the fields that they are tuned over.
     """
     tuned = a.tuned | b.tuned
     changed = tuned & (a.fixed ^ b.fixed)
     changed |= {f for f in a.factors | b.factors if a.factors.get(f) != b.factors.get(f)}
     either = tuned - (a.fixed & b.fixed)
     found = variables(a.settings, b.settings, tuned=either)
-    return [*found, *sorted(set(map(path_of, changed)) - set(found))]
+    found += sorted(set(map(path_of, changed)) - set(found))
+    return found or sorted(map(path_of, a.tuned ^ b.tuned))
 
 
 def variables(a: dict, b: dict, tuned: Iterable[str] = ()) -> list[str]:
