@@ -248,6 +248,13 @@ def test_a_tuned_field_that_an_arm_sets_to_its_default_is_a_difference(tmp_path)
     assert known["default"].optimizer({"momentum": 0.99})["momentum"] == 0.95
 
 
+def test_a_further_tuned_field_is_the_variable_of_an_arm_that_changes_nothing_else(tmp_path):
+    further = {"base": "muon", "grid": {"lr": [0.1], "momentum": [0.9]}, "unequal_search": True}
+    known = plan(tmp_path, toy(arms={"further": further})).studies["toy"].arms
+    assert differences(known["further"], known["muon"]) == ["optimizer.momentum"]
+    assert differences(known["muon"], known["further"]) == ["optimizer.momentum"]
+
+
 @pytest.mark.parametrize(
     ("arm", "field", "says"),
     [
