@@ -37,7 +37,7 @@ STUDIES = ["fashion", "moe", "ablation", "dynamics", "comparison"]
 TOGETHER = ["claims.csv", "claims.md", "claims_overview.png"]
 # What is kept of a study, where it has it.
 TABLES = ["contrasts", "summary", "runs", "anchor_checks", "early_phase", "speed_up", "waterfall"]
-TABLES += ["factorials", "one_at_a_time", "ranking", "field_effects", "dose_response", "basins"]
+TABLES += ["overhead", "factorials", "one_at_a_time", "ranking", "field_effects", "dose_response", "basins"]
 TABLES += ["dynamics_claims", "descent", "stretching", "gains", "gain_trends"]
 TEXTS = ["findings", "insights", "where_it_gains"]
 FIGURES = ["waterfall", "speed_up", "learning_curves", "contributions", "performance"]
