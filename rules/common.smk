@@ -82,19 +82,8 @@ wildcard_constraints:
 
 def known(study, rounds=None):
     """What is known about a study after the first `rounds` rounds of its tuning (default: all).
-
-    Waits for the checkpoint of the last of these rounds, which waits for those before it.
-    """
-    files = proposals(study, rounds)
-    if files:
-        checkpoints.propose.get(study=study, round=len(files) + 1)
-    return WRITTEN.known(study, files)
-
-
-def proposals(study, rounds=None):
-    """The files with the trials that follow from those of earlier rounds."""
-    last = rounds or PLAN.studies[study].rounds
-    return [f"{ROOT}/{study}/tuning/round-{number}.json" for number in range(2, last + 1)]
+    Waits for these rounds to finish."""
+    return WRITTEN.known(study, proposed(study, rounds))
 
 
 def chosen(study):
@@ -103,7 +92,22 @@ def chosen(study):
     A job that calls this must have `settled(study)` among its inputs.
     """
     selection = checkpoints.select.get(study=study).output.selection
-    return WRITTEN.known(study, proposals(study), str(selection))
+    return WRITTEN.known(study, proposed(study), str(selection))
+
+
+def proposed(study, rounds=None):
+    """The files of `proposals(study, rounds)`. Waits for the last of them first, so that a job waits
+    for one checkpoint at a time, and for each earlier one that is gone."""
+    files = proposals(study, rounds)
+    for number in range(len(files) + 1, 1, -1):
+        checkpoints.propose.get(study=study, round=number)
+    return files
+
+
+def proposals(study, rounds=None):
+    """The files with the trials that follow from those of earlier rounds."""
+    last = rounds or PLAN.studies[study].rounds
+    return [f"{ROOT}/{study}/tuning/round-{number}.json" for number in range(2, last + 1)]
 
 
 def settled(study):

@@ -66,3 +66,8 @@ def test_what_was_made_from_an_earlier_choice_waits_for_the_new_one(project):
     assert again.code == 0, again.err
     assert again.finished["train_run"] == 1 and again.finished["plot_study_summary"] == 1
     assert project.snakemake("fashion").nothing_to_do
+    # A file of a round that was removed is made again, and nothing is trained.
+    (project.folder / "results/mini/fashion/tuning/round-2.json").unlink()
+    mended = project.snakemake("fashion")
+    assert mended.code == 0, mended.err
+    assert mended.trained == 0 and mended.finished["propose"] >= 1
