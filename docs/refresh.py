@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "workflow_scripts"))
 
 from muonlab.plan.captions import percent  # noqa: E402
-from muonlab.plan.claims import claim_records  # noqa: E402
+from muonlab.plan.claims import claim_records, claim_tables  # noqa: E402
 from muonlab.plan.runs import load_plan  # noqa: E402
 from muonlab.report.across.claims import claims_table  # noqa: E402
 from muonlab.report.across.claims_text import claims_page  # noqa: E402
@@ -37,8 +37,10 @@ STUDIES = ["fashion", "moe", "ablation", "dynamics", "comparison"]
 TOGETHER = ["claims.csv", "claims.md", "claims_overview.png"]
 # What is kept of a study, where it has it.
 TABLES = ["contrasts", "summary", "runs", "anchor_checks", "early_phase", "speed_up", "waterfall"]
-TABLES += ["overhead", "factorials", "one_at_a_time", "ranking", "field_effects", "dose_response"]
+TABLES += ["factorials", "one_at_a_time", "ranking", "field_effects", "dose_response"]
 TABLES += ["basins", "dynamics_claims", "descent", "stretching", "gains", "gain_trends"]
+# And whatever a claim rests on.
+TABLES += sorted({table for own in claim_tables().values() for table in own} - set(TABLES))
 TEXTS = ["findings", "insights", "where_it_gains"]
 FIGURES = ["waterfall", "speed_up", "learning_curves", "contributions", "performance"]
 FIGURES += ["quantization", "geometry_over_loss", "curvature_over_loss", "gains", "norm_depth"]
