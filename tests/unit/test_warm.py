@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -485,21 +486,104 @@ def test_chance_differs_between_jobs(given):
     assert draws[0][0] != draws[1][0] and draws[0][1] != draws[1][1]
 
 
-def test_memory_and_processor_time_are_the_jobs_own(jobs):
+def test_memory_is_the_jobs_own(jobs):
     body = (
-        "import resource, time\n"
+        "import resource\n"
         "a = b'x' * {size}\n"
-        "usage = resource.getrusage(resource.RUSAGE_SELF)\n"
-        "print(usage.ru_maxrss * 1024, time.process_time())"
+        "print(os.getpid(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)"
     )
-    small, large, after = (
-        float(jobs.run(body.format(size=size))[1].split()[0]) for size in (1, 300_000_000, 1)
-    )
+    outputs = [jobs.run(body.format(size=size))[1].split() for size in (1, 300_000_000, 1)]
+    assert len({process for process, _ in outputs}) == 1
+    small, large, after = (float(peak) for _, peak in outputs)
     assert 290e6 < large - small < 320e6
     assert abs(after - small) < 20e6
-    burn = "import time\nwhile time.process_time() < 0.5: pass"
-    jobs.run(burn)
-    assert float(jobs.run(body.format(size=1))[1].split()[1]) < 0.3
+
+
+SAME = "print(os.getpid())"
+
+
+def test_a_job_that_came_to_its_end_leaves_its_process_to_the_next(jobs):
+    assert jobs.run(SAME) == jobs.run(SAME)
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        "sys.exit(0)",
+        "1 / 0",
+        "import threading, time\n"
+        "threading.Thread(target=time.sleep, args=(60,), daemon=True).start()",
+        "import signal; signal.signal(15, signal.SIG_IGN)\n"
+        "open('begun', 'w').write('x'); import time; time.sleep(1)",
+    ],
+    ids=["exit", "failure", "thread", "signal"],
+)
+def test_any_other_job_takes_its_process_along(last, jobs):
+    job = jobs.start(f"{SAME}; sys.stdout.flush()\n{last}")
+    if "begun" in last:
+        wait_for(jobs.folder / "begun")
+        job.send_signal(signal.SIGTERM)
+    process = int(job.communicate(timeout=60)[0])
+    assert gone(process)
+    assert int(jobs.run(SAME)[1]) != process
+
+
+def test_a_process_ends_after_its_share_of_jobs_and_after_a_long_one(library, tmp_path):
+    child = library / "muonlab" / "jobs" / "child.py"
+    text = child.read_text()
+    assert "MOST_JOBS = 100" in text and "LONGEST_SECONDS = 10.0" in text
+    text = text.replace("MOST_JOBS = 100", "MOST_JOBS = 2")
+    child.write_text(text.replace("LONGEST_SECONDS = 10.0", "LONGEST_SECONDS = 0.5"))
+    jobs = Jobs(tmp_path, library=str(library))
+    first, second, third = (int(jobs.run(SAME)[1]) for _ in range(3))
+    assert first == second != third
+    assert int(jobs.run(f"{SAME}\nimport time; time.sleep(0.6)")[1]) == third
+    assert int(jobs.run(SAME)[1]) not in (first, third)
+    os.kill(jobs.worker(), signal.SIGKILL)
+
+
+UNTIDY = """
+import atexit, random, signal, warnings
+print(os.getpid())
+os.environ["LEFT"] = "1"
+os.chdir("/")
+sys.path.append("/left")
+sys.argv.append("left")
+sys.excepthook = None
+signal.signal(signal.SIGTERM, lambda *_: None)
+signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+warnings.simplefilter("ignore")
+atexit.register(print, "the end")
+random.seed(1)
+left = 1
+"""
+
+
+def test_nothing_that_a_job_sets_is_seen_by_the_next(jobs):
+    variables = {"PYTHONIOENCODING": "utf-8:surrogateescape"}
+    body = f"{SURROUNDINGS}\nprint(sorted(vars()))"
+    body += "\nimport warnings; warnings.warn('once', UserWarning)"
+    jobs.environment |= variables
+    first, before = jobs.run(SAME), jobs.run(body)
+    process, end = jobs.run(UNTIDY)[1].splitlines()
+    assert end == "the end"
+    after = jobs.run(body)
+    assert jobs.run(SAME) == first == (0, f"{process}\n", "", "")
+    assert "UserWarning: once" in after[2]
+
+    def without_numbers(outcome):
+        return re.sub("job[0-9]+", "", repr(outcome))
+
+    assert without_numbers(after) == without_numbers(before)
+
+
+def test_torchs_own_generator_begins_anew_in_each_job(tmp_path):
+    jobs = Jobs(tmp_path, modules=("torch",))
+    body = "import torch; print(os.getpid(), torch.initial_seed(), torch.rand(1).item())"
+    first, second = (jobs.run(body)[1].split() for _ in range(2))
+    os.kill(jobs.worker(), signal.SIGKILL)
+    assert first[0] == second[0]
+    assert first[1] != second[1] and first[2] != second[2]
 
 
 def test_a_process_with_an_odd_name_is_read(tmp_path):

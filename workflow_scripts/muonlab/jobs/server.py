@@ -1,12 +1,12 @@
-"""The worker of `jobs/warm.py`: imports the modules once, then forks a child for each job.
+"""The worker of `jobs/warm.py`: imports the modules once, then forks children that run jobs.
 
 It serves one running Snakemake. It ends with that Snakemake, or if it has had no job for a while.
 It has one thread and never computes anything, because a process in which threads of torch or OpenMP
-have run must not fork. A child is killed if the process that handed its job over ends (as the job
-itself would be), and if the worker ends.
+have run must not fork. A job goes to a child that has finished another (`jobs/child.py`), or to a
+new one. A child is killed if the process that handed its job over ends (as the job itself would
+be), and if the worker ends.
 """
 
-import atexit
 import ctypes
 import gc
 import importlib
@@ -15,15 +15,11 @@ import selectors
 import signal
 import socket
 import sys
-import threading
-import types
-from ast import literal_eval
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import NoReturn
 
-from muonlab.jobs import warm
+from muonlab.jobs import child, warm
 from muonlab.jobs.client import peer, process
 
 IDLE_SECONDS = 30
@@ -37,10 +33,9 @@ def main(fresh: list[str], listener: int, driver: tuple[int, str], modules: list
     warm.in_worker = True
     said = _import(modules)
     server = Server(socket.socket(fileno=listener), driver)
-    request = server.serve()
-    if request is not None:  # this is a child
-        os.write(2, said)
-        _run(request, fresh)
+    control = server.serve()
+    if control is not None:  # this is a child
+        child.work(control, fresh, said)
 
 
 def _import(modules: list[str]) -> bytes:
@@ -63,16 +58,30 @@ def _import(modules: list[str]) -> bytes:
     return text
 
 
+@dataclass(eq=False)
+class Child:
+    """A child, the worker's end of the socket between the two, and the job that it runs.
+
+    One that was sent a signal gets no further job: the signal may come after the job's end."""
+
+    pid: int
+    control: socket.socket
+    connection: socket.socket | None = None
+    signalled: bool = False
+
+
 class Server:
     """Accepts one connection for each job.
 
     The job sends its request with its three standard streams, and later signals for the child. The
-    worker answers `started`, and then with the outcome.
+    worker answers `started`, and then with the outcome. `children` are those that run a job, by
+    their jobs' connections, and `waiting` those that have finished one.
     """
 
     def __init__(self, listener: socket.socket, driver: tuple[int, str]):
         self.pid = os.getpid()
-        self.children: dict[socket.socket, int] = {}
+        self.children: dict[socket.socket, Child] = {}
+        self.waiting: list[Child] = []
         self.driver_lives = True
         signal.signal(signal.SIGTERM, self._stop)
         # poll instead of epoll, whose state a forked child would share.
@@ -84,9 +93,9 @@ class Server:
         except (ProcessLookupError, FileNotFoundError):
             self.driver_lives = False
 
-    def serve(self) -> dict | None:
+    def serve(self) -> socket.socket | None:
         """Serves until there is nothing more to do and returns None. In each child, returns the
-        child's request."""
+        child's end of the socket to the worker."""
         while self.children or self.driver_lives:
             events = self.selector.select(IDLE_SECONDS)
             if not events and not self.children:
@@ -94,8 +103,8 @@ class Server:
             for key, _ in events:
                 # An earlier handler may have closed this file, and its number may be in use again.
                 valid = self.selector.get_map().get(key.fd) is key
-                if valid and (request := key.data(key.fileobj)):
-                    return request
+                if valid and (control := key.data(key.fileobj)):
+                    return control
         return None
 
     def _lose(self, pidfd: int) -> None:
@@ -109,49 +118,108 @@ class Server:
             return
         self.selector.register(connection, selectors.EVENT_READ, self._hear)
 
-    def _hear(self, connection: socket.socket) -> dict | None:
+    def _hear(self, connection: socket.socket) -> socket.socket | None:
         """Handles what a job's process sends: a request, a signal for the child, or its own end."""
         try:
-            message, streams, _, _ = socket.recv_fds(connection, 1 << 20, 3)
+            message, streams, _, _ = socket.recv_fds(connection, child.LARGEST_REQUEST, 3)
         except ConnectionResetError:
             message, streams = b"", []
-        child = self.children.get(connection)
-        if message and child is None:
-            return self._begin(connection, literal_eval(message.decode()), streams)
-        if child is None:
+        busy = self.children.get(connection)
+        if message and busy is None:
+            return self._begin(connection, message, streams)
+        if busy is None:
             self._forget(connection)
-        elif message:
-            os.kill(child, int(message))
-        else:
-            os.kill(child, signal.SIGKILL)
+            return None
+        busy.signalled = True
+        os.kill(busy.pid, int(message) if message else signal.SIGKILL)
+        if not message:
             self.selector.unregister(connection)
         return None
 
-    def _begin(self, connection: socket.socket, request: dict, streams: list[int]) -> dict | None:
-        """Forks a child. Returns the request in the child, and None in the worker."""
-        if len(os.listdir("/proc/self/task")) > 1:
-            _send(connection, b"it has several threads and cannot fork")
-            self._forget(connection)
-        elif len(streams) < 3 or len(self.children) >= MOST_CHILDREN:
+    def _begin(
+        self, connection: socket.socket, request: bytes, streams: list[int]
+    ) -> socket.socket | None:
+        """Hands a job to a child, a new one if none is waiting. Returns None in the worker, and in
+        a new child its end of the socket."""
+        if len(streams) < 3 or len(self.children) >= MOST_CHILDREN:
             _send(connection, b"it has too many jobs")
             self._forget(connection)
-        elif child := os.fork():
-            self.children[connection] = child
-            bury = partial(self._bury, connection)
-            self.selector.register(os.pidfd_open(child), selectors.EVENT_READ, bury)
-            _send(connection, b"started")
+        elif not self.waiting and len(os.listdir("/proc/self/task")) > 1:
+            _send(connection, b"it has several threads and cannot fork")
+            self._forget(connection)
         else:
-            self._leave_to_child(connection, streams)
-            return request
+            if not self.waiting and (control := self._fork()):
+                for stream in streams:
+                    os.close(stream)
+                return control
+            self._hand_over(connection, request, streams)
         for stream in streams:
             os.close(stream)
         return None
 
-    def _bury(self, connection: socket.socket, pidfd: int) -> None:
-        _, status = os.waitpid(self.children.pop(connection), 0)
+    def _fork(self) -> socket.socket | None:
+        """Makes a child that waits for a job. In the child, returns its end of the socket."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        if pid := os.fork():
+            theirs.close()
+            new = Child(pid, ours)
+            self.waiting.append(new)
+            bury = partial(self._bury, new)
+            self.selector.register(os.pidfd_open(pid), selectors.EVENT_READ, bury)
+            self.selector.register(ours, selectors.EVENT_READ, partial(self._rest, new))
+            return None
+        ours.close()
+        self._leave_to_child()
+        return theirs
+
+    def _hand_over(self, connection: socket.socket, request: bytes, streams: list[int]) -> None:
+        """Sends a job to a child that waits. If that child has just died, the job is told so."""
+        chosen = self.waiting.pop()
+        try:
+            socket.send_fds(chosen.control, [request], [connection.fileno(), *streams[:3]])
+        except OSError:
+            _send(connection, b"its child has ended")
+            self._forget(connection)
+            return
+        chosen.connection = connection
+        self.children[connection] = chosen
+        _send(connection, b"started")
+
+    def _rest(self, finished: Child, control: socket.socket) -> None:
+        """Handles what a child sends: that it has finished its job."""
+        try:
+            message = control.recv(16)
+        except ConnectionResetError:
+            message = b""
+        if not message:  # it ends; `_bury` will see how
+            self.selector.unregister(control)
+            return
+        self._answer(finished, 0)
+        if finished.signalled:
+            self.selector.unregister(control)
+            control.close()  # upon which the child ends
+        else:
+            self.waiting.append(finished)
+
+    def _bury(self, ended: Child, pidfd: int) -> None:
+        _, status = os.waitpid(ended.pid, 0)
         self.selector.unregister(pidfd)
         os.close(pidfd)
-        _send(connection, b"%d" % os.waitstatus_to_exitcode(status))
+        if ended.control.fileno() >= 0:
+            with suppress(KeyError):
+                self.selector.unregister(ended.control)
+            ended.control.close()
+        if ended in self.waiting:
+            self.waiting.remove(ended)
+        self._answer(ended, os.waitstatus_to_exitcode(status))
+
+    def _answer(self, worked: Child, outcome: int) -> None:
+        """Tells the job of a child, if it has one, how it ended."""
+        if (connection := worked.connection) is None:
+            return
+        worked.connection = None
+        del self.children[connection]
+        _send(connection, b"%d" % outcome)
         self._forget(connection)
 
     def _forget(self, connection: socket.socket) -> None:
@@ -165,11 +233,10 @@ class Server:
             os._exit(128 + signal.SIGTERM)
         self.driver_lives = False
 
-    def _leave_to_child(self, connection: socket.socket, streams: list[int]) -> None:
+    def _leave_to_child(self) -> None:
         """Turns this process into a child of the worker.
 
-        It is killed if the worker ends, and it uses the job's standard streams. It closes all
-        sockets except its own connection, which shows the job's process that it is alive.
+        It is killed if the worker ends, and it closes all of the worker's sockets and streams.
         """
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -178,54 +245,10 @@ class Server:
         for key in list(self.selector.get_map().values()):
             if isinstance(key.fileobj, int):
                 os.close(key.fileobj)
-            elif key.fileobj is not connection:
+            else:
                 key.fileobj.close()
-        for target, stream in enumerate(streams):
-            os.dup2(stream, target)
-            os.close(stream)
-        connection.detach()  # stays open to the end of the process
 
 
 def _send(connection: socket.socket, message: bytes) -> None:
     with suppress(OSError):  # the process at the other end may have ended
         connection.send(message)
-
-
-def _run(request: dict, fresh: list[str]) -> NoReturn:
-    """Runs the request's script as a new Python would, and ends this process."""
-    _become(request, fresh)
-    sys.excepthook = _show
-    # What the worker's modules have registered takes time, and a child needs none of it.
-    atexit._clear()
-    script = Path(sys.argv[0])
-    exec(compile(script.read_bytes(), script, "exec"), sys.modules["__main__"].__dict__)
-    # Ends as multiprocessing's forked children do, because a regular exit takes torch apart, which
-    # costs 0.2 s and copies many pages.
-    threading._shutdown()
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
-
-
-def _become(request: dict, fresh: list[str]) -> None:
-    """Sets everything that a new Python process would have for this job: folder, environment,
-    arguments and import path."""
-    os.chdir(request["folder"])
-    os.environ.clear()
-    os.environ.update(request["environment"])
-    sys.argv[:] = request["arguments"]
-    sys.path[:] = [os.path.dirname(sys.argv[0]), *fresh]
-    if not sys.stdout.write_through:  # PYTHONUNBUFFERED
-        sys.stdout.reconfigure(line_buffering=sys.stdout.isatty())
-    main = sys.modules["__main__"] = types.ModuleType("__main__")
-    main.__file__ = sys.argv[0]
-    if "numpy" in sys.modules:  # importing numpy seeds it; `random` is seeded anew after a fork
-        sys.modules["numpy"].random.seed()
-
-
-def _show(kind: type, failure: BaseException, trace: types.TracebackType) -> None:
-    """Prints an exception as a new Python process would, starting at the frame of the script."""
-    while trace.tb_next and trace.tb_frame.f_code.co_filename != sys.argv[0]:
-        trace = trace.tb_next
-    sys.__excepthook__(kind, failure.with_traceback(trace), trace)

@@ -3,10 +3,10 @@ imported the modules.
 
 `import torch` and what it brings takes longer than most jobs of the default studies. The first job
 of an invocation of Snakemake starts a worker (`jobs/server.py`), which imports the modules once and
-then forks a child for each job. The child runs the job's own script, with the job's standard
-streams, environment and working directory. The job's process waits, passes signals on, and ends as
-the child ended. If any of this fails, the job runs in its own process, as it would without a
-worker.
+then forks children, each of which runs one job after the other (`jobs/child.py`). A child runs the
+job's own script, with the job's standard streams, environment and working directory. The job's
+process waits, passes signals on, and ends as the job ended. If any of this fails, the job runs in
+its own process, as it would without a worker.
 
 Snakemake puts a preamble before each script, which imports parts of Snakemake. Where there is a
 worker already, warm_start.py hands the script over before the preamble is run (`run_command`);
@@ -19,7 +19,8 @@ same user. All of this works on Linux only.
 
 The results of a job are the same either way, except for its peak host memory: a child does not
 count pages of libraries that only importing them uses (about 75 MB for torch, the same for every
-run). Snakemake's `benchmark:` would measure the waiting process; no rule uses it.
+run), and counts what an earlier short job of the same child has not given back. Snakemake's
+`benchmark:` would measure the waiting process; no rule uses it.
 """
 
 import json

@@ -15,15 +15,14 @@ class ProgressBar(Observer):
     def __init__(self, file: TextIO | None, run: Run, lr: float, unit: str):
         from tqdm import tqdm
 
-        quiet = file is None or not file.isatty()
-        self.bar = tqdm(
-            initial=run.step, total=run.total, file=file, disable=quiet, leave=False, unit="step"
-        )
+        self.bar = None
+        if file is not None and file.isatty():  # even a bar that is not shown starts a thread
+            self.bar = tqdm(initial=run.step, total=run.total, file=file, leave=False, unit="step")
         self.lr, self.unit = lr, unit
         self.throughput = Throughput()
 
     def after_updates(self, run: Run) -> None:
-        if self.bar.disable:  # saves making the postfix, which reads all records
+        if self.bar is None:  # saves making the postfix, which reads all records
             return
         self.throughput.add(run.update.tokens(run.step - self.bar.n))
         losses, factors = (run.metrics.series("train", m)[-1:] for m in ("loss", "lr_factor"))
@@ -37,7 +36,8 @@ class ProgressBar(Observer):
         return self
 
     def __exit__(self, *_) -> None:
-        self.bar.close()
+        if self.bar is not None:
+            self.bar.close()
 
 
 class Throughput:

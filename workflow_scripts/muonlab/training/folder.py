@@ -12,6 +12,7 @@ import platform
 import resource
 import shutil
 from collections.abc import Iterable
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -94,7 +95,7 @@ def provenance_of(trainer: Trainer) -> dict:
     return {
         "device": torch.cuda.get_device_name() if cuda else platform.processor() or "cpu",
         "device_type": trainer.device,
-        "packages": {name: version(name) for name in PACKAGES},
+        "packages": _versions(),
         "python": platform.python_version(),
         "seconds": clock["total"],
         "seconds_in_updates": clock["updates"],
@@ -110,3 +111,9 @@ def provenance_of(trainer: Trainer) -> dict:
         "peak_host_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "peak_device_bytes": torch.cuda.max_memory_allocated() if cuda else None,
     }
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """The versions of PACKAGES, whose files take some time to find and to read."""
+    return {name: version(name) for name in PACKAGES}
