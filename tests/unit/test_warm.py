@@ -542,6 +542,25 @@ def test_a_process_ends_after_its_share_of_jobs_and_after_a_long_one(library, tm
     os.kill(jobs.worker(), signal.SIGKILL)
 
 
+@pytest.mark.parametrize("last", ["os._exit(0)", "os.kill(os.getpid(), signal.SIGKILL)"])
+def test_a_job_runs_although_the_process_that_was_free_for_it_ends(last, library, tmp_path):
+    child = library / "muonlab" / "jobs" / "child.py"
+    text = child.read_text()
+    for told in ("control.send(DONE)\n", "control.send(TAKEN)\n"):
+        assert told in text
+    # The process ends when it is free, or when it should read its next job.
+    ends = {"control.send(DONE)\n": f"control.send(DONE); {last}\n"}
+    ends["control.send(TAKEN)\n"] = f"control.send(TAKEN) if number == 1 else {last}\n"
+    for place, (told, changed) in enumerate(ends.items()):
+        child.write_text(text.replace(told, changed))
+        os.utime(child, (place, place))
+        jobs = Jobs(tmp_path, library=str(library))
+        for number in range(6):
+            body = f"with logged('log'):\n    open('{place} {number}', 'x').close()"
+            assert jobs.run(body)[:3] == (0, "", "")
+            assert (tmp_path / f"{place} {number}").exists()
+
+
 UNTIDY = """
 import atexit, random, signal, warnings
 print(os.getpid())

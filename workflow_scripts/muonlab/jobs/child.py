@@ -25,7 +25,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-DONE = b"done"
+# What a child tells the worker: that it has read a request, and that the job came to its end.
+TAKEN, DONE = b"taken", b"done"
 # A long job gains nothing by a process that is warm, and leaves more behind in its memory.
 LONGEST_SECONDS = 10.0
 MOST_JOBS = 100
@@ -43,10 +44,11 @@ def work(control: socket.socket, fresh: list[str], said: bytes) -> NoReturn:
     state = State()
     # What the worker's modules have registered takes time, and a child needs none of it.
     atexit._clear()
-    for _ in range(MOST_JOBS):
+    for number in range(1, MOST_JOBS + 1):
         message, files, _, _ = socket.recv_fds(control, LARGEST_REQUEST, 4)
         if not message:
             break
+        control.send(TAKEN)
         connection, *streams = files
         os.set_inheritable(connection, False)
         for target, stream in enumerate(streams):
@@ -57,7 +59,9 @@ def work(control: socket.socket, fresh: list[str], said: bytes) -> NoReturn:
         os.write(2, said)
         with warnings.catch_warnings():  # a warning of an earlier job is given once more
             _run()
-        if time.monotonic() - began > LONGEST_SECONDS or threading.active_count() > 1:
+        long = time.monotonic() - began > LONGEST_SECONDS
+        # It ends with this job, without a word that it is free for another.
+        if number == MOST_JOBS or long or threading.active_count() > 1:
             break
         _finish()
         for target in range(3):

@@ -62,11 +62,13 @@ def _import(modules: list[str]) -> bytes:
 class Child:
     """A child, the worker's end of the socket between the two, and the job that it runs.
 
-    One that was sent a signal gets no further job: the signal may come after the job's end."""
+    `taken` says that it has read the job's request. A child that was sent a signal gets no further
+    job, because the signal may come after the job's end."""
 
     pid: int
     control: socket.socket
     connection: socket.socket | None = None
+    taken: bool = False
     signalled: bool = False
 
 
@@ -166,7 +168,7 @@ class Server:
             self.waiting.append(new)
             bury = partial(self._bury, new)
             self.selector.register(os.pidfd_open(pid), selectors.EVENT_READ, bury)
-            self.selector.register(ours, selectors.EVENT_READ, partial(self._rest, new))
+            self.selector.register(ours, selectors.EVENT_READ, partial(self._listen, new))
             return None
         ours.close()
         self._leave_to_child()
@@ -181,45 +183,51 @@ class Server:
             _send(connection, b"its child has ended")
             self._forget(connection)
             return
-        chosen.connection = connection
+        chosen.connection, chosen.taken = connection, False
         self.children[connection] = chosen
         _send(connection, b"started")
 
-    def _rest(self, finished: Child, control: socket.socket) -> None:
-        """Handles what a child sends: that it has finished its job."""
+    def _listen(self, speaker: Child, control: socket.socket) -> None:
+        self._next_word(speaker, control)
+
+    def _next_word(self, speaker: Child, control: socket.socket) -> bool:
+        """Handles what a child says, if it has said something. Returns whether it had."""
         try:
-            message = control.recv(16)
-        except ConnectionResetError:
+            message = control.recv(16, socket.MSG_DONTWAIT)
+        except (BlockingIOError, ConnectionResetError):
             message = b""
-        if not message:  # it ends; `_bury` will see how
+        if message == child.TAKEN:
+            speaker.taken = True
+        elif message == child.DONE:
+            self._answer(speaker, b"0")
+            if speaker.signalled:
+                control.shutdown(socket.SHUT_WR)  # upon which the child ends
+            else:
+                self.waiting.append(speaker)
+        elif control in self.selector.get_map():  # the child ends; `_bury` sees how
             self.selector.unregister(control)
-            return
-        self._answer(finished, 0)
-        if finished.signalled:
-            self.selector.unregister(control)
-            control.close()  # upon which the child ends
-        else:
-            self.waiting.append(finished)
+        return bool(message)
 
     def _bury(self, ended: Child, pidfd: int) -> None:
         _, status = os.waitpid(ended.pid, 0)
         self.selector.unregister(pidfd)
         os.close(pidfd)
-        if ended.control.fileno() >= 0:
-            with suppress(KeyError):
-                self.selector.unregister(ended.control)
-            ended.control.close()
+        while self._next_word(ended, ended.control):
+            pass
+        ended.control.close()
         if ended in self.waiting:
             self.waiting.remove(ended)
-        self._answer(ended, os.waitstatus_to_exitcode(status))
+        # A job that it has not taken gets no answer, upon which the job runs by itself.
+        self._answer(ended, b"%d" % os.waitstatus_to_exitcode(status) if ended.taken else b"")
 
-    def _answer(self, worked: Child, outcome: int) -> None:
+    def _answer(self, worked: Child, outcome: bytes) -> None:
         """Tells the job of a child, if it has one, how it ended."""
         if (connection := worked.connection) is None:
             return
         worked.connection = None
         del self.children[connection]
-        _send(connection, b"%d" % outcome)
+        if outcome:
+            _send(connection, outcome)
         self._forget(connection)
 
     def _forget(self, connection: socket.socket) -> None:
