@@ -561,6 +561,19 @@ def test_a_job_runs_although_the_process_that_was_free_for_it_ends(last, library
             assert (tmp_path / f"{place} {number}").exists()
 
 
+def test_a_process_that_waits_holds_no_stream_of_its_last_job(jobs):
+    body = (
+        "with logged('log') as user:\n"
+        "    print(os.getpid())\n"
+        "def kept():\n"
+        "    return user, opened\n"
+        "opened = open(__file__)"
+    )
+    waits = int(jobs.run(body)[3])
+    files = [os.readlink(link) for link in Path(f"/proc/{waits}/fd").iterdir()]
+    assert files and not [f for f in files if f.startswith(("pipe:", str(jobs.folder)))]
+
+
 UNTIDY = """
 import atexit, random, signal, warnings
 print(os.getpid())

@@ -64,6 +64,8 @@ def work(control: socket.socket, fresh: list[str], said: bytes) -> NoReturn:
         if number == MOST_JOBS or long or threading.active_count() > 1:
             break
         _finish()
+        # What the script still holds goes, such as a copy of a stream that its job's user waits on.
+        vars(sys.modules["__main__"]).clear()
         for target in range(3):
             os.dup2(null, target)
         control.send(DONE)
