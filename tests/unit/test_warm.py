@@ -561,6 +561,14 @@ def test_a_job_runs_although_the_process_that_was_free_for_it_ends(last, library
             assert (tmp_path / f"{place} {number}").exists()
 
 
+def test_a_process_that_may_train_ends_if_much_memory_is_left(tmp_path):
+    jobs = Jobs(tmp_path, modules=("torch",))
+    leave = f"{SAME}; import csv; csv.left = b'x' * (40 << 20)"
+    first, second, third = (int(jobs.run(body)[1]) for body in (SAME, leave, SAME))
+    os.kill(jobs.worker(), signal.SIGKILL)
+    assert first == second != third
+
+
 def test_a_process_that_waits_holds_no_stream_of_its_last_job(jobs):
     body = (
         "with logged('log') as user:\n"

@@ -4,11 +4,12 @@ A forked process is new to all of its memory, so that a short job spends as much
 as on its work. A child that has finished a job therefore waits for the next one. Between two jobs
 everything is put back that a job sees of its process: folder, environment, arguments, import path,
 streams, signals, generators of random numbers, and the highest mark of its memory. Only a job that
-came to the end of its script, was short and left no thread behind lets its process go on; with any
-other the process ends, as it would have ended without a worker.
+came to the end of its script, was short and left neither a thread nor much memory behind lets its
+process go on; with any other the process ends, as it would have ended without a worker.
 """
 
 import atexit
+import ctypes
 import gc
 import os
 import random
@@ -30,6 +31,9 @@ TAKEN, DONE = b"taken", b"done"
 # A long job gains nothing by a process that is warm, and leaves more behind in its memory.
 LONGEST_SECONDS = 10.0
 MOST_JOBS = 100
+# What jobs may leave behind in a process that can train: a run records the most memory that its
+# process had.
+MOST_BYTES_LEFT = 32 << 20
 LARGEST_REQUEST = 1 << 20
 
 
@@ -60,17 +64,18 @@ def work(control: socket.socket, fresh: list[str], said: bytes) -> NoReturn:
         with warnings.catch_warnings():  # a warning of an earlier job is given once more
             _run()
         long = time.monotonic() - began > LONGEST_SECONDS
-        # It ends with this job, without a word that it is free for another.
         if number == MOST_JOBS or long or threading.active_count() > 1:
             break
         _finish()
         # What the script still holds goes, such as a copy of a stream that its job's user waits on.
         vars(sys.modules["__main__"]).clear()
+        if state.left_behind() > MOST_BYTES_LEFT:
+            break
         for target in range(3):
             os.dup2(null, target)
+        # From here on the worker may send another job.
         control.send(DONE)
         os.close(connection)
-        gc.collect()
     threading._shutdown()
     _finish()
     # Ends as multiprocessing's forked children do, because a regular exit takes torch apart, which
@@ -98,6 +103,7 @@ class State:
         numbers = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
         self.signals = {number: signal.getsignal(number) for number in numbers}
         self.umask = os.umask(0)
+        self.memory = _own_memory()
 
     def restore(self, request: Mapping, fresh: list[str]) -> None:
         """Sets everything that a new Python process would have for the job of this request."""
@@ -117,6 +123,21 @@ class State:
                 signal.signal(number, handler)
         _seed()
         _forget_peak()
+
+    def left_behind(self) -> int:
+        """Bytes that the jobs so far have not given back; 0 in a process that trains nothing."""
+        if "torch" not in sys.modules:
+            return 0
+        gc.collect()
+        with suppress(AttributeError):  # another C library than GNU's
+            ctypes.CDLL(None).malloc_trim(0)
+        return _own_memory() - self.memory
+
+
+def _own_memory() -> int:
+    """Bytes of this process that belong to no file (proc(5), statm)."""
+    _, resident, shared, *_ = Path("/proc/self/statm").read_text().split()
+    return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _seed() -> None:
