@@ -130,7 +130,7 @@ def test_measurements_are_of_runs_or_of_arms():
     assert len(spectra) == len(PLAN.studies["fashion"].arms)
     assert "results/mini/fashion/spectra/muon.parquet" in spectra
     curvature = OUTPUTS.measurements(fashion, ["curvature"])
-    assert len(curvature) == 5 * len(spectra)
+    assert len(curvature) == len(PLAN.studies["fashion"].seeds) * len(spectra)
     assert "results/mini/fashion/curvature/muon/seed-1.parquet" in curvature
     assert len(OUTPUTS.measurements(ablation)) == len(PLAN.studies["ablation"].arms)
     assert "results/mini/moe/overhead/profile.json" in OUTPUTS.measurements(known("moe"))
@@ -139,7 +139,7 @@ def test_measurements_are_of_runs_or_of_arms():
 def test_an_added_arm_measures_nothing_again(tmp_path):
     """What a run's measurement is made of, and with which settings, no other run decides."""
     mine = tmp_path / "mine.yaml"
-    extra = "sgd_like: {label: other, base: adamw, optimizer: muon, compound: true}"
+    extra = "sgd_like: {label: other, base: muon, set: {optimizer.nesterov: false}}"
     mine.write_text(f"studies: {{fashion: {{arms: {{{extra}}}}}}}")
     plan = load_plan([ROOT / "config.yaml", mine])
     more = Outputs(plan)

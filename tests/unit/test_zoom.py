@@ -345,3 +345,17 @@ def test_whole_numbers_on_a_logarithmic_scale_stay_at_one_or_more():
         _, points = finer_points(space, scored, 2, tuning, {field: (0, math.inf)})
         values = [point[field] for point in points]
         assert len(values) == 4 and all(isinstance(v, int) and v >= 1 for v in values)
+
+
+def test_an_arm_is_searched_as_its_base_of_the_same_optimizer(tmp_path):
+    own = {"lr": BOX["lr"], "momentum": {"low": 0.5, "high": 0.9}}
+    plan = study(tmp_path, {"method": "zoom", "trials": 4, "box": {"lr": BOX["lr"]}},
+                 {"adamw": {"optimizer": "adamw"},
+                  "muon": {"optimizer": "muon", "box": own, "unequal_search": True},
+                  "plain": {"base": "muon", "set": {"optimizer.nesterov": False},
+                            "unequal_search": True},
+                  "wide": {"base": "plain", "set": {"model.width": 8}, "unequal_search": True},
+                  "other": {"base": "wide", "optimizer": "adamw", "compound": True}})  # fmt: skip
+    spaces = {name: set(arm.space) for name, arm in plan.arms.items()}
+    both = {"lr", "momentum"}
+    assert spaces == {"adamw": {"lr"}, "muon": both, "plain": both, "wide": both, "other": {"lr"}}

@@ -268,9 +268,9 @@ class _Resolver:
                 f"is read by the method grid alone, and the study's method is {method}; give "
             )
             refuse(self.sources, (*where, "grid"), f"{sentence}the arm a box, or the study a grid")
-        own = getattr(arm, kind)
-        space = (self.study.tuning if own is None else arm).model_dump()[kind]
-        where = (*self.place, "tuning", kind) if own is None else (*where, kind)
+        whose = self._searched_as(name, kind)
+        space = (self.study.arms[whose] if whose else self.study.tuning).model_dump()[kind]
+        where = (*self.place, *(("arms", whose) if whose else ("tuning",)), kind)
         if kind == "box" and arm.tune and not space:
             refuse(self.sources, where, "must name one or more fields to tune")
         optimizer = {f for f in flatten(settings["optimizer"]) if f != "name"}
@@ -281,6 +281,16 @@ class _Resolver:
             for value in [axis["low"], axis["high"]] if isinstance(axis, dict) else axis:
                 self._put(settings, path_of(field), value, (*where, field))
         return space
+
+    def _searched_as(self, name: str, kind: str) -> str | None:
+        """The arm whose own box or grid an arm has: itself, or else the nearest base with one and
+        the same optimizer; None if there is no such arm."""
+        while getattr(self.study.arms[name], kind) is None:
+            arm = self.study.arms[name]
+            if arm.optimizer is not None or arm.base is None:
+                return None
+            name = arm.base
+        return name
 
     def _trials(self, name: str, space: dict, budget: int) -> list[Trial]:
         """The trials of the first round, which are known before anything has run."""

@@ -47,7 +47,9 @@ class Arm(Section):
     equally many tuned fields, and all of them or none are tuned over their momentum (AdamW's is
     beta1), unless an arm declares `unequal_search`."""
     box: Box | None = None
-    """This arm's own ranges, if the study is tuned over a box (methods sobol, zoom and tpe)."""
+    """This arm's own ranges, if the study is tuned over a box (methods sobol, zoom and tpe). An arm
+    without a box or a grid of its own takes that of its base, if the base has one and both have the
+    same optimizer, and otherwise that of `tuning`."""
     trials: int | None = Field(default=None, ge=1, le=MOST_TRIALS)
     """This arm's own number of trials, for sobol, zoom and tpe; null takes that of `tuning`. It
     needs `unequal_search`."""
