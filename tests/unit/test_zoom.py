@@ -355,7 +355,11 @@ def test_an_arm_is_searched_as_its_base_of_the_same_optimizer(tmp_path):
                   "plain": {"base": "muon", "set": {"optimizer.nesterov": False},
                             "unequal_search": True},
                   "wide": {"base": "plain", "set": {"model.width": 8}, "unequal_search": True},
+                  "fixed": {"base": "wide", "set": {"optimizer.momentum": 0.9}},
                   "other": {"base": "wide", "optimizer": "adamw", "compound": True}})  # fmt: skip
     spaces = {name: set(arm.space) for name, arm in plan.arms.items()}
     both = {"lr", "momentum"}
+    fixed = plan.arms["fixed"]
+    assert spaces.pop("fixed") == {"lr"}, "what an arm sets is not tuned"
+    assert fixed.optimizer({"lr": 0.1})["momentum"] == 0.9
     assert spaces == {"adamw": {"lr"}, "muon": both, "plain": both, "wide": both, "other": {"lr"}}

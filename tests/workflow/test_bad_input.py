@@ -120,7 +120,7 @@ CONFIGS = {
         "compound: true",
     ),
     "no variable": (
-        fashion("arms: {x: {base: muon, set: {optimizer.momentum: 0.95}}}"),
+        fashion("arms: {x: {base: muon, set: {optimizer.nesterov: true}}}"),
         "studies.fashion.arms.x",
         "changes nothing",
     ),

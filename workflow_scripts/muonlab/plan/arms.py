@@ -268,8 +268,9 @@ class _Resolver:
                 f"is read by the method grid alone, and the study's method is {method}; give "
             )
             refuse(self.sources, (*where, "grid"), f"{sentence}the arm a box, or the study a grid")
-        whose = self._searched_as(name, kind)
+        whose, held = self._searched_as(name, kind)
         space = (self.study.arms[whose] if whose else self.study.tuning).model_dump()[kind]
+        space = {field: axis for field, axis in space.items() if field not in held}
         where = (*self.place, *(("arms", whose) if whose else ("tuning",)), kind)
         if kind == "box" and arm.tune and not space:
             refuse(self.sources, where, "must name one or more fields to tune")
@@ -282,15 +283,18 @@ class _Resolver:
                 self._put(settings, path_of(field), value, (*where, field))
         return space
 
-    def _searched_as(self, name: str, kind: str) -> str | None:
+    def _searched_as(self, name: str, kind: str) -> tuple[str | None, set[str]]:
         """The arm whose own box or grid an arm has: itself, or else the nearest base with one and
-        the same optimizer; None if there is no such arm."""
+        the same optimizer; None if there is no such arm. And the fields that the arms on the way
+        there set, over which the arm is therefore not tuned."""
+        held: set[str] = set()
         while getattr(self.study.arms[name], kind) is None:
             arm = self.study.arms[name]
+            held |= _set_fields(arm)
             if arm.optimizer is not None or arm.base is None:
-                return None
+                return None, held
             name = arm.base
-        return name
+        return name, held
 
     def _trials(self, name: str, space: dict, budget: int) -> list[Trial]:
         """The trials of the first round, which are known before anything has run."""
