@@ -7,7 +7,8 @@ from muonlab.report.headline import Kept, headline
 
 
 def row(outcome="test_loss", verdict="better", difference=-0.1, **more):
-    sides = {"arm_a": "muon", "arm_b": "adamw", "n_a": 5, "n_b": 5}
+    sides = {"family": "muon_beats_adamw"}
+    sides |= {"arm_a": "muon", "arm_b": "adamw", "n_a": 5, "n_b": 5}
     limits = {"low": difference - 0.05, "high": difference + 0.05}
     given = {"outcome": outcome, "verdict": verdict, "difference": difference, "needs_n": 40}
     return sides | limits | given | {"sesoi": 0.2} | more
@@ -54,6 +55,26 @@ def test_accuracy_is_told_only_where_it_differs(tmp_path):
     assert "+2.00 [−3.00, 7.00] percentage points" in sentence
     (sentence,) = said(kept(tmp_path / "b", row(), accuracy | {"verdict": "undecided"}))
     assert "accuracy" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("verdict", "difference", "words"),
+    [
+        ("better", -0.1, "it is lower (−0.100 [−0.150, −0.050] nats)"),
+        ("worse", 0.1, "it is higher (+0.100 [0.050, 0.150] nats)"),
+        ("undecided", 0.01, "they cannot be told apart (+0.01"),
+    ],
+)
+def test_a_rate_that_decays_is_told_where_both_sides_were_tuned_for_it(
+    tmp_path, verdict, difference, words
+):
+    sides = {"arm_a": "muon_cosine", "arm_b": "adamw_cosine"}
+    decayed = row(verdict=verdict, difference=difference, **sides)
+    (sentence,) = said(kept(tmp_path / "a", row(), decayed | {"family": "exploratory"}))
+    assert "decays" not in sentence
+    family = {"family": "muon_beats_adamw_with_decay"}
+    (sentence,) = said(kept(tmp_path / "b", row(), decayed | family))
+    assert f"With a rate that decays, and both tuned for that, {words}" in sentence
 
 
 def test_gap_and_speed_up_are_told_where_they_were_measured(tmp_path):

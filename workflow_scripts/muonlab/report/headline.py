@@ -12,6 +12,7 @@ from muonlab.report.words import said
 from muonlab.statistics.verdicts import BETTER, DIFFERENT, EQUIVALENT, NO_VERDICT, WORSE
 
 LOSS, ACCURACY = "test_loss", "test_accuracy"
+DECAY = "muon_beats_adamw_with_decay"  # a family of both arms with a rate that decays, tuned anew
 SIDES = {BETTER: "lower than", WORSE: "higher than"}
 UNITS = {"step": "steps"}  # seconds depend on the machine and on what else it does
 
@@ -46,7 +47,8 @@ def headline(studies: Iterable[Kept], a: str = "muon", b: str = "adamw") -> Iter
         rows = contrasts[(contrasts.arm_a == a) & (contrasts.arm_b == b)].set_index("outcome")
         if LOSS not in rows.index:
             continue
-        parts = [_loss(rows.loc[LOSS], study), _accuracy(rows), _gap(study), _speed_up(study, a)]
+        parts = [_loss(rows.loc[LOSS], study), _accuracy(rows), _decay(contrasts, study)]
+        parts += [_gap(study), _speed_up(study, a)]
         opening = f"**{study.title}** ({study.data}, {study.size})"
         yield f"{opening}: {' '.join(part for part in parts if part)}"
 
@@ -76,6 +78,19 @@ def _accuracy(rows: pd.DataFrame) -> str:
     row = rows.loc[ACCURACY]
     points = interval(*(100 * row[["difference", "low", "high"]]), sign=True)
     return f"Its test accuracy differs by {points} percentage points."
+
+
+def _decay(contrasts: pd.DataFrame, study: Kept) -> str:
+    """What is left of the difference with a rate that decays, where the study has tuned both sides
+    for that once more."""
+    own = contrasts[(contrasts.family == DECAY) & (contrasts.outcome == LOSS)]
+    if own.empty:
+        return ""
+    row = own.iloc[0]
+    found = {BETTER: "it is lower", WORSE: "it is higher", EQUIVALENT: "they are the same"}
+    told = found.get(row.verdict, "they cannot be told apart")
+    loss = f"With a rate that decays, and both tuned for that, {told} ({_interval(row)} nats)."
+    return f"{loss} {_speed_up(study, row.arm_a)}".strip()
 
 
 def _gap(study: Kept) -> str:
