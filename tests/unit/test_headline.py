@@ -60,9 +60,9 @@ def test_accuracy_is_told_only_where_it_differs(tmp_path):
 @pytest.mark.parametrize(
     ("verdict", "difference", "words"),
     [
-        ("better", -0.1, "it is lower (−0.100 [−0.150, −0.050] nats)"),
-        ("worse", 0.1, "it is higher (+0.100 [0.050, 0.150] nats)"),
-        ("undecided", 0.01, "they cannot be told apart (+0.01"),
+        ("better", -0.1, "Muon's test loss is lower than AdamW's (−0.100 [−0.150, −0.050] nats"),
+        ("worse", 0.1, "Muon's test loss is higher than AdamW's (+0.100 [0.050, 0.150] nats"),
+        ("undecided", 0.01, "the test losses of Muon and AdamW cannot be told apart (+0.01"),
     ],
 )
 def test_a_rate_that_decays_is_told_where_both_sides_were_tuned_for_it(

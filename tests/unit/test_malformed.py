@@ -103,7 +103,7 @@ def check_sentence(sentence: str) -> None:
 
 
 @settings(
-    max_examples=120,
+    max_examples=300,
     deadline=None,
     phases=[Phase.generate],  # a smaller example is not worth the minutes
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -1,11 +1,12 @@
 """A child of the worker (`jobs/server.py`): runs one job after the other, each as if it were alone.
 
-A forked process is new to all of its memory, so that a short job spends as much time on page faults
-as on its work. A child that has finished a job therefore waits for the next one. Between two jobs
-everything is put back that a job sees of its process: folder, environment, arguments, import path,
-streams, signals, generators of random numbers, and the highest mark of its memory. Only a job that
-came to the end of its script, was short and left neither a thread nor much memory behind lets its
-process go on; with any other the process ends, as it would have ended without a worker.
+A forked process is new to all of its memory, and the page faults take much of a short job's time. A
+child that has finished a job therefore waits for the next one. Between two jobs everything is put
+back that our jobs use of their process: folder, environment, arguments, import path, streams,
+signals, umask, generators of random numbers, warnings, and the highest mark of its memory. The
+processor time of the process goes on: a job takes differences of it. Only a job that came to the
+end of its script, was short and left neither a thread nor much memory behind lets its process go
+on; with any other the process ends, as it would have ended without a worker.
 """
 
 import atexit

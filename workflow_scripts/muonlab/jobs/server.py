@@ -23,7 +23,7 @@ from muonlab.jobs import child, warm
 from muonlab.jobs.client import peer, process
 
 IDLE_SECONDS = 30
-MOST_CHILDREN = 256  # each needs two of the 1,024 files that a process can usually have open
+MOST_CHILDREN = 256  # each needs three of the 1,024 files that a process can usually have open
 PR_SET_PDEATHSIG = 1
 
 
@@ -143,21 +143,18 @@ class Server:
     ) -> socket.socket | None:
         """Hands a job to a child, a new one if none is waiting. Returns None in the worker, and in
         a new child its end of the socket."""
+        control = None
         if len(streams) < 3 or len(self.children) >= MOST_CHILDREN:
             _send(connection, b"it has too many jobs")
             self._forget(connection)
         elif not self.waiting and len(os.listdir("/proc/self/task")) > 1:
             _send(connection, b"it has several threads and cannot fork")
             self._forget(connection)
-        else:
-            if not self.waiting and (control := self._fork()):
-                for stream in streams:
-                    os.close(stream)
-                return control
+        elif self.waiting or (control := self._fork()) is None:
             self._hand_over(connection, request, streams)
         for stream in streams:
             os.close(stream)
-        return None
+        return control
 
     def _fork(self) -> socket.socket | None:
         """Makes a child that waits for a job. In the child, returns its end of the socket."""
@@ -188,10 +185,7 @@ class Server:
         _send(connection, b"started")
 
     def _listen(self, speaker: Child, control: socket.socket) -> None:
-        self._next_word(speaker, control)
-
-    def _next_word(self, speaker: Child, control: socket.socket) -> bool:
-        """Handles what a child says, if it has said something. Returns whether it had."""
+        """Handles one word of a child, if it has said one."""
         try:
             message = control.recv(16, socket.MSG_DONTWAIT)
         except (BlockingIOError, ConnectionResetError):
@@ -206,14 +200,13 @@ class Server:
                 self.waiting.append(speaker)
         elif control in self.selector.get_map():  # the child ends; `_bury` sees how
             self.selector.unregister(control)
-        return bool(message)
 
     def _bury(self, ended: Child, pidfd: int) -> None:
         _, status = os.waitpid(ended.pid, 0)
         self.selector.unregister(pidfd)
         os.close(pidfd)
-        while self._next_word(ended, ended.control):
-            pass
+        for _ in (child.TAKEN, child.DONE):  # at most these two have not been heard yet
+            self._listen(ended, ended.control)
         ended.control.close()
         if ended in self.waiting:
             self.waiting.remove(ended)

@@ -13,10 +13,10 @@ class ProgressBar(Observer):
     names what `update.tokens` counts."""
 
     def __init__(self, file: TextIO | None, run: Run, lr: float, unit: str):
-        from tqdm import tqdm
-
         self.bar = None
         if file is not None and file.isatty():  # even a bar that is not shown starts a thread
+            from tqdm import tqdm
+
             self.bar = tqdm(initial=run.step, total=run.total, file=file, leave=False, unit="step")
         self.lr, self.unit = lr, unit
         self.throughput = Throughput()

@@ -48,8 +48,9 @@ class Arm(Section):
     beta1), unless an arm declares `unequal_search`."""
     box: Box | None = None
     """This arm's own ranges, if the study is tuned over a box (methods sobol, zoom and tpe). An arm
-    without a box or a grid of its own takes that of its base, if the base has one and both have the
-    same optimizer, and otherwise that of `tuning`, without the fields that it sets itself."""
+    without a box takes that of its base, if the base has one and the same optimizer, and otherwise
+    that of `tuning`. It is not tuned over the fields that it sets itself. The same holds for a
+    `grid`."""
     trials: int | None = Field(default=None, ge=1, le=MOST_TRIALS)
     """This arm's own number of trials, for sobol, zoom and tpe; null takes that of `tuning`. It
     needs `unequal_search`."""

@@ -53,22 +53,20 @@ def headline(studies: Iterable[Kept], a: str = "muon", b: str = "adamw") -> Iter
         yield f"{opening}: {' '.join(part for part in parts if part)}"
 
 
-def _loss(row, study: Kept) -> str:
+def _loss(row, study: Kept, tuned: str = "with both tuned alike") -> str:
+    """Who ends lower. `tuned` says under which tuning."""
     numbers = f"{_interval(row)} nats, {study.interval} interval, {row.n_a} paired seeds"
     if row.verdict in SIDES:
-        return (
-            f"with both tuned alike, Muon's test loss is {SIDES[row.verdict]} AdamW's ({numbers})."
-        )
+        return f"{tuned}, Muon's test loss is {SIDES[row.verdict]} AdamW's ({numbers})."
     if row.verdict == EQUIVALENT:
         return (
-            "with both tuned alike, Muon and AdamW end at the same test loss, to within "
+            f"{tuned}, Muon and AdamW end at the same test loss, to within "
             f"{number(row.sesoi)} nats ({numbers})."
         )
     if row.verdict == NO_VERDICT:
         return f"there are too few seeds for a verdict ({numbers})."
     return (
-        "with both tuned alike, the test losses of Muon and AdamW cannot be told apart "
-        f"({numbers}; {said(row)})."
+        f"{tuned}, the test losses of Muon and AdamW cannot be told apart ({numbers}; {said(row)})."
     )
 
 
@@ -81,16 +79,13 @@ def _accuracy(rows: pd.DataFrame) -> str:
 
 
 def _decay(contrasts: pd.DataFrame, study: Kept) -> str:
-    """What is left of the difference with a rate that decays, where the study has tuned both sides
-    for that once more."""
+    """The same with a rate that decays, where the study has tuned both sides for that once more."""
     own = contrasts[(contrasts.family == DECAY) & (contrasts.outcome == LOSS)]
     if own.empty:
         return ""
     row = own.iloc[0]
-    found = {BETTER: "it is lower", WORSE: "it is higher", EQUIVALENT: "they are the same"}
-    told = found.get(row.verdict, "they cannot be told apart")
-    loss = f"With a rate that decays, and both tuned for that, {told} ({_interval(row)} nats)."
-    return f"{loss} {_speed_up(study, row.arm_a)}".strip()
+    loss = _loss(row, study, "with a rate that decays, and both tuned for that")
+    return f"{loss[0].upper()}{loss[1:]} {_speed_up(study, row.arm_a)}".strip()
 
 
 def _gap(study: Kept) -> str:
