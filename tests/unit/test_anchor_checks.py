@@ -15,6 +15,7 @@ from muonlab.plan.runs import load_plan
 from muonlab.report.anchors import FAIL, NOT_APPLICABLE, PASS, anchor_line, anchor_rows
 from muonlab.report.records import write_csv
 from muonlab.report.tables.anchor_checks import anchor_checks
+from muonlab.statistics.speedup import SUSPICIOUS, WARNING
 
 ROOT = Path(__file__).parents[2]
 SEEDS = (1, 2, 3, 4, 5)
@@ -84,7 +85,7 @@ def profile(share=0.02, predicted=0.01):
 def speed_up(ratio=1.2):
     row = {"arm": "muon", "baseline": "adamw", "unit": "step", "method": "lengths", "n": 5}
     row |= {"ratio": ratio, "low": ratio, "high": ratio, "shortest": 1.0, "longest": 2.0}
-    return pd.DataFrame([row])
+    return pd.DataFrame([row | {"warning": WARNING if ratio >= SUSPICIOUS else ""}])
 
 
 WHOLE = {

@@ -14,7 +14,7 @@ from muonlab.report.figures.length_crossing import speed_up as drawn
 from muonlab.report.lengths import CURVE, LENGTHS, ratio_text, speed_up_sentences
 from muonlab.report.records import write_csv
 from muonlab.report.tables.speed_up import speed_up
-from muonlab.statistics.lengths import length_ratio
+from muonlab.statistics.lengths import NO_LOWER, length_ratio
 from muonlab.statistics.speedup import WARNING
 
 RATIOS = (1.0, 1.25, 1.5, 2.0)
@@ -47,6 +47,14 @@ def test_beyond_the_lengths_that_were_run_nothing_is_known():
     assert (above.ratio, above.low, above.high) == (math.inf,) * 3 and above.warning == WARNING
     below = length_ratio(x, losses, np.full(5, 100.0), level + 1)
     assert below.ratio == 0 and not below.warning
+
+
+def test_the_warning_says_so_where_no_longer_run_ends_lower():
+    x, losses, level = baseline()
+    for steepness, flat in ((0.3, False), (0.0, True), (-0.1, True)):
+        losses = level[:, None] - steepness * np.log(x / 100)
+        found = length_ratio(x, losses, np.full(5, 100.0), level - 1)
+        assert found.warning == (f"{WARNING}; {NO_LOWER}" if flat else WARNING)
 
 
 def test_seconds_of_the_arm_change_the_ratio_as_they_should():

@@ -14,6 +14,8 @@ from muonlab.statistics.bootstrap import RESAMPLES, percentile_interval, seed_co
 from muonlab.statistics.intervals import check_level
 from muonlab.statistics.speedup import SUSPICIOUS, WARNING, time_to
 
+NO_LOWER = "its longer runs end no lower, so length is not what it lacks"
+
 
 @dataclass(frozen=True)
 class LengthRatio:
@@ -44,7 +46,8 @@ def length_ratio(
     seed: int = 0,
 ) -> LengthRatio:
     """Inverts the baseline's mean final loss, linear in the logarithm of the length between the
-    lengths that were run, at the arm's mean final loss.
+    lengths that were run, at the arm's mean final loss. A suspicious ratio comes with a warning;
+    that also says so if no longer run of the baseline ends lower, since then it lacks no length.
 
     x: (n, k), what the baseline's run of each seed and length had used at its end (steps, tokens,
     seconds), its means rising with the length; losses: (n, k), its final losses; arm_x and
@@ -68,8 +71,14 @@ def length_ratio(
         counts = seed_counts(n, resamples, seed, "lengths")
         ratios = _ratios(counts, x, losses, arm_x, arm_losses)
         low, high = map(float, percentile_interval(ratios, alpha))
-    warning = WARNING if ratio >= SUSPICIOUS else ""
+    warning = _warning(losses.mean(axis=0)) if ratio >= SUSPICIOUS else ""
     return LengthRatio(n, ratio, low, high, shortest, longest, warning)
+
+
+def _warning(finals: np.ndarray) -> str:
+    """Of a suspicious ratio; finals: (k,), the baseline's mean final losses."""
+    falls = len(finals) == 1 or finals[1:].min() < finals[0]
+    return WARNING if falls else f"{WARNING}; {NO_LOWER}"
 
 
 def _ratios(

@@ -14,7 +14,7 @@ from muonlab.report.numbers import interval, number
 from muonlab.report.records import listed
 from muonlab.report.update_checks import RMS, ROUNDING, in_bands, update_sizes
 from muonlab.statistics.paired import paired
-from muonlab.statistics.speedup import SUSPICIOUS, WARNING
+from muonlab.statistics.speedup import SUSPICIOUS
 from muonlab.statistics.verdicts import DIFFERENT, NO_VERDICT, NOT_ESTIMABLE, Verdict, verdict
 
 COLUMNS = ["check", "expected", "found", "value", "low", "high", "n", "result", "reason", "records"]
@@ -243,7 +243,7 @@ def speed_ups(table: pd.DataFrame, study: dict) -> Checked:
     each = [f"{labels[row.arm]} {ratio_text(row)}" for row in own.itertuples()]
     return judged(
         bool((own.ratio < SUSPICIOUS).all()),
-        WARNING,
+        largest.warning if isinstance(largest.warning, str) else "",
         found=", ".join(each),
         value=largest.ratio,
         low=largest.low,
