@@ -11,7 +11,7 @@ import yaml
 from muonlab.io.errors import UserError
 from muonlab.plan.arms import differences, variables
 from muonlab.plan.naming import LONGEST, RUN_PATTERN, flatten
-from muonlab.plan.runs import NEVER, load_plan
+from muonlab.plan.runs import FEW, NEVER, load_plan
 from muonlab.plan.schema import json_schema
 from muonlab.plan.tuned_fields import scaled
 from muonlab.plan.values import against_variables
@@ -443,3 +443,14 @@ def test_tuning_runs_are_evaluated_on_the_way_only_where_that_decides():
     assert own == {final.arms["adamw"].settings["training"]["eval_every"]}
     reported = final.reporting_runs("adamw", trials["adamw"][0])
     assert {run.config["training"]["eval_every"] for run in reported} == own
+
+
+@pytest.mark.parametrize("study, at_the_start", [("fashion", None), ("moe", FEW)])
+def test_tuning_runs_read_a_few_examples_at_their_start(study, at_the_start):
+    planned = load_plan([ROOT / "config.yaml"]).studies[study]
+    settings = dict(planned.tuned_arms["muon"].trials[0].settings)
+    tuning = planned.tuning_runs(dict.fromkeys(planned.tuned_arms, []) | {"muon": [settings]})
+    assert {run.config["training"]["evaluation_examples"] for run in tuning} == {at_the_start}
+    (reported, *_) = planned.reporting_runs("muon", settings)
+    asked = planned.arms["muon"].settings["training"]["evaluation_examples"]
+    assert reported.config["training"]["evaluation_examples"] == asked

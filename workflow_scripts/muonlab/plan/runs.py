@@ -32,8 +32,9 @@ from muonlab.plan.validate import Sources, load_config, published, refuse
 from muonlab.tuning.tpe import STARTUP
 
 TUNING, REPORTING = "tuning", "reporting"
-# More steps between evaluations than any run has, so that only its start and its end are evaluated.
-NEVER = 10**9
+# More steps between evaluations than any run has, so that only its start and its end are evaluated;
+# and examples enough to see in the loss at the start whether a run ended above it.
+NEVER, FEW = 10**9, 16
 
 
 @dataclass(frozen=True)
@@ -91,15 +92,25 @@ class StudyPlan:
     def tuning_runs(self, trials: Mapping[str, Sequence[Mapping[str, Value]]]) -> list[Run]:
         """All tuning runs, given the trials of each tuned arm.
 
-        Where only the loss at the end decides, nothing is evaluated on the way to it.
+        Where only the loss at the end decides, which is that of the whole split, nothing is
+        evaluated on the way to it, and the start on a few examples.
         """
-        rarely = {"eval_every": NEVER} if self.tuning["score"] == "final" else None
         return [
             run
             for arm in self.tuned_arms
             for settings in trials[arm]
-            for run in self._runs(arm, dict(settings), self.tuning["seeds"], TUNING, more=rarely)
+            for run in self._runs(
+                arm, dict(settings), self.tuning["seeds"], TUNING, more=self._rarely(arm)
+            )
         ]
+
+    def _rarely(self, arm: str) -> dict[str, Value] | None:
+        """The fields of training by which a tuning run is evaluated less often."""
+        if self.tuning["score"] != "final":
+            return None
+        part = self.arms[arm].settings["training"]["evaluation_examples"]
+        few = {} if part is None else {"evaluation_examples": min(part, FEW)}
+        return {"eval_every": NEVER} | few
 
     def reporting_runs(self, arm: str, chosen: Mapping[str, Value]) -> list[Run]:
         """All reporting runs of `arm`, given the settings `chosen` by tuning."""
