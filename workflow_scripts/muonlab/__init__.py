@@ -4,9 +4,6 @@ The names below are the package's public ones. They are imported when they are f
 `import muonlab` does not wait for torch.
 """
 
-import importlib
-import warnings
-
 PUBLIC = {
     "Muon": "muonlab.optim.muon",
     "muon_with_adamw": "muonlab.optim.whole_model",
@@ -18,6 +15,10 @@ __all__ = ["Muon", "muon_with_adamw", "newton_schulz"]
 def __getattr__(name: str) -> object:
     if name not in PUBLIC:
         raise AttributeError(f"module 'muonlab' has no attribute {name!r}")
+    # Here, because every job of the workflow imports this package before anything else.
+    import importlib
+    import warnings
+
     with warnings.catch_warnings():
         # torch says so when it starts without numpy, which nothing here needs.
         warnings.filterwarnings("ignore", "Failed to initialize NumPy", UserWarning)

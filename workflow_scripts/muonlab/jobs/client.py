@@ -1,17 +1,20 @@
 """Hands a job's script to a worker that is there already (`jobs/warm.py` says what that is for).
 
 Every job of an invocation begins with this module, so it imports next to nothing: each module that
-it leaves out (json, re, pathlib, subprocess …) saves milliseconds of every job.
+it leaves out (json, re, contextlib, subprocess …) saves milliseconds of every job. Of `signal`,
+`socket` and `hashlib` it uses the parts that are written in C, since the modules themselves import
+enum and more, which takes twice as long as starting Python.
 """
 
-import hashlib
+import _signal as signal
+import _socket as socket
 import os
-import signal
-import socket
-import struct
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+
+try:
+    from _blake2 import blake2b
+except ImportError:  # a Python that was built without it
+    from hashlib import blake2b
 
 from muonlab.jobs.modules import LIBRARY, TABLES, TORCH
 
@@ -36,12 +39,13 @@ def run_command(command: list[str]) -> None:
     """Runs `command`, [python, script, …], in a child of a worker that is there already, and ends
     as it ended; or else replaces this process by it. Never returns."""
     outcome = DECLINED
-    with suppress(OSError):
+    try:
         modules = _modules_of(command[1]) if len(command) > 1 else None
         if modules and possible():
             sys.argv[:] = command[1:]
-            with reach(address_of(snakemake_above(), modules)) as connection:
-                outcome = run_through(connection)
+            outcome = run_through(reach(address_of(snakemake_above(), modules)))
+    except OSError:
+        pass
     if outcome == DECLINED:
         os.execv(command[0], command)
     end_as(outcome)
@@ -96,16 +100,16 @@ def reach(address: str) -> socket.socket:
 
 def peer(connection: socket.socket) -> int:
     """The user id of the process at the other end."""
-    size = struct.calcsize("3i")
-    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
-    return struct.unpack("3i", credentials)[1]
+    # unix(7), ucred: process, user, group, of four bytes each.
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    return int.from_bytes(credentials[4:8], sys.byteorder)
 
 
 def address_of(driver: tuple[int, str], modules: tuple[str, ...]) -> str:
     """The name of the worker's socket."""
     environment = sorted(pair for pair in os.environ.items() if pair[0] not in NOISE)
     facts = [os.getuid(), driver, sys.executable, modules, _code(LIBRARY), environment]
-    return "\0muonlab-" + hashlib.sha256(repr(facts).encode()).hexdigest()
+    return "\0muonlab-" + blake2b(repr(facts).encode(), digest_size=32).hexdigest()
 
 
 def _code(folder: str) -> list[tuple]:
@@ -121,47 +125,53 @@ def _code(folder: str) -> list[tuple]:
 
 
 def run_through(connection: socket.socket) -> int:
-    """Runs the job in a child of the worker. Returns its exit status, or minus the signal that
-    ended it.
+    """Runs the job in a child of the worker, and closes the connection. Returns the job's exit
+    status, or minus the signal that ended it.
 
     The child holds the connection, too. If it closes without an answer, both the worker and the
     child have ended: this returns minus the signal that was passed on, or else raises
     ConnectionError.
     """
     request = {"arguments": sys.argv, "folder": os.getcwd(), "environment": dict(os.environ)}
-    socket.send_fds(connection, [repr(request).encode()], [0, 1, 2])
-    if (reply := connection.recv(256)) != b"started":
-        raise ConnectionError(reply.decode() or "it ended before the job began")
-    reply = b""
-    with _passing_on(connection) as passed_on, suppress(ConnectionResetError):
-        reply = connection.recv(256)
-    if reply or passed_on:
-        return int(reply) if reply else -passed_on[-1]
-    raise ConnectionError("it ended in the middle of the job")
+    streams = b"".join(number.to_bytes(4, sys.byteorder) for number in (0, 1, 2))
+    try:
+        with_it = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, streams)]
+        connection.sendmsg([repr(request).encode()], with_it)
+        if (reply := connection.recv(256)) != b"started":
+            raise ConnectionError(reply.decode() or "it ended before the job began")
+        return _outcome(connection)
+    finally:
+        connection.close()
 
 
-@contextmanager
-def _passing_on(connection: socket.socket) -> Iterator[list[int]]:
-    """Passes signals on to the child. Yields the list of those that are meant to end it."""
-    passed_on = []
+def _outcome(connection: socket.socket) -> int:
+    """Waits for the job's end, and passes signals on to the child meanwhile."""
+    passed_on = []  # those that are meant to end it
 
     def pass_on(number: int, _) -> None:
         if number not in (signal.SIGTSTP, signal.SIGCONT):
             passed_on.append(number)
-        with suppress(OSError):  # the child may have ended just now
+        try:  # noqa: SIM105 (contextlib is one of the modules that are left out)
             connection.send(b"%d" % (signal.SIGSTOP if number == signal.SIGTSTP else number))
+        except OSError:  # the child may have ended just now
+            pass
         if number == signal.SIGTSTP:
             os.kill(os.getpid(), signal.SIGSTOP)
 
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     for number, handler in handlers.items():
-        if handler is not signal.SIG_IGN:  # the child ignores the same signals
+        if handler != signal.SIG_IGN:  # the child ignores the same signals
             signal.signal(number, pass_on)
     try:
-        yield passed_on
+        reply = connection.recv(256)
+    except ConnectionResetError:
+        reply = b""
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
+    if reply or passed_on:
+        return int(reply) if reply else -passed_on[-1]
+    raise ConnectionError("it ended in the middle of the job")
 
 
 def end_as(outcome: int) -> None:

@@ -77,8 +77,7 @@ def hand_over(job, modules: tuple[str, ...]) -> None:
     if in_worker or not suits:
         return
     try:
-        with _connect(snakemake_above(), modules) as connection:
-            outcome = run_through(connection)
+        outcome = run_through(_connect(snakemake_above(), modules))
     except OSError as failure:
         note(f"no warm worker ({failure}): the job imports its modules itself")
         return
