@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from muonlab.report.bands import arm_legend, band
-from muonlab.report.style import ArmStyle, finish, use_style
+from muonlab.report.style import ArmStyle, finish, fit_axes, use_style
 from muonlab.statistics.intervals import mean_interval
 
 
@@ -40,3 +40,20 @@ def test_a_legend_and_a_note_stay_within_a_narrow_figure():
         box = drawn.get_window_extent(renderer)
         assert box.x0 >= 0 and box.x1 <= figure.bbox.width
     plt.close(figure)
+
+
+@pytest.mark.parametrize("rows, columns", [(1, 1), (1, 3), (4, 2)])
+def test_axes_are_fitted_as_the_layout_of_matplotlib_does(rows, columns):
+    use_style()
+
+    def places(fit):
+        figure, axes = plt.subplots(rows, columns, figsize=(6, 7), squeeze=False)
+        for n, axis in enumerate(axes.flat):
+            axis.set_title("a title\n" * (n % 3 + 1))
+            axis.set_ylabel(f"label {n}")
+        fit(figure)
+        plt.close(figure)
+        return [axis.get_position().bounds for axis in axes.flat]
+
+    wanted = places(lambda figure: figure.tight_layout(rect=(0, 0.1, 1, 0.93)))
+    assert np.allclose(places(lambda figure: fit_axes(figure, below=0.1, above=0.07)), wanted)
