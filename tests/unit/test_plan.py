@@ -201,8 +201,7 @@ def test_the_published_fashion_study_has_its_size():
     assert not model["bias"]
     assert study.arms["adamw"].settings["training"]["epochs"] == 20
     assert study.tuning["grid"]["lr"] == [1e-4, 5e-4, 1e-3, 5e-3, 1e-2, 5e-2]
-    # The source has ten; three of them are still to be run.
-    assert len(study.seeds) == 7
+    assert len(study.seeds) == 10
 
 
 def test_every_field_is_documented():
