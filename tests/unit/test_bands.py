@@ -57,3 +57,10 @@ def test_axes_are_fitted_as_the_layout_of_matplotlib_does(rows, columns):
 
     wanted = places(lambda figure: figure.tight_layout(rect=(0, 0.1, 1, 0.93)))
     assert np.allclose(places(lambda figure: fit_axes(figure, below=0.1, above=0.07)), wanted)
+
+
+def test_a_figure_that_is_too_low_for_its_notes_says_so():
+    figure, _ = plt.subplots(figsize=(6, 3))
+    with pytest.warns(UserWarning, match="too low for its title and notes"):
+        fit_axes(figure, below=0.6, above=0.4)
+    plt.close(figure)

@@ -49,7 +49,7 @@ def test_beyond_the_lengths_that_were_run_nothing_is_known():
     assert below.ratio == 0 and not below.warning
 
 
-def test_the_warning_says_so_where_no_longer_run_ends_lower():
+def test_the_warning_tells_if_none_of_the_longer_runs_ends_lower():
     x, losses, level = baseline()
     for steepness, flat in ((0.3, False), (0.0, True), (-0.1, True)):
         losses = level[:, None] - steepness * np.log(x / 100)

@@ -15,7 +15,7 @@ __all__ = ["Muon", "muon_with_adamw", "newton_schulz"]
 def __getattr__(name: str) -> object:
     if name not in PUBLIC:
         raise AttributeError(f"module 'muonlab' has no attribute {name!r}")
-    # Here, because every job of the workflow imports this package before anything else.
+    # Not at the top: every job of the workflow imports this package, and few of them these modules.
     import importlib
     import warnings
 

@@ -32,9 +32,11 @@ from muonlab.plan.validate import Sources, load_config, published, refuse
 from muonlab.tuning.tpe import STARTUP
 
 TUNING, REPORTING = "tuning", "reporting"
-# More steps between evaluations than any run has, so that only its start and its end are evaluated;
-# and examples enough to see in the loss at the start whether a run ended above it.
-NEVER, FEW = 10**9, 16
+# More steps between evaluations than any run has, so that only its start and its end are evaluated.
+NEVER = 10**9
+# Examples that a loss curve reads where nobody looks at it: enough to see whether a run ended above
+# the loss that it began with.
+FEW = 16
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,8 @@ class StudyPlan:
     def tuning_runs(self, trials: Mapping[str, Sequence[Mapping[str, Value]]]) -> list[Run]:
         """All tuning runs, given the trials of each tuned arm.
 
-        Where only the loss at the end decides, which is that of the whole split, nothing is
-        evaluated on the way to it, and the start on a few examples.
+        Where the final loss decides, which is that of the whole split, the loss curve has only its
+        two ends, and each of them reads a few examples.
         """
         return [
             run
@@ -105,7 +107,8 @@ class StudyPlan:
         ]
 
     def _rarely(self, arm: str) -> dict[str, Value] | None:
-        """The fields of training by which a tuning run is evaluated less often."""
+        """The fields of training that make the loss curve of the arm's tuning runs cheap, where the
+        final loss decides."""
         if self.tuning["score"] != "final":
             return None
         part = self.arms[arm].settings["training"]["evaluation_examples"]

@@ -1,6 +1,7 @@
 """One look for all figures: colours by optimizer, sizes, footnotes, and how they are saved."""
 
 import json
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from textwrap import wrap
@@ -113,7 +114,8 @@ def fit_axes(figure: Figure, below: float, above: float) -> None:
     """What `tight_layout` does with a rect that leaves free `below` and `above`, as parts of the
     figure's height. Matplotlib would measure all labels twice for it, which takes longer than any
     other part of a figure; here it fits the axes into the whole figure, and they are then made
-    lower, with the same gaps between them."""
+    lower, with the same gaps between them. As Matplotlib does, it warns and leaves the axes as they
+    are where there is no room."""
     figure.tight_layout()
     fitted = figure.subplotpars
     specs = [axis.get_subplotspec() for axis in figure.axes]
@@ -122,8 +124,10 @@ def fit_axes(figure: Figure, below: float, above: float) -> None:
     # subplots_adjust wants the gap between two rows as a multiple of the height of one.
     gap = fitted.hspace * (fitted.top - fitted.bottom) / (rows + (rows - 1) * fitted.hspace)
     height = (top - bottom - (rows - 1) * gap) / rows
-    if height > 0:
-        figure.subplots_adjust(bottom=bottom, top=top, hspace=gap / height)
+    if height <= 0:
+        warnings.warn("the figure is too low for its title and notes", stacklevel=2)
+        return
+    figure.subplots_adjust(bottom=bottom, top=top, hspace=gap / height)
 
 
 def _below_title(figure: Figure, title: Text) -> float:

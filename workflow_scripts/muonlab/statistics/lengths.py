@@ -14,7 +14,7 @@ from muonlab.statistics.bootstrap import RESAMPLES, percentile_interval, seed_co
 from muonlab.statistics.intervals import check_level
 from muonlab.statistics.speedup import SUSPICIOUS, WARNING, time_to
 
-NO_LOWER = "its longer runs end no lower, so length is not what it lacks"
+NO_LOWER = "none of its longer runs ends lower on average, so more steps would not help it"
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ def length_ratio(
     seed: int = 0,
 ) -> LengthRatio:
     """Inverts the baseline's mean final loss, linear in the logarithm of the length between the
-    lengths that were run, at the arm's mean final loss. A suspicious ratio comes with a warning;
-    that also says so if no longer run of the baseline ends lower, since then it lacks no length.
+    lengths that were run, at the arm's mean final loss. A suspicious ratio comes with a warning,
+    which also tells if none of the baseline's longer runs ends lower than its shortest.
 
     x: (n, k), what the baseline's run of each seed and length had used at its end (steps, tokens,
     seconds), its means rising with the length; losses: (n, k), its final losses; arm_x and
@@ -76,9 +76,10 @@ def length_ratio(
 
 
 def _warning(finals: np.ndarray) -> str:
-    """Of a suspicious ratio; finals: (k,), the baseline's mean final losses."""
-    falls = len(finals) == 1 or finals[1:].min() < finals[0]
-    return WARNING if falls else f"{WARNING}; {NO_LOWER}"
+    """The warning of a suspicious ratio; finals: (k,), the baseline's mean final losses, those of
+    its shortest runs first."""
+    more_helps = len(finals) == 1 or finals[1:].min() < finals[0]
+    return WARNING if more_helps else f"{WARNING}; {NO_LOWER}"
 
 
 def _ratios(
