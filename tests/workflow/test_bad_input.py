@@ -1,12 +1,19 @@
 """A user's mistake is one clear sentence: which field of which file, what is wrong, what would do.
 
-Each case goes through the command line, exits non-zero, shows no traceback and leaves nothing.
+Each case is read as the workflow reads it. One case of each kind also goes through the command
+line, says the same sentence there, exits non-zero, shows no traceback and leaves nothing.
 """
 
 import re
 
 import pytest
 from checkouts import checkout
+
+from muonlab.io.errors import UserError
+from muonlab.plan.across import Across
+from muonlab.plan.datasets import source_files
+from muonlab.plan.outputs import Outputs
+from muonlab.plan.runs import load_plan
 
 
 def fashion(body: str) -> str:
@@ -238,6 +245,11 @@ CONFIGS = {
     ),
     "key twice": ("data: {}\nstudies: {}\ndata: {}\n", "line 3", "occurs twice"),
 }
+# One case of each way to a sentence: the fields of one file, the plan, a field of the default file,
+# the names of outputs, files of data, the protocol with the faults, and YAML itself.
+ON_THE_COMMAND_LINE = ["unknown inner field", "arms in a cycle", "unequal weight decay"]
+ON_THE_COMMAND_LINE += ["study named as a target", "folder without the files", "fault in published"]
+ON_THE_COMMAND_LINE += ["anchors within anchors", "key twice"]
 # Snakemake itself reads overlays before it reads the workflow, and refuses these in its own words.
 NOT_CONFIGS = {
     "not YAML": "studies: [1, 2\n",
@@ -257,21 +269,45 @@ def sentences(text: str) -> list[str]:
     return [line for line in text.splitlines() if line and not line.startswith(own)]
 
 
+@pytest.fixture
+def answer(project, monkeypatch):
+    """What is said about a user's file, by the calls that the workflow makes when it is read."""
+
+    def said(content: str) -> str:
+        (project.folder / "user.yaml").write_text(content)
+        monkeypatch.chdir(project.folder)
+        with pytest.raises(UserError) as mistake:
+            plan = load_plan(["config.yaml", "user.yaml"])
+            outputs = Outputs(plan)
+            Across(plan, outputs.needs, outputs.registry)
+            for name in plan.data_used:
+                source_files(name, plan)
+        return str(mistake.value)
+
+    return said
+
+
 @pytest.mark.parametrize("case", CONFIGS)
-def test_a_config_with_a_mistake(case, project):
+def test_a_config_with_a_mistake(case, answer):
     content, field, says = CONFIGS[case]
-    (project.folder / "user.yaml").write_text(content)
+    sentence = answer(content)
+    assert field in sentence
+    assert says in sentence
+    assert "\n" not in sentence
+    # The arm that an unequal weight decay makes compound stands in the default config.
+    file = "config.yaml" if case == "unequal weight decay" else "user.yaml"
+    assert sentence.startswith(file)
+
+
+@pytest.mark.parametrize("case", ON_THE_COMMAND_LINE)
+def test_a_config_with_a_mistake_on_the_command_line(case, project, answer):
+    sentence = answer(CONFIGS[case][0])
     outcome = project.snakemake("-n", overlay="user.yaml")
     text = outcome.out + outcome.err
     assert outcome.code != 0, text
     assert "Traceback" not in text
     assert 'File "' not in text
-    assert field in text
-    assert says in text
-    (sentence,) = sentences(text)
-    # The arm that an unequal weight decay makes compound stands in the default config.
-    file = "config.yaml" if case == "unequal weight decay" else "user.yaml"
-    assert sentence.startswith(f"error: {file}")
+    assert sentences(text) == [f"error: {sentence}"]
     assert not (project.folder / "results").exists()
 
 

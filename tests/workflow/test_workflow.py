@@ -7,7 +7,6 @@ import sys
 import tarfile
 
 import pandas as pd
-import pytest
 
 ARMS, RATES, TUNING_SEEDS, SEEDS = 2, 2, 1, 2
 
@@ -40,9 +39,8 @@ def test_a_second_run_has_nothing_to_do(finished):
     assert outcome.nothing_to_do
 
 
-@pytest.mark.parametrize("target", TARGETS)
-def test_every_target_is_there_and_done(target, finished):
-    outcome = finished.snakemake(target)
+def test_every_target_is_there_and_done(finished):
+    outcome = finished.snakemake(*TARGETS)
     assert outcome.code == 0, outcome.err
     assert outcome.nothing_to_do
 
