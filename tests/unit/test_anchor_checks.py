@@ -53,13 +53,14 @@ def records(means=MEANS, seeds=SEEDS, noise=0.01, diverged=()):
     return runs, summaries
 
 
-def direction(rms=0.95, largest=1.1, arm="muon", normalised=False):
+def direction(rms=0.95, largest=1.1, smallest=0.8, arm="muon", normalised=False):
+    values = {"rms": rms, "max": largest, "min": smallest}
     rows = [
         {"arm": arm, "seed": seed, "tensor": tensor, "normalised": normalised}
-        | {"metric": metric, "value": value}
+        | {"metric": f"{name}_singular_value", "value": value}
         for seed in SEEDS
         for tensor in ("query", "down")
-        for metric, value in (("rms_singular_value", rms), ("max_singular_value", largest))
+        for name, value in values.items()
     ]
     return pd.DataFrame(rows)
 
@@ -151,6 +152,18 @@ def test_each_check_can_fail_and_then_heads_the_findings(name):
     assert table.reason[NAMES[name]] and table.reason[NAMES[name]] in line
     (row,) = [row for row in anchor_rows(table) if "**fail**" in row]
     assert NAMES[name] in row and row.count("|") == 5
+
+
+def test_a_small_update_of_a_momentum_that_lacks_directions_says_so():
+    small = checked(direction_records=direction(rms=0.7)).loc[NAMES["size"]]
+    assert small.result == FAIL and small.reason == "outside in 5 of 5 runs (muon)"
+    lacking = direction(rms=0.7, smallest=0.01)
+    full = (lacking.tensor == "down") & (lacking.metric == "min_singular_value")
+    lacking.loc[full, "value"] = 0.8
+    found = checked(direction_records=lacking).loc[NAMES["size"]]
+    assert found.result == FAIL
+    assert "in 5 of their 10 matrices the momentum lacks directions" in found.reason
+    assert "down to 0.01 " in found.reason
 
 
 def curves(muon, adamw=(5.0, 4.6, 4.3, 4.1, 4.0)):

@@ -24,15 +24,34 @@ def update_sizes(direction: pd.DataFrame | None, anchors: Mapping) -> Checked:
     sizes = RMS_OF_ADAMW * own.groupby(["arm", "seed"]).value.mean()
     low, high, mean = float(sizes.min()), float(sizes.max()), float(sizes.mean())
     outside = sizes[~sizes.round(2).between(*RMS)]
+    arms = ", ".join(sorted(set(outside.index.get_level_values("arm"))))
+    lacking = _lacking(direction, anchors, outside.index)
     return judged(
         outside.empty,
-        f"outside in {len(outside)} of {len(sizes)} runs "
-        f"({', '.join(sorted(set(outside.index.get_level_values('arm'))))})",
+        f"outside in {len(outside)} of {len(sizes)} runs ({arms}){lacking}",
         found=f"{mean:.3f} (from {low:.3f} to {high:.3f}) in {len(sizes)} runs",
         value=mean,
         low=low,
         high=high,
         n=len(sizes),
+    )
+
+
+def _lacking(direction: pd.DataFrame, anchors: Mapping, runs: pd.MultiIndex) -> str:
+    """How many matrices of these runs (arm, seed) have a singular value below the band, which makes
+    an update small without any fault: the momentum had no such direction. Empty if there are no
+    such matrices."""
+    own = _metric(direction, "min_singular_value", sorted(set(runs.get_level_values("arm"))))
+    if own is None:
+        return ""
+    own = own[pd.MultiIndex.from_frame(own[["arm", "seed"]]).isin(runs)]
+    floor = own.arm.map(lambda arm: anchors["iterations"][arm]["band"][0])
+    low = own.value[own.value < floor * (1 - ROUNDING)]
+    if low.empty:
+        return ""
+    return (
+        f": in {len(low)} of their {len(own)} matrices the momentum lacks directions (singular "
+        f"values down to {low.min():.2g} after the iteration), which makes an update smaller"
     )
 
 
