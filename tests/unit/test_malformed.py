@@ -53,7 +53,7 @@ def places(value, path=()):
 
 
 def alone(study: str) -> dict:
-    """The default config with one of its studies, which is read in a fifth of the time."""
+    """The default config with one of its studies alone, which is read sooner."""
     return copy.deepcopy(DEFAULT | {"studies": {study: DEFAULT["studies"][study]}})
 
 

@@ -288,7 +288,7 @@ def answer(project, monkeypatch):
 
 
 @pytest.mark.parametrize("case", CONFIGS)
-def test_a_config_with_a_mistake(case, answer):
+def test_a_config_with_a_mistake(case, project, answer):
     content, field, says = CONFIGS[case]
     sentence = answer(content)
     assert field in sentence
@@ -297,6 +297,7 @@ def test_a_config_with_a_mistake(case, answer):
     # The arm that an unequal weight decay makes compound stands in the default config.
     file = "config.yaml" if case == "unequal weight decay" else "user.yaml"
     assert sentence.startswith(file)
+    assert not (project.folder / "results").exists()
 
 
 @pytest.mark.parametrize("case", ON_THE_COMMAND_LINE)
