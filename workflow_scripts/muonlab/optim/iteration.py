@@ -38,12 +38,13 @@ GPU_SIDE = 256
 # this (`jordan` ends at 1.2).
 TOLERATED = 2.5
 # On a CPU, products of at least this many multiplications run one at a time, even within a batch:
-# that is up to 10 % faster, but as much slower for smaller products. Symmetric products of this
-# size are computed in blocks of at least SYMMETRIC_ROWS rows, each from the diagonal on, and
-# mirrored, which is 10–30 % faster, but slower for smaller products. Where the factors are LONG
-# times as long as their product is wide, mirroring costs less beside the product: then half of the
-# work is enough, and smaller blocks are faster.
+# that is up to 10 % faster, but as much slower for smaller products.
 LARGE_WORK = 512**3
+# On a CPU, symmetric products with at least SYMMETRIC_SIDE rows are computed in blocks of at least
+# SYMMETRIC_ROWS rows, each from the diagonal on, and mirrored, which is 10–30 % faster, but slower
+# for smaller products. Where the factors are LONG times as long as their product is wide, mirroring
+# costs less beside the product: then smaller blocks are faster, one matrix at a time.
+SYMMETRIC_SIDE = 384
 SYMMETRIC_ROWS, SYMMETRIC_ROWS_OF_LONG = 192, 128
 LONG = 4
 
@@ -255,25 +256,24 @@ def symmetric_product(
 ) -> Tensor:
     """`product` where the result is symmetric; half of it is copied where that is faster."""
     m = A.size(-2)
-    long = A.size(-1) >= LONG * m
-    rows = SYMMETRIC_ROWS_OF_LONG if long else SYMMETRIC_ROWS
-    if m < 2 * rows or not is_large(A, B, 0.5 if long else 1.0):
+    if m < SYMMETRIC_SIDE or not A.is_cpu:
         return product(A, B, add, beta, alpha, out)
-    if A.ndim == 3:
+    long = A.size(-1) >= LONG * m
+    if A.ndim == 3 and (long or is_large(A, B)):
         return one_by_one(symmetric_product, A, B, add, beta, alpha, out)
-    out = A.new_empty(m, m) if out is None else out
-    blocks = m // rows
+    out = A.new_empty(*A.shape[:-1], m) if out is None else out
+    blocks = m // (SYMMETRIC_ROWS_OF_LONG if long else SYMMETRIC_ROWS)
     edges = [m * i // blocks for i in range(blocks + 1)]
     for lo, hi in zip(edges[:-1], edges[1:], strict=True):
-        added = None if add is None else add[lo:hi, lo:]
-        product(A[lo:hi], B[:, lo:], added, beta, alpha, out[lo:hi, lo:])
-        out[hi:, lo:hi].copy_(out[lo:hi, hi:].mT)
+        added = None if add is None else add[..., lo:hi, lo:]
+        product(A[..., lo:hi, :], B[..., lo:], added, beta, alpha, out[..., lo:hi, lo:])
+        out[..., hi:, lo:hi].copy_(out[..., lo:hi, hi:].mT)
     return out
 
 
-def is_large(A: Tensor, B: Tensor, share: float = 1.0) -> bool:
-    """Whether each product of A (…, m, k) and B (…, k, n) is that share of LARGE_WORK on a CPU."""
-    return A.is_cpu and A.size(-2) * A.size(-1) * B.size(-1) >= share * LARGE_WORK
+def is_large(A: Tensor, B: Tensor) -> bool:
+    """Whether each product of A (…, m, k) and B (…, k, n) is at least LARGE_WORK on a CPU."""
+    return A.is_cpu and A.size(-2) * A.size(-1) * B.size(-1) >= LARGE_WORK
 
 
 def one_by_one(multiply, A: Tensor, B: Tensor, add, beta: float, alpha: float, out) -> Tensor:
