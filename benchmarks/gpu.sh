@@ -31,9 +31,9 @@ part "optimizer" 60 python benchmarks/optimizer_step.py --device cuda --dtypes a
     --sets fashion dense256 moe 88m --all-layers --pairs 7 --json "$out/optimizer.jsonl"
 part "training" 60 python benchmarks/lm_training.py --device cuda --dtypes bfloat16 \
     --shapes moe 88m --full-batch --steps 8 --json "$out/training.jsonl"
-part "compiled" 120 python benchmarks/lm_training.py --device cuda --dtypes bfloat16 \
-    --shapes 88m --full-batch --steps 8 --compile --json "$out/compiled.jsonl"
-part "short study" 140 python -m snakemake --cores 4 \
+part "utilisation" 150 python benchmarks/gpu_utilisation.py --variants 4 \
+    --json "$out/utilisation.jsonl"
+part "short study" 120 python -m snakemake --cores 4 \
     --set-resources train_trial:gpu=1 --resources gpu=1 --configfile benchmarks/gpu_study.yaml -- \
     results/gpu/moe/tuning/selection.json
 part "dynamics" 90 python benchmarks/dynamics_training.py results/gpu/data/python "$out/dynamics" \

@@ -37,8 +37,8 @@ TARGETS = [
     Target("torch.optim.Muon's step / ours, MoE", "optimizer.jsonl", of_set("moe"), 5.0),
     Target("torch.optim.Muon's step / ours, 88M", "optimizer.jsonl", of_set("88m"), 3.0),
     Target(
-        "model flops utilisation, 88M",
-        "compiled.jsonl",
+        "model flops utilisation, 88M, as the workflow trains",
+        "utilisation.jsonl",
         of_muon("88m", "model_flops_utilisation"),
         0.45,
     ),

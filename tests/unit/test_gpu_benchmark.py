@@ -1,5 +1,7 @@
 """What benchmarks/gpu.sh needs besides a GPU: a valid study, and a table that reads the records."""
 
+import argparse
+import importlib
 import json
 import runpy
 import subprocess
@@ -36,12 +38,12 @@ def table(tmp_path):
 
 def test_the_table_says_what_is_met_missed_and_not_measured(table):
     training = [{"shape": "moe", "optimizer": "muon", "optimizer_over_passes": 0.2}]
-    compiled = [
+    utilisation = [
         {"shape": "88m", "optimizer": "adamw", "model_flops_utilisation": 0.9},
         {"shape": "88m", "optimizer": "muon", "model_flops_utilisation": 0.4},
     ]
     records = {"optimizer": [{"set": "moe", "ratio": 5.0}], "training": training}
-    lines = table(**records, compiled=compiled).splitlines()
+    lines = table(**records, utilisation=utilisation).splitlines()
     ends = [line.split()[-3:] for line in lines[1:]]
     assert ends[0] == ["≥", "5", "met"]
     assert "not measured" in lines[2]
@@ -62,6 +64,31 @@ def test_the_table_reads_sets_and_fields_that_the_benchmarks_write():
     records += [{"shape": name, "optimizer": "muon", **fields} for name in shapes]
     for target in targets:
         assert target.read(records) == 1.0
+
+
+@pytest.fixture
+def utilisation(monkeypatch):
+    """The module of the variants that may use a GPU better."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module("gpu_utilisation")
+
+
+def test_every_variant_names_choices_that_this_torch_has(utilisation):
+    assert len({variant.name for variant in utilisation.VARIANTS}) == len(utilisation.VARIANTS)
+    for variant in utilisation.VARIANTS:
+        with variant.context():
+            pass
+
+
+def test_a_variant_that_fails_says_why_and_costs_the_others_nothing(utilisation):
+    def unsupported():
+        raise RuntimeError("no such kernel\nand more")
+
+    variant = utilisation.Variant("impossible", context=unsupported)
+    options = argparse.Namespace(shape="88m", device="cpu")
+    record = utilisation.measured(variant, 1.0, options)
+    assert record["reason"] == "RuntimeError: no such kernel"
+    assert utilisation.row(record).split() == ["impossible", *record["reason"].split()]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
