@@ -19,6 +19,8 @@ from muonlab.probes.likelihood import encode_pair, log_likelihoods, window
 from muonlab.report.choices import accuracy_table, contrast_table, correct
 from muonlab.report.figures.benchmarks import benchmarks
 from muonlab.report.style import save
+from muonlab.statistics import item_tests
+from muonlab.statistics.bootstrap import resampled
 from muonlab.statistics.item_tests import mcnemar, over_items
 
 TASK = {"format": "hellaswag", "files": [], "name": None, "items": None}
@@ -291,6 +293,19 @@ def test_mcnemar_is_the_exact_binomial_test():
     assert mcnemar(a, a).p == 1.0 and np.isnan(mcnemar([], []).p)
     with pytest.raises(ValueError, match="items"):
         mcnemar([True], [True, False])
+
+
+def test_a_bootstrap_in_parts_draws_as_many_resamples(monkeypatch):
+    counts = []
+
+    def counted(n, count, *rest):
+        counts.append(count)
+        return resampled(n, count, *rest)
+
+    monkeypatch.setattr(item_tests, "resampled", counted)
+    monkeypatch.setattr(item_tests, "AT_ONCE", 7 * 30)
+    over_items(np.arange(30.0), resamples=50)
+    assert sum(counts) == 50 and max(counts) == 7
 
 
 def test_the_bootstrap_over_items_has_the_width_of_the_standard_error():

@@ -131,6 +131,9 @@ def test_whole_model_size_counts_biases_too(observed):
     change = [weights[4][name] - weights[3][name] for name in weights[3]]
     norm = math.sqrt(sum((c**2).sum() for c in change))
     assert values[3, "all", "step", "frobenius_norm"] == pytest.approx(norm, rel=1e-9)
+    before = math.sqrt(sum((w**2).sum() for w in weights[3].values()))
+    found = values[3, "all", "step", "relative_update"]
+    assert found == pytest.approx(norm / before, rel=1e-9)
 
 
 def test_a_resumed_monitor_goes_on_bit_by_bit(tmp_path):

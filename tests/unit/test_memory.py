@@ -40,3 +40,5 @@ def test_larger_models_batches_and_vocabularies_ask_for_more():
     small = asked()
     assert BASE_MB < small < min(asked(batch=64), asked(vocab=49152), asked(layers=40))
     assert train_megabytes({"model": {"name": "mlp"}}, {}) == BASE_MB
+    # Of many experts, a token keeps the units of those that it goes to.
+    assert asked(experts=8, top_k=2) < asked(experts=8, top_k=4)

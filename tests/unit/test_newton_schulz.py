@@ -124,12 +124,30 @@ def plain_bfloat16(G, name, steps):
     return (X.mT if G.size(0) > G.size(1) else X).float()
 
 
+@pytest.mark.parametrize("blocks", [False, True])
 @pytest.mark.parametrize("kind", SPECTRA)
-def test_gram_space_in_bfloat16_is_as_exact_as_the_plain_iteration(kind):
+def test_gram_space_in_bfloat16_is_as_exact_as_the_plain_iteration(monkeypatch, kind, blocks):
+    if blocks:  # as in larger matrices
+        monkeypatch.setattr(iteration, "SYMMETRIC_SIDE", 32)
+        monkeypatch.setattr(iteration, "SYMMETRIC_ROWS", 16)
+        monkeypatch.setattr(iteration, "SYMMETRIC_ROWS_OF_LONG", 16)
     rng = np.random.default_rng(3)
     U, s, Vt = with_spectrum(spectrum(kind, 96, rng), 96, 384, rng)
     for name, steps in [*TABLE_STEPS.items(), ("jordan", 10), ("conservative", 10)]:
         assert_as_exact_as_plain(U, s, Vt, name, steps)
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 2.0, 5.0])
+@pytest.mark.parametrize("name", TABLE_STEPS)
+def test_large_matrices_are_exact_in_float32_whatever_their_spectrum(name, power):
+    """Singular values that fall as a power of their rank, as those of gradients do."""
+    rng = np.random.default_rng(5)
+    s = np.arange(1, 385.0) ** -power
+    U, s, Vt = with_spectrum(s, 384, 800, rng)
+    G = torch.from_numpy((U * s) @ Vt)
+    expected = newton_schulz(G, name, TABLE_STEPS[name], dtype=torch.float64)
+    found = newton_schulz(G.float(), name, TABLE_STEPS[name], dtype=torch.float32)
+    assert (found - expected).norm() <= iteration.WIDE_LIMIT * expected.norm()
 
 
 @settings(max_examples=25, deadline=None)

@@ -170,6 +170,7 @@ def test_the_contrast_of_two_basins_and_what_cut_ones_may_say():
     assert basin_contrast(cut, basin_widths(rates, [r**4 for r in narrow])).verdict == "a wider"
     shown = basin_contrast(a, basin_widths(rates[10:15], [row[10:15] for row in wide]))
     assert shown.verdict == "undecided" and "cut off by the rates tried on 4 seeds" in shown.reason
+    assert (shown.cut_a, shown.cut_b) == (0, 4)
     assert basin_contrast(a, a).verdict == "not estimable"
 
 

@@ -167,6 +167,10 @@ def test_the_report_is_one_small_page_that_opens_with_what_was_found(given):
     page = report(**only(given, report))
     assert page.index("published claims") < page.index("Which published claims survive")
     assert page.index("Which published claims survive") < page.index('id="fashion"')
+    for study in STUDIES:
+        own = page[page.index(f'id="{study}"') :].split("</section>")[0]
+        folded = re.findall("All ([a-z_]+)", own)
+        assert folded[0] == "findings" and folded[1:] == sorted(folded[1:])
     assert page.count("data:image/webp;base64,") == 1 + len(STUDIES)
     assert not re.search(r'(?:src|href)="(?!data:|#)', page), "it needs no other file"
     assert "<script" not in page and len(page) < 5_000_000

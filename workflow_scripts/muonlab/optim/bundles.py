@@ -2,7 +2,7 @@
 
 The rule comes from measurements on CPUs. Parameters whose matrices have a short side of at most 32
 share one padded batch of Gram matrices (`padded`). Parameters of one shape with a short side of at
-most 256 form stacks. Larger matrices and experts of one shape are updated four at a time, from
+most 256 form stacks. Larger matrices and experts of one shape are updated two at a time, from
 momentum to weight, which keeps their Gram matrices in the cache. On a GPU all parameters of one
 shape form a stack. Tall matrices are multiplied from the right rather than transposed: the copy
 would cost 4–8 % of a step.
@@ -28,7 +28,7 @@ STACKED_SIDE = 256
 # The most elements in one stack, on a CPU and elsewhere; this bounds the reused memory.
 STACK_ELEMENTS, GPU_STACK_ELEMENTS = 2**22, 2**27
 # How many larger matrices are updated together on a CPU.
-LARGE_MATRICES = 4
+LARGE_MATRICES = 2
 
 # A parameter's place in its group, and which of its experts (None: the whole parameter).
 Member = tuple[int, int | None]

@@ -204,15 +204,20 @@ def is_spread(R: Tensor) -> bool:
 
 
 def gram_segment(R: Tensor, segment: tuple[Triple, ...], square: Square) -> Tensor:
-    """P (…, m, m) with which PX is X after the segment, from R = XXᵀ, which is overwritten."""
+    """P (…, m, m) with which PX is X after the segment, from R = XXᵀ, which is overwritten.
+
+    Every product is computed whole. R, Q and P commute and all products of them are symmetric, but
+    for rounding; to mirror one half of such a product, as `symmetric_product` does, makes errors
+    that later steps multiply until small singular values diverge.
+    """
     P = None
     for k, (a, b, c) in enumerate(segment):
-        Q = symmetric_product(R, R, R, b, c, square.P if k == 0 else square.Q)
+        Q = product(R, R, R, b, c, square.P if k == 0 else square.Q)
         Q.diagonal(dim1=-2, dim2=-1).add_(a)
-        P = Q if P is None else symmetric_product(P, Q, out=(square.P, square.P_next)[k % 2])
+        P = Q if P is None else product(P, Q, out=(square.P, square.P_next)[k % 2])
         if k < len(segment) - 1:
-            S = symmetric_product(R, Q, out=square.S)
-            R = symmetric_product(S, Q, out=square.R)
+            S = product(R, Q, out=square.S)
+            R = product(S, Q, out=square.R)
     return P
 
 
