@@ -60,6 +60,7 @@ def test_tuning_alone_promises_its_later_rounds_alone(written):
     assert set(+ahead(written, "tune")) == {"train_trial"}
     assert not ahead(written, "data")
     assert not ahead(written, "results/mini/data/digits/digest.json")
+    assert not ahead(written, "results/mini/data/digits/digest.json", "fashion")
 
 
 @pytest.mark.parametrize("study", PLAN.studies)

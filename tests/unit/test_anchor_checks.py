@@ -119,6 +119,8 @@ def test_all_pass_where_all_is_sound():
     table = checked()
     assert list(table.check) == list(NAMES.values())
     assert (table.result == PASS).all() and (table.reason == "").all()
+    assert table.value[NAMES["band"]] == pytest.approx(1.1)
+    assert table.value[NAMES["size"]] == pytest.approx(0.2 * 0.95)
     assert anchor_line(table) == "All 8 anchor checks pass."
 
 

@@ -56,6 +56,8 @@ def test_a_range_is_decided_by_the_whole_interval():
     assert in_range(1.3, 1.15, 1.45, 5, 1.1, 1.5).word == HOLDS
     assert in_range(1.8, 1.6, 2.0, 5, 1.1, 1.5).word == FAILS
     assert in_range(1.3, 1.0, 1.6, 3, 1.1, 1.5).word == NO_VERDICT
+    assert in_range(1.3, 1.0, 1.6, 2, 1.1, 1.5).word == NO_VERDICT
+    assert in_range(1.3, 1.0, 1.6, 1, 1.1, 1.5).word == NOT_ESTIMABLE
     assert in_range(1.3, np.nan, np.nan, 5, 1.1, 1.5).word == NOT_ESTIMABLE
     open_one = in_range(1.3, 0.9, 1.7, 4, 1.1, 1.5)
     assert (open_one.word, open_one.needs_n) == (UNDECIDED, 16)

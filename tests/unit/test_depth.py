@@ -40,6 +40,12 @@ def test_on_a_whole_grid_the_fit_is_that_of_slopes_over_depth_at_each_time(seed)
     assert fit.stretching == pytest.approx(slopes.slope, abs=1e-9)
     assert fit.depth == pytest.approx(slopes.intercept, abs=1e-9)
     assert fit.growth == pytest.approx(levels.slope, abs=1e-9)
+    lines = dict(zip(np.unique(time), taus, strict=True))
+    tau = np.array([lines[t] for t in time])
+    mean_line = levels.intercept + levels.slope * tau
+    tilted = mean_line + (slopes.intercept + slopes.slope * tau) * (layer / 4 - 0.5)
+    explained = np.corrcoef(tilted, y)[0, 1] ** 2
+    assert fit.explained == pytest.approx(explained, abs=1e-9)
     order = np.random.default_rng(1).permutation(len(y))
     again = depth_fit(layer[order], 3 * time[order], y[order])
     assert again.stretching == pytest.approx(fit.stretching, abs=1e-9)

@@ -69,6 +69,11 @@ def test_html_escapes_every_text():
     assert "<script>" not in shown and "&lt;script&gt;&amp;" in shown and "&lt;b&gt;" in shown
 
 
+def test_a_heading_with_a_label_can_be_pointed_at():
+    assert html([Heading(2, plain("Runs"), "a<b")]).startswith('<h2 id="a&lt;b">Runs')
+    assert html([Heading(2, plain("Runs"))]).startswith("<h2>Runs")
+
+
 def blocks(text):
     return [
         Heading(1, plain(text)),

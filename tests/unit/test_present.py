@@ -562,6 +562,9 @@ def test_texts_stored_once_each_come_back_as_texts(tmp_path):
     table = read_curves([{"arm": "a", "seed": 1}, {"arm": "b", "seed": 1}], files)
     assert list(table.metric) == ["loss", "accuracy"]
     assert not isinstance(table.metric.dtype, pd.CategoricalDtype)
+    runs = [{"arm": "a", "seed": 1}, {"arm": "b", "seed": 1}]
+    chosen = read_curves(runs, files, lambda own: own.head(1))
+    assert len(chosen) == 2 and list(chosen.arm) == ["a", "b"]
 
 
 def test_outcomes_have_names_of_their_own_and_are_plain_values():

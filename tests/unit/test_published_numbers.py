@@ -182,3 +182,29 @@ def test_values_at_the_end_are_those_of_the_records():
     assert [name for name in by_name.index if "int" in name] == [
         "accuracy_int4_tensor_quantile_end"
     ]
+
+
+def test_the_spectrum_at_the_end_is_the_mean_over_the_hidden_weights():
+    common = {
+        "arm": "x",
+        "seed": 1,
+        "step": 5,
+        "loss": 2.0,
+        "metric": "spectral_entropy",
+        "index": 0,
+    }
+    rows = [
+        common | {"tensor": tensor, "component": component, "object": kind, "value": value}
+        | {"point": point}
+        for tensor, component, kind, point, value in [
+            ("layers.0.up", "up", "weight", "end", 0.5),
+            ("layers.1.up", "up", "weight", "end", 0.7),
+            ("layers.0.up", "up", "displacement", "end", 0.1),
+            ("layers.0.up", "up", "weight", "start", 0.9),
+            ("embedding", "embedding", "weight", "end", 0.2),
+        ]
+    ]  # fmt: skip
+    runs, summary = [{"arm": "x", "seed": 1}], {"diverged": False, "final_loss": 2.0}
+    found = end_values(runs, [summary], [{}], pd.DataFrame(rows), None, None)
+    (value,) = found[found.outcome == "spectral_entropy_end"].value
+    assert value == pytest.approx(0.6)
