@@ -124,6 +124,11 @@ def test_text_survives_the_tokenizer(encoder, texts):
         assert tokens.dtype == np.uint16 and (tokens < encoder.vocab).all()
 
 
+def test_the_end_of_a_text_is_shown_where_a_model_writes_it(encoder):
+    (tokens,) = encoder.encode(["a b"])
+    assert encoder.decode(np.append(tokens, encoder.end_of_text)) == f"a b{END_OF_TEXT}"
+
+
 def test_the_vocabulary(encoder):
     assert encoder.vocab == 300
     assert encoder.tokenizer.id_to_token(encoder.end_of_text) == END_OF_TEXT

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from muonlab.data import tokens as tokens_module
 from muonlab.data.corpus import SPLITS, Document
 from muonlab.data.near_duplicates import (
     SHINGLE,
@@ -52,6 +53,14 @@ def test_token_files_hold_documents(tmp_path_factory, documents, chunk):
     for overlap in (0, 5):
         for start, piece in files.chunks(overlap, chunk):
             assert piece.tolist() == flat[start : start + chunk + overlap]
+
+
+@pytest.mark.parametrize("at_once", [1, 4, 100])
+def test_documents_are_read_whole_however_long_they_are(tmp_path, monkeypatch, at_once):
+    monkeypatch.setattr(tokens_module, "CHUNK", at_once)
+    documents = [[1, 2], [], [3] * 9, [4]]
+    files = write(tmp_path, "train", documents)
+    assert documents_of(files) == [[*document, END] for document in documents]
 
 
 def test_splits_are_joined(tmp_path):

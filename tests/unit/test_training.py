@@ -21,6 +21,7 @@ from muonlab.observers import snapshots
 from muonlab.observers.geometry import GeometryMonitor
 from muonlab.plan.runs import load_plan
 from muonlab.training import folder as folder_module
+from muonlab.training import run as run_module
 from muonlab.training.build import build_batches, build_model
 from muonlab.training.loop import Trainer
 from muonlab.training.metrics import WHOLE, Metrics, summarise
@@ -117,6 +118,14 @@ def test_a_run_stopped_five_times_ends_in_the_same_bytes(
     assert in_child(lambda: train(folder, data, config())) == 0
     assert contents(folder) == uninterrupted, f"stopped at {steps}"
     assert not list(tmp_path.glob("*.partial"))
+
+
+@pytest.mark.parametrize(("seconds", "saved"), [(0, True), (3600, False)])
+def test_a_run_saves_as_often_as_it_is_told(tmp_path, data, monkeypatch, seconds, saved):
+    calls, save = [], run_module._save
+    monkeypatch.setattr(run_module, "_save", lambda *given: calls.append(save(*given)))
+    train(tmp_path / "run", data, config(), checkpoint_seconds=seconds)
+    assert bool(calls) == saved
 
 
 def test_sigterm_loses_no_step(tmp_path, data, monkeypatch, capfd):
