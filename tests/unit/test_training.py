@@ -341,6 +341,8 @@ def test_records_agree_with_the_final_weights(tmp_path, data):
     folder = tmp_path / "run"
     train(folder, data, config())
     weights = read_tensors(snapshot(folder, 72), "weights")
+    facts = provenance(folder)
+    assert facts["seconds_per_epoch"] == pytest.approx(facts["seconds_in_updates"] / 4)
     summary = json.loads((folder / "run.json").read_text())["summary"]
     for split, loss, accuracy in (
         ("validation", "final_loss", "final_accuracy"),
