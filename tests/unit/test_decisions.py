@@ -61,6 +61,9 @@ def test_a_range_is_decided_by_the_whole_interval():
     assert in_range(1.3, np.nan, np.nan, 5, 1.1, 1.5).word == NOT_ESTIMABLE
     open_one = in_range(1.3, 0.9, 1.7, 4, 1.1, 1.5)
     assert (open_one.word, open_one.needs_n) == (UNDECIDED, 16)
+    for value, high in ((np.inf, np.inf), (1.3, np.inf)):
+        endless = in_range(value, 0.0, high, 10, 1.1, 1.5)
+        assert endless.word == UNDECIDED and np.isnan(endless.needs_n)
     width = 0.4 * np.sqrt(4 / open_one.needs_n)
     assert in_range(1.3, 1.3 - width, 1.3 + width, 16, 1.1, 1.5).word == HOLDS
 

@@ -80,7 +80,8 @@ def in_range(
     [lowest, highest]: the whole interval inside holds, the whole outside does not.
 
     An undecided one needs n · (w/d)² seeds, since intervals shrink as 1/√n: w is the half width of
-    the interval that reaches towards the nearest limit, d the distance of the value from it.
+    the interval that reaches towards the nearest limit, d the distance of the value from it. How
+    many is not known of an interval without an end.
     """
     if n < 2 or np.isnan(low) or np.isnan(high) or np.isnan(value):
         return Answer(NOT_ESTIMABLE, n)
@@ -94,6 +95,8 @@ def in_range(
     nearest = min(limits, key=lambda limit: abs(limit - value))
     reach = (high - value) if nearest > value else (value - low)
     distance = abs(nearest - value)
+    if not np.isfinite(high - low):
+        return Answer(UNDECIDED, n)
     needed = n * (reach / distance) ** 2 if distance > 0 else np.inf
     if needed > MOST_SEEDS or not np.isfinite(needed):
         return Answer(UNDECIDED, n, np.inf)
