@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Everything that needs a GPU, within ten minutes: the tests that are skipped without one, the
-# optimizer's step and a language model's training side by side with their peers, one short study,
-# and a short run of the model of the dynamics study with its records. Ends with a table of the
-# targets.
+# optimizer's step and a language model's training side by side with their peers, what may raise the
+# GPU's utilisation, one short study, and a short run of the model of the dynamics study with its
+# records. Ends with a table of the targets.
 #
 #     benchmarks/gpu.sh [folder for the records, by default gpu-results]
 #

@@ -8,8 +8,9 @@ name says: other attention kernels, more sequences in a step, other choices of t
 variants run one after the other in this process; "ms/step" is the median of `--steps` steps that
 follow `--warmup` steps, in the first of which the model is compiled. "MFU" is the model's flops
 (`models.size.flops_per_token`) per second over those of the fastest matrix product measured in the
-same process. The last lines say in which kernels the fastest variant spends its time. A variant
-that this machine or this torch does not support has its reason in its row.
+same process. The last lines say in which kernels the fastest variant spends its time; the JSON file
+says it of each. A variant that this machine or this torch does not support has its reason in its
+row.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.profiler import ProfilerActivity, profile
 
 from muonlab.measure.throughput import matmul_ceiling
-from muonlab.probes.overhead import model_flops
+from muonlab.probes.overhead import interleaved, model_flops
 from muonlab.probes.stopwatch import TimedUpdate
 
 KERNELS_SHOWN = 15
@@ -66,7 +67,7 @@ VARIANTS = [
     Variant("as the workflow trains"),
     Variant("cuDNN's attention", context=cudnn_attention),
     Variant("cuDNN's attention, 4 times the batch", 4, cudnn_attention),
-    Variant("both, and tuned fused kernels", 4, lambda: cudnn_and(TUNED)),
+    Variant("the same with tuned fused kernels", 4, lambda: cudnn_and(TUNED)),
     Variant("CUDA graphs", context=compiler(**{"triton.cudagraphs": True})),
     Variant("4 times the batch", 4),
     Variant("tuned fused kernels", context=TUNED),
@@ -84,12 +85,12 @@ def main() -> None:
         print(row(records[-1]), flush=True)
     if options.json:
         options.json.write_text("".join(json.dumps(r) + "\n" for r in records))
-    tried = [v for v, r in zip(VARIANTS, records, strict=False) if "reason" not in r]
+    tried = [r for r in records if "reason" not in r]
     if tried:
-        reached = {r["variant"]: r.get("model_flops_utilisation") for r in records}
-        fastest = max(tried, key=lambda variant: reached[variant.name])
-        print(f"\n{fastest.name}: the kernels of a step")
-        print_kernels(fastest, options)
+        fastest = max(tried, key=lambda r: r["model_flops_utilisation"])
+        print(f"\n{fastest['variant']}: milliseconds of a step in its longest kernels")
+        for name, seconds in list(fastest["kernel_seconds"].items())[:KERNELS_SHOWN]:
+            print(f"{seconds * 1e3:9.3f}  {name[:100]}")
 
 
 def parse_options() -> argparse.Namespace:
@@ -114,10 +115,11 @@ def measured(variant: Variant, ceiling: float, options: argparse.Namespace) -> d
     try:
         with variant.context():
             update, settings = warm(variant, options)
-            seconds = [timed_step(update, options.warmup + k) for k in range(options.steps)]
+            rounds = interleaved({variant.name: update}, options.warmup, options.steps)
+            kernels = kernel_seconds(update, options)
     except Exception as error:  # A variant that fails must not cost the GPU's time for the others.
         return own | {"reason": f"{type(error).__name__}: {error}".split("\n")[0]}
-    tokens, step = update.tokens(1), median(seconds)
+    tokens, step = update.tokens(1), median(rounds[variant.name]["step"])
     utilisation = model_flops(update, settings) / step / ceiling
     return own | {
         "tokens": tokens,
@@ -126,6 +128,7 @@ def measured(variant: Variant, ceiling: float, options: argparse.Namespace) -> d
         "model_flops_utilisation": utilisation,
         "ceiling_flops_per_second": ceiling,
         "peak_bytes": torch.cuda.max_memory_allocated() if on_gpu else None,
+        "kernel_seconds": kernels,
     }
 
 
@@ -143,27 +146,17 @@ def warm(variant: Variant, options: argparse.Namespace) -> tuple[TimedUpdate, di
     return update, settings
 
 
-def timed_step(update: TimedUpdate, step: int) -> float:
-    """Seconds of one update."""
-    update.step(step)
-    return update.seconds()["step"]
-
-
-def print_kernels(variant: Variant, options: argparse.Namespace) -> None:
-    """Milliseconds of a step by kernel, the longest first."""
+def kernel_seconds(update: TimedUpdate, options: argparse.Namespace) -> dict[str, float]:
+    """Seconds of a step by kernel, the longest first, under the profiler."""
     on_gpu = options.device == "cuda"
-    with variant.context():
-        update, _ = warm(variant, options)
-        activity = ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU
-        with profile(activities=[activity]) as profiler:
-            for k in range(options.steps):
-                update.step(options.warmup + k)
-            update.watch.read()
+    with profile(activities=[ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU]) as found:
+        for k in range(options.steps):
+            update.step(options.warmup + options.steps + k)
+        update.watch.read()
     spent: Counter[str] = Counter()
-    for event in profiler.key_averages():
+    for event in found.key_averages():
         spent[event.key] += event.self_device_time_total if on_gpu else event.self_cpu_time_total
-    for name, microseconds in spent.most_common(KERNELS_SHOWN):
-        print(f"{microseconds / 1e3 / options.steps:9.3f} ms  {name[:100]}")
+    return {name: us / 1e6 / options.steps for name, us in spent.most_common()}
 
 
 def row(r: dict) -> str:

@@ -23,7 +23,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest.mock import patch
 
@@ -228,29 +228,34 @@ def flops(shape_set: ShapeSet, working: torch.dtype, device: str) -> tuple[int, 
 def rounding_errors(
     shape_set: ShapeSet, dtype: str, working: torch.dtype, device: str
 ) -> tuple[float, float]:
-    """Largest relative distance to the same iteration in float64 over the shapes, for a Gaussian
-    matrix and one with the spectrum of a gradient: torch's, ours."""
-    worst = [0.0, 0.0]
+    """Largest relative distance to the same iteration in float64 over examples: torch's, ours."""
+    theirs, ours = [0.0], [0.0]
+    for G in examples(shape_set, device):
+        expected = newton_schulz(G.double(), dtype=torch.float64)
+        for errors, found in (
+            (theirs, torchs_update(G, dtype)),
+            (ours, newton_schulz(G, dtype=working)),
+        ):
+            errors.append(((found - expected).norm() / expected.norm()).item())
+    return max(theirs), max(ours)
+
+
+def examples(shape_set: ShapeSet, device: str) -> Iterator[torch.Tensor]:
+    """Of each shape a Gaussian matrix, and one whose singular values fall as 1/rank."""
     for shape in dict.fromkeys(s[-2:] for s in shape_set.layer):
-        gaussian = torch.randn(shape, generator=torch.Generator().manual_seed(1))
-        for G in (gaussian.to(device), falling(gaussian).to(device)):
-            expected = newton_schulz(G.double(), dtype=torch.float64)
-            p = torch.nn.Parameter(torch.zeros_like(G))
-            p.grad = G.clone()
-            muon = torch.optim.Muon([p], lr=1.0, weight_decay=0.0, momentum=0.0)
-            (in_float32(muon.step) if dtype == "float32" else muon.step)()
-            theirs = -p.detach() / max(1.0, shape[0] / shape[1]) ** 0.5
-            ours = newton_schulz(G, dtype=working)
-            for i, found in enumerate((theirs, ours)):
-                error = (found - expected).norm() / expected.norm()
-                worst[i] = max(worst[i], error.item())
-    return worst[0], worst[1]
+        G = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+        U, S, Vh = torch.linalg.svd(G, full_matrices=False)
+        yield G.to(device)
+        yield ((U / torch.arange(1, len(S) + 1)) @ Vh).to(device)
 
 
-def falling(G: torch.Tensor) -> torch.Tensor:
-    """G with singular values that fall as 1/rank, about as those of a gradient do."""
-    U, S, Vh = torch.linalg.svd(G, full_matrices=False)
-    return (U / torch.arange(1, len(S) + 1)) @ Vh
+def torchs_update(G: torch.Tensor, dtype: str) -> torch.Tensor:
+    """What torch.optim.Muon makes of a gradient, without its factor for tall matrices."""
+    p = torch.nn.Parameter(torch.zeros_like(G))
+    p.grad = G.clone()
+    muon = torch.optim.Muon([p], lr=1.0, weight_decay=0.0, momentum=0.0)
+    (in_float32(muon.step) if dtype == "float32" else muon.step)()
+    return -p.detach() / max(1.0, G.size(0) / G.size(1)) ** 0.5
 
 
 HEADER = (

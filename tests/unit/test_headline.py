@@ -81,15 +81,29 @@ def test_gap_and_speed_up_are_told_where_they_were_measured(tmp_path):
     gaps = {"label": ["as published", "tuned"], "gap": [-0.7, -0.1]}
     ratios = {"arm": ["muon"] * 3, "method": ["lengths", "lengths", "one curve"]}
     ratios |= {"unit": ["step", "second", "step"], "said": ["1.2 ×", "1.1 ×", "9 ×"]}
-    ratios |= {"ratio": [1.2, 1.1, 9]}
+    ratios |= {"ratio": [1.2, 1.1, 9], "low": [1.1, 1.05, 8], "high": [1.3, 1.2, 10]}
     (sentence,) = said(kept(tmp_path, row(), waterfall=gaps, speed_up=ratios))
     assert "“as published”, −0.700 nats, −0.100 are left with “tuned”" in sentence
     assert sentence.endswith("AdamW needs 1.2 × the steps to end as low.")
 
 
+def test_a_speed_up_whose_interval_includes_1_is_undecided(tmp_path):
+    ratios = {
+        "arm": ["muon"],
+        "method": ["lengths"],
+        "unit": ["step"],
+        "said": ["1.2 × [0.9, 1.5]"],
+    }
+    ratios |= {"ratio": [1.2], "low": [0.9], "high": [1.5]}
+    (sentence,) = said(kept(tmp_path, row(), speed_up=ratios))
+    undecided = "Whether AdamW must run longer to end as low is undecided: "
+    assert sentence.endswith(f"{undecided}it needs 1.2 × [0.9, 1.5] the steps.")
+
+
 def test_a_speed_up_that_is_not_plausible_is_told_with_its_warning(tmp_path):
     ratios = {"arm": ["muon"], "method": ["lengths"], "unit": ["step"], "said": ["more than 2 ×"]}
-    ratios |= {"ratio": [float("inf")], "warning": ["check the baseline's tuning"]}
+    ratios |= {"ratio": [float("inf")], "low": [1.8], "high": [float("inf")]}
+    ratios |= {"warning": ["check the baseline's tuning"]}
     (sentence,) = said(kept(tmp_path, row(), speed_up=ratios))
     told = "more than 2 × the steps to end as low, which fails this project's own check (check the"
     assert told in sentence

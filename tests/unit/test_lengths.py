@@ -51,10 +51,10 @@ def test_beyond_the_lengths_that_were_run_nothing_is_known():
 
 def test_the_warning_tells_if_none_of_the_longer_runs_ends_lower():
     x, losses, level = baseline()
+    gain = np.log(x / 100)
     then_rises = np.array([0.0, 0.3, -0.1, -0.2])  # only the first longer run gains
-    for steepness, flat in ((0.3, False), (0.0, True), (-0.1, True), (then_rises, False)):
-        by_length = steepness * np.log(x / 100) if np.isscalar(steepness) else steepness
-        losses = level[:, None] - by_length
+    for gains, flat in ((0.3 * gain, False), (0 * gain, True), (-gain, True), (then_rises, False)):
+        losses = level[:, None] - gains
         found = length_ratio(x, losses, np.full(5, 100.0), level - 1)
         assert found.warning == (f"{WARNING}; {NO_LOWER}" if flat else WARNING)
 

@@ -128,7 +128,7 @@ def plain_bfloat16(G, name, steps):
 @pytest.mark.parametrize("kind", SPECTRA)
 def test_gram_space_in_bfloat16_is_as_exact_as_the_plain_iteration(monkeypatch, kind, blocks):
     if blocks:  # as in larger matrices
-        monkeypatch.setattr(iteration, "SYMMETRIC_SIDE", 32)
+        monkeypatch.setattr(iteration, "LARGE_WORK", 1)
         monkeypatch.setattr(iteration, "SYMMETRIC_ROWS", 16)
         monkeypatch.setattr(iteration, "SYMMETRIC_ROWS_OF_LONG", 16)
     rng = np.random.default_rng(3)
@@ -298,12 +298,11 @@ def test_symmetric_product_is_the_product(side, dtype):
     assert (found.double() - expected).abs().max() <= 4 * bound
 
 
-@pytest.mark.parametrize("work", [1, 10**12])  # all products are large, or none
+@pytest.mark.parametrize("work", [1, 10**12])
 @pytest.mark.parametrize("buffered", [False, True])
 @pytest.mark.parametrize("length", [40, 70])  # short and `LONG`
 def test_products_of_a_batch_are_those_of_its_matrices(monkeypatch, work, buffered, length):
     monkeypatch.setattr(iteration, "LARGE_WORK", work)
-    monkeypatch.setattr(iteration, "SYMMETRIC_SIDE", 10)
     monkeypatch.setattr(iteration, "SYMMETRIC_ROWS", 5)
     monkeypatch.setattr(iteration, "SYMMETRIC_ROWS_OF_LONG", 3)
     generator = torch.Generator().manual_seed(work % 7)

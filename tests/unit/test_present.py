@@ -562,9 +562,15 @@ def test_texts_stored_once_each_come_back_as_texts(tmp_path):
     table = read_curves([{"arm": "a", "seed": 1}, {"arm": "b", "seed": 1}], files)
     assert list(table.metric) == ["loss", "accuracy"]
     assert not isinstance(table.metric.dtype, pd.CategoricalDtype)
+
+
+def test_of_each_run_only_the_records_that_are_asked_for_are_read(tmp_path):
+    files = [tmp_path / "1.parquet", tmp_path / "2.parquet"]
+    for file in files:
+        pd.DataFrame({"step": [1, 2], "value": [0.1, 0.2]}).to_parquet(file)
     runs = [{"arm": "a", "seed": 1}, {"arm": "b", "seed": 1}]
-    chosen = read_curves(runs, files, lambda own: own.head(1))
-    assert len(chosen) == 2 and list(chosen.arm) == ["a", "b"]
+    table = read_curves(runs, files, lambda own: own[own.step == 2])
+    assert list(table.arm) == ["a", "b"] and list(table.value) == [0.2, 0.2]
 
 
 def test_outcomes_have_names_of_their_own_and_are_plain_values():

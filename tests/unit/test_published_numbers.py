@@ -185,17 +185,11 @@ def test_values_at_the_end_are_those_of_the_records():
 
 
 def test_the_spectrum_at_the_end_is_the_mean_over_the_hidden_weights():
-    common = {
-        "arm": "x",
-        "seed": 1,
-        "step": 5,
-        "loss": 2.0,
-        "metric": "spectral_entropy",
-        "index": 0,
-    }
-    rows = [
-        common | {"tensor": tensor, "component": component, "object": kind, "value": value}
-        | {"point": point}
+    common = {"arm": "x", "seed": 1, "step": 5, "loss": 2.0, "index": 0}
+    rows = pd.DataFrame(
+        common
+        | {"tensor": tensor, "component": component, "object": kind, "point": point}
+        | {"metric": "spectral_entropy", "value": value}
         for tensor, component, kind, point, value in [
             ("layers.0.up", "up", "weight", "end", 0.5),
             ("layers.1.up", "up", "weight", "end", 0.7),
@@ -203,8 +197,8 @@ def test_the_spectrum_at_the_end_is_the_mean_over_the_hidden_weights():
             ("layers.0.up", "up", "weight", "start", 0.9),
             ("embedding", "embedding", "weight", "end", 0.2),
         ]
-    ]  # fmt: skip
+    )
     runs, summary = [{"arm": "x", "seed": 1}], {"diverged": False, "final_loss": 2.0}
-    found = end_values(runs, [summary], [{}], pd.DataFrame(rows), None, None)
+    found = end_values(runs, [summary], [{}], rows, None, None)
     (value,) = found[found.outcome == "spectral_entropy_end"].value
     assert value == pytest.approx(0.6)

@@ -40,11 +40,10 @@ TOLERATED = 2.5
 # On a CPU, products of at least this many multiplications run one at a time, even within a batch:
 # that is up to 10 % faster, but as much slower for smaller products.
 LARGE_WORK = 512**3
-# On a CPU, symmetric products with at least SYMMETRIC_SIDE rows are computed in blocks of at least
-# SYMMETRIC_ROWS rows, each from the diagonal on, and mirrored, which is 10–30 % faster, but slower
-# for smaller products. Where the factors are LONG times as long as their product is wide, mirroring
-# costs less beside the product: then smaller blocks are faster, one matrix at a time.
-SYMMETRIC_SIDE = 384
+# Of these, symmetric products of at least two blocks of SYMMETRIC_ROWS rows are computed block by
+# block, each from the diagonal on, and mirrored, which is 10–30 % faster, but slower for smaller
+# products. Where the factors are LONG times as long as their product is wide, mirroring costs less
+# beside the product: then smaller blocks are faster.
 SYMMETRIC_ROWS, SYMMETRIC_ROWS_OF_LONG = 192, 128
 LONG = 4
 
@@ -206,9 +205,9 @@ def is_spread(R: Tensor) -> bool:
 def gram_segment(R: Tensor, segment: tuple[Triple, ...], square: Square) -> Tensor:
     """P (…, m, m) with which PX is X after the segment, from R = XXᵀ, which is overwritten.
 
-    Every product is computed whole. R, Q and P commute and all products of them are symmetric, but
-    for rounding; to mirror one half of such a product, as `symmetric_product` does, makes errors
-    that later steps multiply until small singular values diverge.
+    Every product is computed whole. Products of R, Q and P are symmetric in exact arithmetic alone:
+    if one half were copied from the other, as in `symmetric_product`, later steps would multiply
+    the error until small singular values diverge.
     """
     P = None
     for k, (a, b, c) in enumerate(segment):
@@ -259,20 +258,23 @@ def symmetric_product(
     alpha: float = 1.0,
     out: Tensor | None = None,
 ) -> Tensor:
-    """`product` where the result is symmetric; half of it is copied where that is faster."""
+    """`product` where each entry is the same sum as its mirror image: XXᵀ, or the square of a
+    symmetric R, plus a symmetric matrix. One half is copied from the other where that is faster.
+
+    Not for products of different matrices that commute, which rounding makes unsymmetric.
+    """
     m = A.size(-2)
-    if m < SYMMETRIC_SIDE or not A.is_cpu:
+    if m < 2 * SYMMETRIC_ROWS or not is_large(A, B):
         return product(A, B, add, beta, alpha, out)
-    long = A.size(-1) >= LONG * m
-    if A.ndim == 3 and (long or is_large(A, B)):
+    if A.ndim == 3:
         return one_by_one(symmetric_product, A, B, add, beta, alpha, out)
-    out = A.new_empty(*A.shape[:-1], m) if out is None else out
-    blocks = m // (SYMMETRIC_ROWS_OF_LONG if long else SYMMETRIC_ROWS)
+    out = A.new_empty(m, m) if out is None else out
+    blocks = m // (SYMMETRIC_ROWS_OF_LONG if A.size(-1) >= LONG * m else SYMMETRIC_ROWS)
     edges = [m * i // blocks for i in range(blocks + 1)]
     for lo, hi in zip(edges[:-1], edges[1:], strict=True):
-        added = None if add is None else add[..., lo:hi, lo:]
-        product(A[..., lo:hi, :], B[..., lo:], added, beta, alpha, out[..., lo:hi, lo:])
-        out[..., hi:, lo:hi].copy_(out[..., lo:hi, hi:].mT)
+        added = None if add is None else add[lo:hi, lo:]
+        product(A[lo:hi], B[:, lo:], added, beta, alpha, out[lo:hi, lo:])
+        out[hi:, lo:hi].copy_(out[lo:hi, hi:].mT)
     return out
 
 

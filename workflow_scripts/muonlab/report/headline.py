@@ -114,7 +114,12 @@ def _speed_up(study: Kept, arm: str) -> str:
     told = [getattr(row, "warning", "") for row in rows]
     warned = [warning for warning in told if isinstance(warning, str) and warning]
     warning = f", which fails this project's own check ({warned[0]})" if warned else ""
-    return f"AdamW needs {' and '.join(found)} to end as low{warning}."
+    needs = " and ".join(found)
+    if all(row.low < 1 < row.high for row in rows):
+        return (
+            f"Whether AdamW must run longer to end as low is undecided: it needs {needs}{warning}."
+        )
+    return f"AdamW needs {needs} to end as low{warning}."
 
 
 def _interval(row) -> str:

@@ -80,8 +80,8 @@ def in_range(
     [lowest, highest]: the whole interval inside holds, the whole outside does not.
 
     An undecided one needs n · (w/d)² seeds, since intervals shrink as 1/√n: w is the half width of
-    the interval that reaches towards the nearest limit, d the distance of the value from it. How
-    many is not known of an interval without an end.
+    the interval that reaches towards the nearest limit, d the distance of the value from it. The
+    number is not known where the value or an end of the interval is infinite.
     """
     if n < 2 or np.isnan(low) or np.isnan(high) or np.isnan(value):
         return Answer(NOT_ESTIMABLE, n)
@@ -91,14 +91,14 @@ def in_range(
         return Answer(HOLDS, n)
     if high < lowest or low > highest:
         return Answer(FAILS, n)
+    if not np.isfinite([value, low, high]).all():
+        return Answer(UNDECIDED, n)
     limits = [limit for limit in (lowest, highest) if np.isfinite(limit)]
     nearest = min(limits, key=lambda limit: abs(limit - value))
     reach = (high - value) if nearest > value else (value - low)
     distance = abs(nearest - value)
-    if not np.isfinite(high - low):
-        return Answer(UNDECIDED, n)
     needed = n * (reach / distance) ** 2 if distance > 0 else np.inf
-    if needed > MOST_SEEDS or not np.isfinite(needed):
+    if needed > MOST_SEEDS:
         return Answer(UNDECIDED, n, np.inf)
     return Answer(UNDECIDED, n, float(max(n + 1, np.ceil(needed - 1e-9))))
 
