@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from muonlab.optim import iteration
@@ -190,6 +190,26 @@ def test_gram_space_without_restarts_diverges_in_bfloat16(monkeypatch):
     iteration.make_plan.cache_clear()
     assert good.norm() < 1.2 * 96**0.5
     assert not bad.norm() < 10 * 96**0.5
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    m=st.integers(2, 96),
+    power=st.floats(0, 3),
+    rank=st.integers(1, 96),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_whether_a_gram_matrix_is_spread_is_a_matter_of_its_row_norms(m, power, rank, dtype, seed):
+    """However the rows' sizes fall, whatever the rank: the diagonal only decides where it can."""
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((m, rank)) @ rng.standard_normal((rank, 128))
+    X *= np.arange(1, m + 1.0)[:, None] ** -power
+    X = torch.from_numpy(X / np.linalg.norm(X)).to(dtype)
+    R = torch.stack([torch.eye(m, dtype=dtype) / m, X @ X.mT])
+    largest = R.double().norm(dim=-1).max().item()
+    assume(abs(largest / iteration.SPREAD - 1) > 0.02)
+    assert iteration.is_spread(R) == (largest <= iteration.SPREAD)
 
 
 @settings(max_examples=40, deadline=None)

@@ -2,13 +2,14 @@
 
 The rule comes from measurements on CPUs. Parameters whose matrices have a short side of at most 32
 share one padded batch of Gram matrices (`padded`). Parameters of one shape with a short side of at
-most 256 form stacks. Larger matrices and experts of one shape are updated two at a time, from
-momentum to weight, which keeps their Gram matrices in the cache. On a GPU all parameters of one
-shape form a stack. Tall matrices are multiplied from the right rather than transposed: the copy
-would cost 4–8 % of a step.
+most 256 form stacks. Larger matrices and experts of one shape are updated one at a time, with more
+than one thread two at a time, from momentum to weight, which keeps their Gram matrices in the
+cache. On a GPU all parameters of one shape form a stack. Tall matrices are multiplied from the
+right rather than transposed: the copy would cost 4–8 % of a step.
 
-Nothing in here is state. A bundle depends only on the shapes of the parameters that have a gradient
-and on their group's settings, so a resumed run forms the same bundles.
+Nothing in here is state. A bundle depends only on the number of threads, on the shapes of the
+parameters that have a gradient and on their group's settings, so a resumed run forms the same
+bundles.
 """
 
 from typing import NamedTuple
@@ -27,7 +28,7 @@ PADDED_SIDE = 32
 STACKED_SIDE = 256
 # The most elements in one stack, on a CPU and elsewhere; this bounds the reused memory.
 STACK_ELEMENTS, GPU_STACK_ELEMENTS = 2**22, 2**27
-# How many larger matrices are updated together on a CPU.
+# The most larger matrices that are updated together on a CPU.
 LARGE_MATRICES = 2
 
 # A parameter's place in its group, and which of its experts (None: the whole parameter).
@@ -194,7 +195,8 @@ def make_bundles(
     for members in large.values():
         i, expert = members[0]
         like = params[i] if expert is None else params[i][expert]
-        size = max(1, min(LARGE_MATRICES, STACK_ELEMENTS // like.numel()))
+        most = min(LARGE_MATRICES, torch.get_num_threads())
+        size = max(1, min(most, STACK_ELEMENTS // like.numel()))
         for start in range(0, len(members), size):
             bundles.append(Stack(members[start : start + size], like, settings, scratch))
     for places in padded.values():
@@ -219,11 +221,14 @@ def fits_padded(p: Tensor, settings: Settings) -> bool:
 
 def polar(source: Tensor, result: Tensor, plan: Plan, scratch: Scratch) -> None:
     """Polar factors of matrices (k, m, n); the source is overwritten."""
+    if source.size(0) == 1:  # a batch of one is multiplied more slowly than a matrix
+        source, result = source[0], result[0]
     source.div_(frobenius(source).mul_(plan.norm_factor))
-    k, m, place = source.size(0), min(source.shape[-2:]), (plan.dtype, source.device)
+    m, place = min(source.shape[-2:]), (plan.dtype, source.device)
     direct = source.dtype == plan.dtype and source.is_contiguous()
     X = source if direct else scratch("X", source.shape, *place).copy_(source)
-    square, spare = scratch.square((k, m, m), *place), scratch("Y", source.shape, *place)
+    square = scratch.square((*source.shape[:-2], m, m), *place)
+    spare = scratch("Y", source.shape, *place)
     Y = iterate(X, plan, square, spare, result if direct else None)
     if Y is not result:
         result.copy_(Y)
