@@ -87,17 +87,27 @@ def test_gap_and_speed_up_are_told_where_they_were_measured(tmp_path):
     assert sentence.endswith("AdamW needs 1.2 × the steps to end as low.")
 
 
+UNDECIDED = {"arm": ["muon"], "baseline": ["adamw"], "method": ["lengths"], "unit": ["step"]}
+UNDECIDED |= {"ratio": [1.2], "low": [0.9], "high": [1.5], "said": ["1.2 × [0.9, 1.5]"]}
+
+
 def test_a_speed_up_whose_interval_includes_1_is_undecided(tmp_path):
-    ratios = {
-        "arm": ["muon"],
-        "method": ["lengths"],
-        "unit": ["step"],
-        "said": ["1.2 × [0.9, 1.5]"],
-    }
-    ratios |= {"ratio": [1.2], "low": [0.9], "high": [1.5]}
-    (sentence,) = said(kept(tmp_path, row(), speed_up=ratios))
-    undecided = "Whether AdamW must run longer to end as low is undecided: "
-    assert sentence.endswith(f"{undecided}it needs 1.2 × [0.9, 1.5] the steps.")
+    (sentence,) = said(kept(tmp_path, row(), speed_up=UNDECIDED))
+    undecided = "Whether AdamW must run longer to end as low is undecided "
+    assert sentence.endswith(f"{undecided}(1.2 × [0.9, 1.5] the steps).")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "steps", "flat"),
+    [("worse", 20, True), ("equivalent", 20, True), ("better", 20, False), ("worse", 10, False)],
+)
+def test_it_is_told_if_longer_runs_gain_nothing(tmp_path, verdict, steps, flat):
+    longer = row("final_loss", verdict, arm_a="adamw_200", arm_b="adamw")
+    runs = {"arm": ["muon", "adamw", "adamw_200"], "steps": [10, 10, steps]}
+    ratios = UNDECIDED | {"warning": ["check the baseline's tuning"]}
+    (sentence,) = said(kept(tmp_path, row(), longer, speed_up=ratios, runs=runs))
+    assert ("none of its longer runs is shown to end lower" in sentence) == flat
+    assert "fails this project's own check" in sentence
 
 
 def test_a_speed_up_that_is_not_plausible_is_told_with_its_warning(tmp_path):

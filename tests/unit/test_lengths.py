@@ -42,21 +42,29 @@ def test_a_loss_that_is_linear_in_the_logarithm_is_inverted_exactly(truth, slope
 
 
 def test_beyond_the_lengths_that_were_run_nothing_is_known():
-    x, losses, level = baseline()
+    x, losses, level = baseline(noise=0.001)
     above = length_ratio(x, losses, np.full(5, 100.0), level - 1)
     assert (above.ratio, above.low, above.high) == (math.inf,) * 3 and above.warning == WARNING
     below = length_ratio(x, losses, np.full(5, 100.0), level + 1)
     assert below.ratio == 0 and not below.warning
 
 
-def test_the_warning_tells_if_none_of_the_longer_runs_ends_lower():
+def test_the_warning_tells_if_none_of_the_longer_runs_is_shown_to_end_lower():
     x, losses, level = baseline()
-    gain = np.log(x / 100)
+    gain, noise = np.log(x / 100), np.random.default_rng(1).normal(size=x.shape)
     then_rises = np.array([0.0, 0.3, -0.1, -0.2])  # only the first longer run gains
-    for gains, flat in ((0.3 * gain, False), (0 * gain, True), (-gain, True), (then_rises, False)):
-        losses = level[:, None] - gains
-        found = length_ratio(x, losses, np.full(5, 100.0), level - 1)
-        assert found.warning == (f"{WARNING}; {NO_LOWER}" if flat else WARNING)
+    cases = [(0.3 * gain, 0.01, False), (0 * gain, 0.01, True), (-gain, 0.01, True)]
+    cases += [(then_rises, 0.01, False), (0.3 * gain, 2.0, True)]  # the last: a gain lost in noise
+    for gains, size, flat in cases:
+        losses = level[:, None] - gains + size * noise
+        found = length_ratio(x, losses, np.full(5, 100.0), level - 10)
+        assert found.warning == (f"{WARNING}; {NO_LOWER}" if flat else WARNING), (gains, size)
+
+
+def test_baselines_that_diverged_are_not_shown_to_end_lower():
+    x, losses, level = baseline()
+    found = length_ratio(x, np.full_like(losses, np.inf), np.full(5, 100.0), level)
+    assert found.ratio == math.inf and found.warning == f"{WARNING}; {NO_LOWER}"
 
 
 def test_seconds_of_the_arm_change_the_ratio_as_they_should():

@@ -11,7 +11,7 @@ from muonlab.report.numbers import interval, number
 from muonlab.report.words import said
 from muonlab.statistics.verdicts import BETTER, DIFFERENT, EQUIVALENT, NO_VERDICT, WORSE
 
-LOSS, ACCURACY = "test_loss", "test_accuracy"
+LOSS, ACCURACY, FINAL_LOSS = "test_loss", "test_accuracy", "final_loss"
 DECAY = "muon_beats_adamw_with_decay"  # a family of both arms with a rate that decays, tuned anew
 SIDES = {BETTER: "lower than", WORSE: "higher than"}
 UNITS = {"step": "steps"}  # seconds depend on the machine and on what else it does
@@ -113,13 +113,28 @@ def _speed_up(study: Kept, arm: str) -> str:
     found = [f"{row.said} the {UNITS[row.unit]}" for row in rows]
     told = [getattr(row, "warning", "") for row in rows]
     warned = [warning for warning in told if isinstance(warning, str) and warning]
-    warning = f", which fails this project's own check ({warned[0]})" if warned else ""
     needs = " and ".join(found)
-    if all(row.low < 1 < row.high for row in rows):
+    warning = f", which fails this project's own check ({warned[0]})" if warned else ""
+    if not all(row.low < 1 < row.high for row in rows):
+        return f"AdamW needs {needs} to end as low{warning}."
+    sentence = f"Whether AdamW must run longer to end as low is undecided ({needs})"
+    if warned and _longer_runs_gain_nothing(study, rows[0].baseline):
         return (
-            f"Whether AdamW must run longer to end as low is undecided: it needs {needs}{warning}."
+            f"{sentence}: none of its longer runs is shown to end lower than its shortest, so this "
+            f"ratio, which fails this project's own check, says little."
         )
-    return f"AdamW needs {needs} to end as low{warning}."
+    return f"{sentence}{warning}."
+
+
+def _longer_runs_gain_nothing(study: Kept, baseline: str) -> bool:
+    """Whether the baseline was run longer, and no longer run is shown to end lower."""
+    contrasts, runs = study.table("contrasts"), study.table("runs")
+    if runs is None:
+        return False
+    steps = runs.groupby("arm").steps.max()
+    own = contrasts[(contrasts.arm_b == baseline) & (contrasts.outcome == FINAL_LOSS)]
+    longer = own[own.arm_a.map(steps) > steps.get(baseline, np.inf)]
+    return len(longer) > 0 and not (longer.verdict == BETTER).any()
 
 
 def _interval(row) -> str:

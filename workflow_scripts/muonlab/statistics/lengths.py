@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from muonlab.statistics.bootstrap import RESAMPLES, percentile_interval, seed_counts, weighted_means
-from muonlab.statistics.intervals import check_level
+from muonlab.statistics.intervals import check_level, mean_interval
 from muonlab.statistics.speedup import SUSPICIOUS, WARNING, time_to
 
-NO_LOWER = "none of its longer runs ends lower on average, so more steps would not help it"
+NO_LOWER = "none of its longer runs is shown to end lower, so more steps may not help it"
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ def length_ratio(
 ) -> LengthRatio:
     """Inverts the baseline's mean final loss, linear in the logarithm of the length between the
     lengths that were run, at the arm's mean final loss. A suspicious ratio comes with a warning,
-    which also tells if none of the baseline's longer runs ends lower than its shortest.
+    which also tells if none of the baseline's longer runs is shown to end lower than its shortest:
+    if no 1 − α interval of their paired difference lies below 0.
 
     x: (n, k), what the baseline's run of each seed and length had used at its end (steps, tokens,
     seconds), its means rising with the length; losses: (n, k), its final losses; arm_x and
@@ -71,15 +72,18 @@ def length_ratio(
         counts = seed_counts(n, resamples, seed, "lengths")
         ratios = _ratios(counts, x, losses, arm_x, arm_losses)
         low, high = map(float, percentile_interval(ratios, alpha))
-    warning = _warning(losses.mean(axis=0)) if ratio >= SUSPICIOUS else ""
+    warning = _warning(losses, alpha) if ratio >= SUSPICIOUS else ""
     return LengthRatio(n, ratio, low, high, shortest, longest, warning)
 
 
-def _warning(finals: np.ndarray) -> str:
-    """The warning of a suspicious ratio; finals: (k,), the baseline's mean final losses, those of
-    its shortest runs first."""
-    more_helps = len(finals) == 1 or finals[1:].min() < finals[0]
-    return WARNING if more_helps else f"{WARNING}; {NO_LOWER}"
+def _warning(losses: np.ndarray, alpha: float) -> str:
+    """The warning of a suspicious ratio; losses: (n, k), those of the shortest runs first."""
+    if losses.shape[1] == 1:
+        return WARNING
+    with np.errstate(invalid="ignore"):  # runs that diverged at both lengths
+        longer_less_shortest = (losses[:, 1:] - losses[:, :1]).T
+    lower = any(mean_interval(change, alpha).high < 0 for change in longer_less_shortest)
+    return WARNING if lower else f"{WARNING}; {NO_LOWER}"
 
 
 def _ratios(
