@@ -29,7 +29,8 @@ def caption_words(known: Known) -> dict[str, str | int | float]:
     test, effect = PAIRED if training["paired"] else UNPAIRED
     alpha = study.measure["contrasts"]["alpha"]
     rates = [
-        f"{as_text(arm.label)} {known.reported_settings(arm).get('lr', '')}".strip() for arm in arms
+        f"{as_text(arm.label)} {known.reported_settings(arm).get('lr', '')}".strip()
+        for arm in known.study.tuned_arms.values()
     ]
     return {
         "title": as_text(study.title),
@@ -40,7 +41,7 @@ def caption_words(known: Known) -> dict[str, str | int | float]:
         "interval": percent(alpha),
         "split": training["evaluate_on"],
         "levels": study.measure["levels"],
-        "rates": ", ".join(rates),
+        "rates": ", ".join(rates) or "none is tuned",
         "against": study.measure["ranking"] or "",
         "test": test,
         "effect": effect,

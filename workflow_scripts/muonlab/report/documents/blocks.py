@@ -51,7 +51,7 @@ class Items:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table: the titles of its columns, and its rows. `numeric` columns are set to the right."""
+    """A table: the titles of its columns, and its rows."""
 
     header: tuple[Inline, ...]
     rows: tuple[tuple[Inline, ...], ...]
@@ -69,14 +69,7 @@ class Picture:
     label: str = ""
 
 
-@dataclass(frozen=True)
-class Listing:
-    """Text as it is, in a fixed width: a config."""
-
-    text: str
-
-
-Block = Heading | Paragraph | Items | Grid | Picture | Listing
+Block = Heading | Paragraph | Items | Grid | Picture
 
 
 def inline(markdown: str) -> Inline:

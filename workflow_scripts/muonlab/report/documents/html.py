@@ -17,7 +17,6 @@ from muonlab.report.documents.blocks import (
     Heading,
     Inline,
     Items,
-    Listing,
     Paragraph,
     Picture,
 )
@@ -83,8 +82,6 @@ def _block(block: Block, shift: int, sources: Mapping[Path, str]) -> str:
             told = f"<figcaption>{spans(caption)}</figcaption>" if caption else ""
             shown = f'<img loading="lazy" alt="" src="{sources[file]}">'
             return f"<figure{mark}>{shown}{told}</figure>"
-        case Listing(text):
-            return f"<pre>{escape(text)}</pre>"
     raise TypeError(f"{type(block).__name__} is no block.")
 
 

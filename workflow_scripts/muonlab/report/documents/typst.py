@@ -14,7 +14,6 @@ from muonlab.report.documents.blocks import (
     Heading,
     Inline,
     Items,
-    Listing,
     Paragraph,
     Picture,
 )
@@ -74,8 +73,6 @@ def _block(block: Block, place: Callable[[Path], str], keys: Collection[str]) ->
             mark = f" <{label}>" if label else ""
             image = f"picture({string(place(file))}, {100 * width:g}%)"
             return f"#figure({image}, caption: [{spans(caption)}]){mark}"
-        case Listing(text):
-            return f"#listing({string(text)})"
     raise TypeError(f"{type(block).__name__} is no block.")
 
 

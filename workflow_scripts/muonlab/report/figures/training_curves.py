@@ -26,8 +26,8 @@ from muonlab.report.style import (
     title="learning curves",
     section="training",
     caption="Loss and accuracy on the {split} split of *{data}* over training. Lines are means "
-    "over n = {n} seeds per arm, bands their {interval} t intervals; each arm runs at the "
-    "learning rate that tuning chose for it ({rates}). The dotted lines are "
+    "over n = {n} seeds per arm, bands their {interval} t intervals. Learning rates that tuning "
+    "chose: {rates}. The dotted lines are "
     "losses that every run of all arms passed, diverged runs aside. "
     "Protocol: {protocol}.",
 )

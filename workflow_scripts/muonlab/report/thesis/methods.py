@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from muonlab.report.documents.blocks import (
     Block,
+    Grid,
     Heading,
     Items,
-    Listing,
     escaped,
     grid,
     inline,
@@ -17,7 +17,8 @@ from muonlab.report.numbers import number
 from muonlab.report.thesis.evidence import Study
 from muonlab.report.thesis.frame import chapter, paragraph
 
-MODEL, TRAINING = "model.", "training."
+MODEL, TRAINING, OPTIMIZER = "model.", "training.", "optimizer."
+BESIDE = 3  # how many parts of a long table of short rows stand beside each other
 # Settings of the training that a reader expects first.
 FIRST = ("steps", "epochs", "batch_size", "schedule", "warmup_steps", "final_lr_fraction", "clip")
 
@@ -71,7 +72,7 @@ def _study(study: Study) -> Iterator[Block]:
         f"{_listed(facts['tuning']['seeds'])}. Intervals have the level {facts['interval']} over "
         f"each family; the smallest differences of interest are {_smallest(facts)}."
     )
-    yield grid(
+    yield beside(
         ("Setting", "Value"),
         [*_settings(first, MODEL), *_settings(first, TRAINING, FIRST)],
         f"Model and training of the arms of {escaped(study.title)}, unless an arm says otherwise.",
@@ -82,12 +83,31 @@ def _study(study: Study) -> Iterator[Block]:
         [_arm(arm) for arm in facts["arms"]],
         f"The arms of {escaped(study.title)}. What is not tuned takes over its base's settings.",
     )
-    for arm in facts["arms"]:
-        if arm["name"] in ("adamw", "muon"):
-            own = study.settings[arm["name"]]
-            lines = [f"{k}: {_value(v)}" for k, v in own.items() if k.startswith("optimizer.")]
-            yield paragraph(f"The optimizer of {escaped(arm['label'])}, as its runs record it:")
-            yield Listing("\n".join(lines))
+    yield _optimizers(study)
+
+
+def beside(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> Grid:
+    """A table of short rows, set in three parts beside each other, to be read down each part."""
+    height = -(-len(rows) // BESIDE)
+    empty = ("",) * len(header)
+    padded = [*rows, *[empty] * (BESIDE * height - len(rows))]
+    lines = [sum((tuple(row) for row in padded[i::height]), ()) for i in range(height)]
+    return grid(tuple(header) * BESIDE, lines, caption)
+
+
+def _optimizers(study: Study) -> Grid:
+    """The settings of AdamW and of Muon, as their runs record them, beside each other."""
+    labels = {arm["name"]: arm["label"] for arm in study.facts["arms"]}
+    arms = [name for name in ("adamw", "muon") if name in study.settings]
+    own = {arm: dict(_settings(study.settings[arm], OPTIMIZER)) for arm in arms}
+    names = dict.fromkeys(name for arm in arms for name in own[arm])
+    rows = [(name, *(own[arm].get(name, "—") for arm in arms)) for name in names]
+    return grid(
+        ("Setting of the optimizer", *(escaped(labels[arm]) for arm in arms)),
+        rows,
+        f"The optimizers of {escaped(study.title)}, as the runs record them. —: the optimizer has "
+        "no such setting, or it is unset.",
+    )
 
 
 def _tuning(study: Study) -> Iterator[Block]:
@@ -127,7 +147,8 @@ def _settings(
     own = {k.removeprefix(prefix): v for k, v in settings.items() if k.startswith(prefix)}
     own = {k: v for k, v in own.items() if v is not None and v != []}
     for name in dict.fromkeys([*(name for name in first if name in own), *own]):
-        yield name.replace("_", " "), escaped(_value(own[name]))
+        title = prefix.rstrip(".") if name == "name" else name.replace("_", " ")
+        yield title, escaped(_value(own[name]))
 
 
 def _smallest(facts: Mapping) -> str:
