@@ -238,6 +238,20 @@ def test_a_diverged_tuned_arm_does_not_beat_the_frozen_one():
     assert row.result == NOT_APPLICABLE
 
 
+def test_a_failure_says_whether_the_opposite_is_shown_or_the_question_open():
+    def reason(name, **given):
+        return checked(**given).reason[NAMES[name]]
+
+    lower, open_ = records(MEANS | {"still": 1.0}), records(MEANS | {"still": 4.0})
+    assert reason("momentum", made=lower) == "Muon ends lower without momentum"
+    undecided = "whether momentum lowers the loss is undecided (needs n"
+    assert reason("momentum", made=open_).startswith(undecided)
+    turned = basins(0.8, 0.2, 1.4, arms=("adamw", "muon"))
+    assert reason("basin", basins=turned) == "AdamW's basin is wider"
+    open_ = basins(0.3, -0.4, 1.0, verdict="undecided")
+    assert reason("basin", basins=open_).startswith("whose basin is wider is undecided")
+
+
 def test_fewer_than_four_seeds_give_no_verdict_on_momentum():
     row = checked(made=records(seeds=(1, 2, 3))).loc[NAMES["momentum"]]
     assert row.result == NOT_APPLICABLE and "n = 3" in row.reason

@@ -13,11 +13,11 @@ def number(value: float, digits: int = 3, sign: bool = False) -> str:
         return NONE
     if np.isinf(value):
         return "∞" if value > 0 else f"{MINUS}∞"
-    size = abs(value)
+    size, plus = abs(value), "+" if sign and value else ""
     if size and not 1e-6 <= size < 1e6:
-        text = f"{value:{'+' if sign else ''}.{digits}g}"
+        text = f"{value:{plus}.{digits}g}"
     else:
-        text = f"{value:{'+' if sign else ''}.{_places(size, digits)}f}"
+        text = f"{value:{plus}.{_places(size, digits)}f}"
     return text.replace("-", MINUS)
 
 

@@ -190,7 +190,8 @@ def momentum_helps(
         losses[without], losses[with_it], study["alpha"]
     )
     numbers = found.difference, found.low, found.high
-    return _shown(numbers, Verdict(found.verdict, found.n), found.said, "nats")
+    words = "Muon ends lower without momentum", "whether momentum lowers the loss"
+    return _shown(numbers, Verdict(found.verdict, found.n), found.said, "nats", *words)
 
 
 def basin_wider(basins: pd.DataFrame | None, anchors: Mapping, study: dict) -> Checked:
@@ -256,14 +257,23 @@ def _row(check: str, expected: str, checked: Checked, records: str) -> dict:
     return {"check": check, "expected": expected, "records": records, **vars(checked)}
 
 
-def _shown(numbers: tuple[float, float, float], found: Verdict, said: str, unit: str) -> Checked:
-    """Passes if the difference, with its interval, is shown to be above 0."""
+def _shown(
+    numbers: tuple[float, float, float],
+    found: Verdict,
+    said: str,
+    unit: str,
+    opposite: str,
+    question: str,
+) -> Checked:
+    """Passes if the difference, with its interval, is shown to be above 0. The reason of a failure
+    is the `opposite`, where that is shown, or that the `question` is undecided."""
     if found.word in (NO_VERDICT, NOT_ESTIMABLE):
         return unanswered(said.rstrip("."))
     value, low, high = numbers
     told = f"{interval(value, low, high, sign=True)} {unit} (n = {found.n})"
     facts = {"found": told, "value": value, "low": low, "high": high, "n": found.n}
-    return judged(found.word in DIFFERENT and value > 0, said, **facts)
+    decided = found.word in DIFFERENT
+    return judged(decided and value > 0, opposite if decided else f"{question} is {said}", **facts)
 
 
 def _basin(row, sign: int, study: dict) -> Checked:
@@ -273,4 +283,5 @@ def _basin(row, sign: int, study: dict) -> Checked:
         return unanswered(reason.rstrip(".") or "the widths cannot be estimated")
     low, high = sorted((sign * row.low, sign * row.high))
     found = verdict(sign * row.octaves, low, high, int(row.n), alpha=study["alpha"])
-    return _shown((sign * row.octaves, low, high), found, str(found), "octaves")
+    words = "AdamW's basin is wider", "whose basin is wider"
+    return _shown((sign * row.octaves, low, high), found, str(found), "octaves", *words)
