@@ -106,9 +106,9 @@ def claims_table(claims: pd.DataFrame) -> Grid:
 
 def full_claims(claims: pd.DataFrame) -> Iterator[Block]:
     """The table of all comparisons, for the appendix."""
-    for number, own in by_claim(claims):
+    for _, own in by_claim(claims):
         first = own.iloc[0]
-        yield Heading(3, plain(f"{number}. {first.claim}"))
+        yield Heading(2, plain(first.claim.removesuffix(".")))  # the section has the claim's number
         yield paragraph(f"**{str(first.verdict).capitalize()}.** {escaped(first.rule)}")
         known = own[(own.fair_answer != "not run") | (own.published_answer != "not run")]
         if known.empty:
