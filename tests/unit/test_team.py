@@ -14,6 +14,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from test_language_training import corpus, settings_of  # noqa: F401 (a fixture)
+from test_overhead import config, update
 from test_training import in_child
 
 from muonlab.io.errors import UserError
@@ -22,6 +23,7 @@ from muonlab.optim.muon import Muon
 from muonlab.optim.shares import cost, shares
 from muonlab.training.run import train_run
 from muonlab.training.team import Team
+from muonlab.training.update import Update
 
 STEPS = 50
 
@@ -152,6 +154,25 @@ def test_shares_are_a_partition_of_about_equal_cost(costs, size):
     # What any order guarantees: the last part to grow had the least load before (Graham 1966).
     if costs:
         assert max(loads) <= sum(costs) / size + max(costs) * (1 - 1 / size) + 1e-9
+
+
+class Member(Team):
+    """A member that is given every example, so that it differs from others by its noise alone."""
+
+    def share(self, indices):
+        return indices
+
+
+def test_each_process_draws_noise_of_its_own_at_each_step():
+    def loss(rank, step):
+        made = update(config(model={"router_noise": 3.0}), Update)
+        made.team = Member(rank)
+        made.batches.indices = lambda number: np.arange(4)
+        return made.gradients(step).item()
+
+    found = {(rank, step): loss(rank, step) for rank in (0, 1, 2) for step in (3, 4)}
+    assert len(set(found.values())) == len(found)
+    assert {place: loss(*place) for place in found} == found
 
 
 class Recorded(Team):
