@@ -26,10 +26,16 @@ from muonlab.report.headline import Kept, headline  # noqa: E402
 
 KEPT = ROOT / "docs" / "results"
 # The overlays of each size, largest size first: the front page speaks of the largest.
-OVERLAYS = {"published": "studies/{study}.yaml", "small": "studies/small.yaml", "mini": None}
+OVERLAYS = {
+    "published": ["studies/{study}.yaml"],
+    "small": ["studies/small.yaml"],
+    "replication": ["studies/small.yaml", "studies/replication.yaml"],
+    "mini": [],
+}
 SIZES = {
     "published": "at the published size",
     "small": "at small size",
+    "replication": "at small size, on new seeds",
     "mini": "at mini size, by the default configuration",
 }
 STUDIES = ["fashion", "moe", "ablation", "dynamics", "comparison"]
@@ -56,8 +62,7 @@ PICTURES = ["waterfall", "contributions", "learning_curves"]
 
 def overlays(size: str, study: str) -> list[Path]:
     """The files of the configuration that a kept study was made by."""
-    more = OVERLAYS[size]
-    return [ROOT / "config.yaml", *([ROOT / more.format(study=study)] if more else [])]
+    return [ROOT / "config.yaml", *(ROOT / file.format(study=study) for file in OVERLAYS[size])]
 
 
 def kept() -> list[Kept]:

@@ -42,11 +42,11 @@ def headline(studies: Iterable[Kept], a: str = "muon", b: str = "adamw") -> Iter
     for study in studies:
         if study.name in seen:
             continue
-        seen.add(study.name)
         contrasts = study.table("contrasts")
         rows = contrasts[(contrasts.arm_a == a) & (contrasts.arm_b == b)].set_index("outcome")
         if LOSS not in rows.index:
             continue
+        seen.add(study.name)
         parts = [_loss(rows.loc[LOSS], study), _accuracy(rows), _decay(contrasts, study)]
         parts += [_gap(study), _speed_up(study, a)]
         opening = f"**{study.title}** ({study.data}, {study.size})"
