@@ -77,7 +77,9 @@ def of(size: str, study: str) -> Kept:
     data = ", ".join(dict.fromkeys(pd.read_csv(summary).data))
     level = percent(plan.studies[study].measure["contrasts"]["alpha"])
     title = plan.studies[study].title
-    return Kept(study, title, data, SIZES[size], level, KEPT / size / study)
+    replicated = size == "small" and (KEPT / "replication" / study).exists()
+    again = of("replication", study) if replicated else None
+    return Kept(study, title, data, SIZES[size], level, KEPT / size / study, again)
 
 
 def excerpt(text: str, start_of: str) -> str:

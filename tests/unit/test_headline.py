@@ -1,5 +1,7 @@
 """The sentences of the front page follow the tables: other numbers give other sentences."""
 
+import dataclasses
+
 import pandas as pd
 import pytest
 
@@ -40,6 +42,16 @@ def test_each_verdict_has_its_sentence(tmp_path, verdict, difference, words):
     (sentence,) = said(kept(tmp_path, row(verdict=verdict, difference=difference)))
     assert sentence.startswith("**Images** (digits, at mini size): ") and words in sentence
     assert ("undecided (needs n ≈ 40)" in sentence) == (verdict == "undecided")
+
+
+def test_a_replication_is_told_beside_what_it_repeats(tmp_path):
+    again = kept(tmp_path / "again", row(difference=-0.2, n_a=16))
+    first = dataclasses.replace(kept(tmp_path / "first", row()), again=again)
+    (sentence,) = said(first)
+    assert "On 16 new seeds the difference is −0.200 [−0.250, −0.150] nats (better)." in sentence
+    without = kept(tmp_path / "without", row(arm_b="other"))
+    (sentence,) = said(dataclasses.replace(first, again=without))
+    assert "new seeds" not in sentence
 
 
 def test_swapped_arms_turn_the_sentence_round(tmp_path):

@@ -20,7 +20,7 @@ UNITS = {"step": "steps"}  # seconds depend on the machine and on what else it d
 @dataclass(frozen=True)
 class Kept:
     """A study whose tables lie in `folder`: its name, title and data, its `size` as it is said in a
-    sentence, and what its `interval` is called."""
+    sentence, what its `interval` is called, and the same study on new seeds (`again`), if any."""
 
     name: str
     title: str
@@ -28,6 +28,7 @@ class Kept:
     size: str
     interval: str
     folder: Path
+    again: "Kept | None" = None
 
     def table(self, name: str) -> pd.DataFrame | None:
         """A kept table, or None if the study has none of this name."""
@@ -43,14 +44,28 @@ def headline(studies: Iterable[Kept], a: str = "muon", b: str = "adamw") -> Iter
         if study.name in seen:
             continue
         contrasts = study.table("contrasts")
-        rows = contrasts[(contrasts.arm_a == a) & (contrasts.arm_b == b)].set_index("outcome")
+        rows = _rows(contrasts, a, b)
         if LOSS not in rows.index:
             continue
         seen.add(study.name)
-        parts = [_loss(rows.loc[LOSS], study), _accuracy(rows), _decay(contrasts, study)]
+        parts = [_loss(rows.loc[LOSS], study), _on_new_seeds(study, a, b)]
+        parts += [_accuracy(rows), _decay(contrasts, study)]
         parts += [_gap(study), _speed_up(study, a)]
         opening = f"**{study.title}** ({study.data}, {study.size})"
         yield f"{opening}: {' '.join(part for part in parts if part)}"
+
+
+def _rows(contrasts: pd.DataFrame, a: str, b: str) -> pd.DataFrame:
+    """The comparisons a − b, by outcome."""
+    return contrasts[(contrasts.arm_a == a) & (contrasts.arm_b == b)].set_index("outcome")
+
+
+def _on_new_seeds(study: Kept, a: str, b: str) -> str:
+    rows = _rows(study.again.table("contrasts"), a, b) if study.again else pd.DataFrame()
+    if LOSS not in rows.index:
+        return ""
+    row = rows.loc[LOSS]
+    return f"On {row.n_a} new seeds the difference is {_interval(row)} nats ({said(row)})."
 
 
 def _loss(row, study: Kept, tuned: str = "with both tuned alike") -> str:
