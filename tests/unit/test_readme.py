@@ -90,6 +90,12 @@ def test_the_findings_are_computed_from_the_kept_tables(size, study):
 
 
 @pytest.mark.parametrize(("size", "study"), KEPT)
+def test_no_heading_of_the_findings_is_without_text(size, study):
+    shown = (REFRESH["KEPT"] / size / study / "findings.md").read_text()
+    assert not re.findall(r"^\*\*[^*\n]+\*\*\n+(?=\*\*[^*\n]+\*\*\n|\Z)", shown, re.M)
+
+
+@pytest.mark.parametrize(("size", "study"), KEPT)
 def test_the_insights_are_computed_from_the_kept_tables(size, study):
     file = REFRESH["KEPT"] / size / study / "insights.md"
     if not file.exists():

@@ -117,8 +117,9 @@ def findings(
             if (rows.verdict == NOT_ESTIMABLE).all():
                 shown = _nothing
             lines += ["", f"**{topic}**", "", *shown(rows, outcomes, told)]
-    if early_phase is not None:
-        lines += ["", "**Early phase**", "", *early_sentences(early_phase, study)]
+    early = [] if early_phase is None else list(early_sentences(early_phase, study))
+    if early:
+        lines += ["", "**Early phase**", "", *early]
     if dynamics_claims is not None:
         lines += ["", "**Training dynamics**", ""]
         known = [table for table in (dynamics_claims, descent) if table is not None]
