@@ -49,6 +49,12 @@ def test_a_replication_is_told_beside_what_it_repeats(tmp_path):
     first = dataclasses.replace(kept(tmp_path / "first", row()), again=again)
     (sentence,) = said(first)
     assert "On 16 new seeds the difference is −0.200 [−0.250, −0.150] nats (better)." in sentence
+    assert "On the new seeds" not in sentence
+    longer = kept(tmp_path / "longer", row(), speed_up=UNDECIDED | {"low": [1.1]})
+    (sentence,) = said(dataclasses.replace(first, again=longer))
+    assert sentence.endswith(
+        "On the new seeds: AdamW needs 1.2 × [0.9, 1.5] the steps to end as low."
+    )
     without = kept(tmp_path / "without", row(arm_b="other"))
     (sentence,) = said(dataclasses.replace(first, again=without))
     assert "new seeds" not in sentence

@@ -50,7 +50,8 @@ def headline(studies: Iterable[Kept], a: str = "muon", b: str = "adamw") -> Iter
         seen.add(study.name)
         parts = [_loss(rows.loc[LOSS], study), _on_new_seeds(study, a, b)]
         parts += [_accuracy(rows), _decay(contrasts, study)]
-        parts += [_gap(study), _speed_up(study, a)]
+        again = _speed_up(study.again, a) if study.again else ""
+        parts += [_gap(study), _speed_up(study, a), again and f"On the new seeds: {again}"]
         opening = f"**{study.title}** ({study.data}, {study.size})"
         yield f"{opening}: {' '.join(part for part in parts if part)}"
 
