@@ -48,7 +48,10 @@ def test_a_replication_is_told_beside_what_it_repeats(tmp_path):
     again = kept(tmp_path / "again", row(difference=-0.2, n_a=16))
     first = dataclasses.replace(kept(tmp_path / "first", row()), again=again)
     (sentence,) = said(first)
-    assert "On 16 new seeds the difference is −0.200 [−0.250, −0.150] nats (better)." in sentence
+    told = (
+        "On new seeds, Muon's test loss is lower than AdamW's (−0.200 [−0.250, −0.150] nats, 95 %"
+    )
+    assert f"{told} interval, 16 paired seeds)." in sentence
     assert "On the new seeds" not in sentence
     longer = kept(tmp_path / "longer", row(), speed_up=UNDECIDED | {"low": [1.1]})
     (sentence,) = said(dataclasses.replace(first, again=longer))

@@ -28,7 +28,7 @@ PADDED_SIDE = 32
 STACKED_SIDE = 256
 # The most elements in one stack, on a CPU and elsewhere; this bounds the reused memory.
 STACK_ELEMENTS, GPU_STACK_ELEMENTS = 2**22, 2**27
-# The most larger matrices that are updated together on a CPU.
+# How many larger matrices are updated together on a CPU, at the most.
 LARGE_MATRICES = 2
 
 # A parameter's place in its group, and which of its experts (None: the whole parameter).

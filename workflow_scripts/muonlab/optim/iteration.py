@@ -200,8 +200,8 @@ def single_steps(segments: tuple[tuple[Triple, ...], ...]) -> tuple[tuple[Triple
 def is_spread(R: Tensor) -> bool:
     """Whether no row norm of these Gram matrices is above SPREAD; reads a number from them.
 
-    A row's squared norm is at most its diagonal entry times the trace, which is 1. The diagonal,
-    which costs far less to read, therefore mostly suffices.
+    A row's squared norm is at most its diagonal entry times the trace, which is at most 1. The
+    diagonal, which costs far less to read, therefore mostly suffices.
     """
     if R.diagonal(dim1=-2, dim2=-1).amax() <= SPREAD**2:
         return True

@@ -65,12 +65,11 @@ def _on_new_seeds(study: Kept, a: str, b: str) -> str:
     rows = _rows(study.again.table("contrasts"), a, b) if study.again else pd.DataFrame()
     if LOSS not in rows.index:
         return ""
-    row = rows.loc[LOSS]
-    return f"On {row.n_a} new seeds the difference is {_interval(row)} nats ({said(row)})."
+    return _opening(_loss(rows.loc[LOSS], study.again, "on new seeds"))
 
 
 def _loss(row, study: Kept, tuned: str = "with both tuned alike") -> str:
-    """Who ends lower. `tuned` says under which tuning."""
+    """Who ends lower. `tuned` says under which tuning, or on which seeds."""
     numbers = f"{_interval(row)} nats, {study.interval} interval, {row.n_a} paired seeds"
     if row.verdict in SIDES:
         return f"{tuned}, Muon's test loss is {SIDES[row.verdict]} AdamW's ({numbers})."
@@ -101,7 +100,7 @@ def _decay(contrasts: pd.DataFrame, study: Kept) -> str:
         return ""
     row = own.iloc[0]
     loss = _loss(row, study, "with a rate that decays, and both tuned for that")
-    return f"{loss[0].upper()}{loss[1:]} {_speed_up(study, row.arm_a)}".strip()
+    return f"{_opening(loss)} {_speed_up(study, row.arm_a)}".strip()
 
 
 def _gap(study: Kept) -> str:
@@ -151,6 +150,11 @@ def _longer_runs_gain_nothing(study: Kept, baseline: str) -> bool:
     own = contrasts[(contrasts.arm_b == baseline) & (contrasts.outcome == FINAL_LOSS)]
     longer = own[own.arm_a.map(steps) > steps.get(baseline, np.inf)]
     return len(longer) > 0 and not (longer.verdict == BETTER).any()
+
+
+def _opening(sentence: str) -> str:
+    """The sentence with a capital letter, as it stands behind another."""
+    return sentence[:1].upper() + sentence[1:]
 
 
 def _interval(row) -> str:
